@@ -1,0 +1,379 @@
+//! Blobs: which a repository holds, and where their bytes are.
+
+use std::collections::BTreeSet;
+
+use roadstead_oci::Digest;
+use roadstead_placement::LocationName;
+use roadstead_runtime::Timestamp;
+use sea_orm::{FromQueryResult, Value};
+use uuid::Uuid;
+
+use crate::database::{Connection, Database, Identified, Named, params};
+use crate::error::MetadataError;
+use crate::ids::{RepositoryId, StorageId};
+use crate::locations::CLOSED;
+use crate::uploads::{Upload, bytes_column, end_upload};
+
+/// A blob and the locations that hold verified bytes of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blob {
+    /// Its row.
+    pub storage: StorageId,
+    /// The id that queue rows name it by.
+    pub uuid: String,
+    /// The digest of its bytes.
+    pub digest: Digest,
+    /// Their number.
+    pub size: u64,
+    /// Where they are.
+    pub present: BTreeSet<LocationName>,
+}
+
+/// A blob whose bytes are safe at a location and have the digest.
+#[derive(Clone, Debug)]
+pub struct CommitBlob<'a> {
+    /// The repository that gets it.
+    pub repository: RepositoryId,
+    /// The digest that the bytes were found to have.
+    pub digest: &'a Digest,
+    /// How many.
+    pub size: u64,
+    /// Where they are.
+    pub location: &'a LocationName,
+    /// Until when it stays without a manifest that refers to it.
+    pub protect_until: Timestamp,
+    /// The session that ends with this, as it was last read.
+    pub upload: Option<&'a Upload>,
+    /// The id that the blob gets if it is new.
+    pub uuid: Uuid,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// What became of [`Database::delete_blob`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BlobDeletion {
+    /// The repository does not hold it any more.
+    Deleted,
+    /// The repository did not hold it.
+    Unknown,
+    /// Manifests of the repository need it; a few of their digests.
+    InUse(Vec<String>),
+}
+
+/// Where a blob may be mounted from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MountSource {
+    /// This repository, which the caller may read.
+    Repository(RepositoryId),
+    /// Any public repository.
+    AnyPublic,
+    /// Any repository at all: the caller may read everything.
+    Any,
+}
+
+#[derive(Debug, FromQueryResult)]
+struct BlobRow {
+    id: i32,
+    uuid: String,
+    content_checksum: Option<String>,
+    image_size: Option<i64>,
+    location: Option<String>,
+}
+
+/// One row for each placement of the blob; the condition is appended.
+const SELECT: &str = "
+    SELECT s.id, s.uuid, s.content_checksum, s.image_size, l.name AS location
+    FROM imagestorage s
+    LEFT JOIN imagestorageplacement p ON p.storage_id = s.id
+    LEFT JOIN imagestoragelocation l ON l.id = p.location_id
+    WHERE ";
+
+/// That repository `$2` holds blob `s`: an upload that is still protected at `$3`, or one of its manifests, and no client deleted it there.
+pub(crate) const HELD: &str = "
+    (EXISTS (SELECT 1 FROM uploadedblob u WHERE u.blob_id = s.id AND u.repository_id = $2 AND u.expires_at > $3)
+     OR EXISTS (SELECT 1 FROM manifestblob mb WHERE mb.blob_id = s.id AND mb.repository_id = $2))
+    AND NOT EXISTS (SELECT 1 FROM roadstead_hidden_blob h WHERE h.storage_id = s.id AND h.repository_id = $2)";
+
+impl Database {
+    /// Finds a blob that the repository holds.
+    pub async fn find_blob(
+        &self,
+        repository: RepositoryId,
+        digest: &Digest,
+        now: Timestamp,
+    ) -> Result<Option<Blob>, MetadataError> {
+        self.select_blob(
+            &format!("s.content_checksum = $1 AND {HELD}"),
+            params![digest.to_string(), repository.0, now.naive_utc()],
+        )
+        .await
+    }
+
+    /// Finds a blob by the id that queue rows name it by.
+    pub async fn find_blob_by_uuid(&self, uuid: &str) -> Result<Option<Blob>, MetadataError> {
+        self.select_blob("s.uuid = $1", params![uuid]).await
+    }
+
+    /// Finds a blob whoever holds it.
+    pub async fn find_blob_anywhere(&self, digest: &Digest) -> Result<Option<Blob>, MetadataError> {
+        self.select_blob("s.content_checksum = $1", params![digest.to_string()])
+            .await
+    }
+
+    /// Finds a blob that may be mounted into another repository.
+    pub async fn mountable_blob(
+        &self,
+        digest: &Digest,
+        source: MountSource,
+        now: Timestamp,
+    ) -> Result<Option<Blob>, MetadataError> {
+        match source {
+            MountSource::Repository(repository) => self.find_blob(repository, digest, now).await,
+            MountSource::Any => Ok(self
+                .find_blob_anywhere(digest)
+                .await?
+                .filter(|blob| !blob.present.is_empty())),
+            MountSource::AnyPublic => {
+                self.select_blob(
+                    "s.content_checksum = $1 AND EXISTS (
+                        SELECT 1 FROM manifestblob mb
+                        JOIN repository r ON r.id = mb.repository_id
+                        JOIN visibility v ON v.id = r.visibility_id
+                        WHERE mb.blob_id = s.id AND v.name = 'public' AND r.state <> 3
+                          AND NOT EXISTS (SELECT 1 FROM roadstead_hidden_blob h
+                                          WHERE h.storage_id = s.id AND h.repository_id = r.id))",
+                    params![digest.to_string()],
+                )
+                .await
+            }
+        }
+    }
+
+    async fn select_blob(
+        &self,
+        condition: &str,
+        values: Vec<Value>,
+    ) -> Result<Option<Blob>, MetadataError> {
+        // Quay's checksum column is not unique: the oldest row is the blob, as Quay's own look-up has it.
+        let rows: Vec<BlobRow> = self
+            .reader()
+            .rows(
+                "look up a blob",
+                &format!("{SELECT}{condition} ORDER BY s.id"),
+                values,
+            )
+            .await?;
+        blob_of(&rows)
+    }
+
+    /// Makes a blob part of a repository once its bytes are safe, and ends the session that brought them: one transaction.
+    ///
+    /// # Errors
+    /// [`MetadataError::Conflict`] when the session was changed by another writer, or the location takes no new bytes. Nothing is changed then.
+    pub async fn commit_blob(&self, commit: &CommitBlob<'_>) -> Result<Blob, MetadataError> {
+        const OPERATION: &str = "record a blob";
+        let transaction = self.begin(OPERATION).await?;
+        if let Some(upload) = commit.upload
+            && !end_upload(&transaction, upload).await?
+        {
+            return Err(MetadataError::Conflict {
+                what: format!("upload `{}` was changed by another request", upload.uuid),
+            });
+        }
+        let digest = commit.digest.to_string();
+        let found: Option<Identified> = transaction
+            .row(
+                OPERATION,
+                "SELECT id FROM imagestorage WHERE content_checksum = $1 ORDER BY id LIMIT 1",
+                params![digest.as_str()],
+            )
+            .await?;
+        let storage = match found {
+            Some(row) => row.id,
+            None => transaction
+                .row::<Identified>(
+                    OPERATION,
+                    // `uploading` stays true in the rows that Quay writes; nothing reads it.
+                    "INSERT INTO imagestorage (uuid, image_size, uploading, cas_path, content_checksum)
+                     VALUES ($1, $2, true, true, $3) RETURNING id",
+                    params![commit.uuid.to_string(), bytes_column(commit.size), digest.as_str()],
+                )
+                .await?
+                .map_or(0, |row| row.id),
+        };
+        let location: Option<Identified> = transaction
+            .row(
+                OPERATION,
+                &format!("SELECT l.id FROM imagestoragelocation l WHERE l.name = $1 AND l.name NOT IN {CLOSED}"),
+                params![commit.location.as_str()],
+            )
+            .await?;
+        let Some(location) = location else {
+            return Err(MetadataError::Conflict {
+                what: format!("location `{}` takes no new bytes", commit.location),
+            });
+        };
+        transaction
+            .execute(
+                OPERATION,
+                "INSERT INTO imagestorageplacement (storage_id, location_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+                params![storage, location.id],
+            )
+            .await?;
+        hold(
+            &transaction,
+            commit.repository,
+            StorageId(storage),
+            commit.protect_until,
+            commit.now,
+        )
+        .await?;
+        let rows: Vec<BlobRow> = transaction
+            .rows(OPERATION, &format!("{SELECT}s.id = $1"), params![storage])
+            .await?;
+        let blob = blob_of(&rows)?.ok_or_else(|| {
+            MetadataError::corrupt("imagestorage", "id", storage, "the row vanished")
+        })?;
+        transaction.commit().await?;
+        Ok(blob)
+    }
+
+    /// Makes a blob that is somewhere part of a repository too.
+    pub async fn link_blob(
+        &self,
+        repository: RepositoryId,
+        storage: StorageId,
+        protect_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), MetadataError> {
+        let transaction = self.begin("mount a blob").await?;
+        hold(&transaction, repository, storage, protect_until, now).await?;
+        transaction.commit().await
+    }
+
+    /// Takes a blob out of a repository, unless a manifest that can still be pulled needs it.
+    pub async fn delete_blob(
+        &self,
+        repository: RepositoryId,
+        digest: &Digest,
+        now: Timestamp,
+    ) -> Result<BlobDeletion, MetadataError> {
+        const OPERATION: &str = "delete a blob";
+        let transaction = self.begin(OPERATION).await?;
+        let held: Vec<Identified> = transaction
+            .rows(
+                OPERATION,
+                &format!("SELECT s.id FROM imagestorage s WHERE s.content_checksum = $1 AND {HELD} ORDER BY s.id LIMIT 1"),
+                params![digest.to_string(), repository.0, now.naive_utc()],
+            )
+            .await?;
+        let Some(storage) = held.first().map(|row| row.id) else {
+            return Ok(BlobDeletion::Unknown);
+        };
+        let users: Vec<Named> = transaction
+            .rows(
+                OPERATION,
+                // Up from the manifests that name the blob to every index above them; one live tag on the way keeps it.
+                "WITH RECURSIVE up(root, id) AS (
+                     SELECT mb.manifest_id, mb.manifest_id FROM manifestblob mb
+                     WHERE mb.repository_id = $1 AND mb.blob_id = $2
+                       AND NOT EXISTS (SELECT 1 FROM roadstead_hidden_manifest h WHERE h.manifest_id = mb.manifest_id)
+                     UNION
+                     SELECT up.root, mc.manifest_id FROM up JOIN manifestchild mc ON mc.child_manifest_id = up.id)
+                 SELECT DISTINCT m.digest AS name FROM up
+                 JOIN tag t ON t.manifest_id = up.id AND (t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > $3)
+                 JOIN manifest m ON m.id = up.root
+                 LIMIT 5",
+                params![repository.0, storage, now.timestamp_millis()],
+            )
+            .await?;
+        if !users.is_empty() {
+            return Ok(BlobDeletion::InUse(
+                users.into_iter().map(|row| row.name).collect(),
+            ));
+        }
+        transaction
+            .execute(
+                OPERATION,
+                "DELETE FROM uploadedblob WHERE repository_id = $1 AND blob_id = $2",
+                params![repository.0, storage],
+            )
+            .await?;
+        transaction
+            .execute(
+                OPERATION,
+                "INSERT INTO roadstead_hidden_blob (repository_id, storage_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+                params![repository.0, storage],
+            )
+            .await?;
+        transaction.commit().await?;
+        Ok(BlobDeletion::Deleted)
+    }
+}
+
+/// Protects a blob in a repository until then, and shows it again if a client had deleted it there.
+async fn hold(
+    connection: &impl Connection,
+    repository: RepositoryId,
+    storage: StorageId,
+    until: Timestamp,
+    now: Timestamp,
+) -> Result<(), MetadataError> {
+    const OPERATION: &str = "protect a blob";
+    connection
+        .execute(
+            OPERATION,
+            "INSERT INTO uploadedblob (repository_id, blob_id, uploaded_at, expires_at) VALUES ($1, $2, $3, $4)",
+            params![repository.0, storage.0, now.naive_utc(), until.naive_utc()],
+        )
+        .await?;
+    connection
+        .execute(
+            OPERATION,
+            "DELETE FROM roadstead_hidden_blob WHERE repository_id = $1 AND storage_id = $2",
+            params![repository.0, storage.0],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Puts the rows of one blob together; rows of a younger blob with the same digest are left out.
+fn blob_of(rows: &[BlobRow]) -> Result<Option<Blob>, MetadataError> {
+    let Some(first) = rows.first() else {
+        return Ok(None);
+    };
+    let storage = first.id;
+    let corrupt = |column, problem: &dyn ToString| {
+        MetadataError::corrupt("imagestorage", column, storage, problem.to_string())
+    };
+    let digest = first
+        .content_checksum
+        .as_deref()
+        .unwrap_or_default()
+        .parse()
+        .map_err(|error| corrupt("content_checksum", &error))?;
+    let size = first
+        .image_size
+        .unwrap_or_default()
+        .try_into()
+        .map_err(|error| corrupt("image_size", &error))?;
+    let uuid = first.uuid.clone();
+    let present = rows
+        .iter()
+        .filter(|row| row.id == storage)
+        .filter_map(|row| row.location.as_deref())
+        .map(|name| {
+            LocationName::new(name).map_err(|error| {
+                MetadataError::corrupt("imagestoragelocation", "name", name, error)
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Some(Blob {
+        storage: StorageId(storage),
+        uuid,
+        digest,
+        size,
+        present,
+    }))
+}

@@ -1,0 +1,493 @@
+//! Wanted copies: which location lacks which blob, since when, and how the attempts went.
+//!
+//! A wanted copy is a row of `roadstead_copy`, one for each blob and location, and the row of Quay's `queueitem` that will bring it about, in the
+//! form that a Quay worker can take too. Everything here works on sets: the number of statements never depends on the number of blobs.
+
+use std::collections::BTreeSet;
+
+use roadstead_placement::LocationName;
+use roadstead_runtime::{Ids, Timestamp};
+use sea_orm::{FromQueryResult, Value};
+use uuid::Uuid;
+
+use crate::database::{Connection, Database, Identified, Transaction, json_ids, params, set};
+use crate::error::MetadataError;
+use crate::ids::{StorageId, UserId};
+use crate::locations::{CLOSED, find_location, json_locations, location_name};
+
+/// The attempts that a queue row of Quay's begins with. We never count them down: a job ends when its work is done or no longer wanted.
+const RETRIES: i32 = 5;
+
+/// Which copies become wanted.
+#[derive(Debug)]
+pub(crate) enum WantedScope<'a> {
+    /// Of these blobs, pushed into one namespace.
+    Blobs {
+        storages: &'a [StorageId],
+        namespace: UserId,
+        required: &'a BTreeSet<LocationName>,
+    },
+    /// Of these blobs again, because a location lost them.
+    Lost {
+        storages: &'a [StorageId],
+        location: &'a LocationName,
+    },
+    /// Of all blobs in a range of ids, as the default locations and every namespace's regions demand.
+    Demanded {
+        demand: Demand<'a>,
+        after: StorageId,
+        until: StorageId,
+    },
+}
+
+/// What every blob must reach.
+#[derive(Clone, Copy, Debug)]
+pub struct Demand<'a> {
+    /// The locations that every blob must reach.
+    pub defaults: &'a BTreeSet<LocationName>,
+    /// The locations that exist in the configuration. A namespace's region outside of it cannot be served and is left out.
+    pub configured: &'a BTreeSet<LocationName>,
+}
+
+#[derive(Debug)]
+pub(crate) struct WantCopies<'a> {
+    pub(crate) scope: WantedScope<'a>,
+    pub(crate) queue: &'a str,
+    /// Makes the new rows' state ids unique.
+    pub(crate) token: Uuid,
+    pub(crate) now: Timestamp,
+}
+
+/// One page of [`Database::want_demanded_copies`].
+#[derive(Debug)]
+pub struct DemandPage<'a> {
+    /// What is demanded.
+    pub demand: Demand<'a>,
+    /// The page begins behind this blob.
+    pub after: StorageId,
+    /// How many ids it spans; bounds the length of the transaction.
+    pub span: u32,
+    /// The name of the replication queue.
+    pub queue: &'a str,
+    /// Source of the tokens of new rows.
+    pub ids: &'a dyn Ids,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// What one page made wanted.
+#[derive(Clone, Debug, Default)]
+pub struct DemandedCopies {
+    /// The copies that are wanted since now.
+    pub wanted: Vec<WantedCopy>,
+    /// Where the next page begins; none after the last.
+    pub next: Option<StorageId>,
+}
+
+/// A copy that a location lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedCopy {
+    /// The blob's row.
+    pub storage: StorageId,
+    /// The id that queue rows name the blob by.
+    pub uuid: String,
+    /// Its bytes.
+    pub size: u64,
+    /// The location that lacks it.
+    pub location: LocationName,
+}
+
+/// What became of [`Database::record_copy`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// The placement is recorded and the copy no longer wanted.
+    Yes,
+    /// The blob was deleted meanwhile: the copied object belongs to nobody.
+    BlobGone,
+    /// The location takes no new bytes, or is unknown: the copied object belongs to nobody.
+    LocationClosed,
+}
+
+/// What became of [`Database::report_lost`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LostReport {
+    /// Their placements are gone and the copies wanted again.
+    pub wanted: Vec<StorageId>,
+    /// No other placement is known: theirs stay, so that a store that comes back is still asked.
+    pub kept: Vec<StorageId>,
+}
+
+/// Objects that a location should have and has not.
+#[derive(Debug)]
+pub struct LostObjects<'a> {
+    /// The location.
+    pub location: &'a LocationName,
+    /// The blobs.
+    pub storages: &'a [StorageId],
+    /// What was found, for the operator.
+    pub reason: &'a str,
+    /// The name of the replication queue.
+    pub queue: &'a str,
+    /// Source of the tokens of new rows.
+    pub ids: &'a dyn Ids,
+    /// Now.
+    pub now: Timestamp,
+}
+
+#[derive(Debug, FromQueryResult)]
+struct WantedRow {
+    storage_id: i32,
+    uuid: String,
+    size: i64,
+    location: String,
+}
+
+#[derive(Debug, FromQueryResult)]
+struct HighestRow {
+    highest: Option<i32>,
+}
+
+/// The common table expressions of [`Demand`]: `open`, `required` and `missing`, over blobs with ids in `(low, high]`, from the parameters
+/// `defaults`, `configured`, `low`, `high`. A blob without any placement is left out: there is nothing to copy from.
+pub(crate) fn demanded(defaults: &str, configured: &str, low: &str, high: &str) -> String {
+    format!(
+        "open(id, name) AS (
+             SELECT l.id, l.name FROM imagestoragelocation l
+             WHERE l.name IN (SELECT value FROM json_each({configured})) AND l.name NOT IN {CLOSED}),
+         required(storage_id, location_id) AS (
+             SELECT s.id, o.id FROM imagestorage s, open o
+             WHERE s.id > {low} AND s.id <= {high} AND o.name IN (SELECT value FROM json_each({defaults}))
+             UNION
+             SELECT mb.blob_id, o.id FROM userregion ur
+             JOIN open o ON o.id = ur.location_id
+             JOIN repository r ON r.namespace_user_id = ur.user_id
+             JOIN manifestblob mb ON mb.repository_id = r.id
+             WHERE mb.blob_id > {low} AND mb.blob_id <= {high}),
+         missing(storage_id, location_id) AS (
+             SELECT r.storage_id, r.location_id FROM required r
+             WHERE EXISTS (SELECT 1 FROM imagestorageplacement p WHERE p.storage_id = r.storage_id)
+               AND NOT EXISTS (SELECT 1 FROM imagestorageplacement p
+                               WHERE p.storage_id = r.storage_id AND p.location_id = r.location_id))"
+    )
+}
+
+/// Makes every missing copy of the scope wanted that is not wanted yet, with its queue row, and tells how many.
+pub(crate) async fn want_copies(
+    transaction: &Transaction,
+    want: &WantCopies<'_>,
+) -> Result<u64, MetadataError> {
+    const OPERATION: &str = "queue the copies that are missing";
+    // $1 is the token and $2 the time; the scope's own parameters follow.
+    let mut values = params![want.token.to_string(), want.now.naive_utc()];
+    let given = |storages: &[StorageId], locations: String| -> Vec<Value> {
+        params![
+            json_ids(storages.iter().map(|storage| storage.0)),
+            locations
+        ]
+    };
+    let (missing, namespace) = match &want.scope {
+        WantedScope::Blobs {
+            storages,
+            namespace,
+            required,
+        } => {
+            values.extend(given(storages, json_locations(required)));
+            (missing_of_given(), namespace.to_string())
+        }
+        WantedScope::Lost { storages, location } => {
+            values.extend(given(
+                storages,
+                json_locations(&BTreeSet::from([(*location).clone()])),
+            ));
+            (missing_of_given(), NAMESPACE_OF_BLOB.to_owned())
+        }
+        WantedScope::Demanded {
+            demand,
+            after,
+            until,
+        } => {
+            values.extend(params![
+                json_locations(demand.defaults),
+                json_locations(demand.configured),
+                after.0,
+                until.0,
+            ]);
+            (
+                demanded("$3", "$4", "$5", "$6"),
+                NAMESPACE_OF_BLOB.to_owned(),
+            )
+        }
+    };
+    let wanted = format!(
+        "WITH {missing}, wanted AS (
+             SELECT m.storage_id, m.location_id,
+                    $1 || '-' || CAST(m.storage_id AS varchar) || '-' || CAST(m.location_id AS varchar) AS state_id
+             FROM missing m
+             WHERE NOT EXISTS (SELECT 1 FROM roadstead_copy c
+                               WHERE c.storage_id = m.storage_id AND c.location_id = m.location_id))"
+    );
+
+    let mut with_queue = values.clone();
+    with_queue.push(want.queue.into());
+    let queue = format!("${}", with_queue.len());
+    let created = transaction
+        .execute(
+            OPERATION,
+            // Name and body are Quay's, to the space behind the colon.
+            &format!(
+                r#"{wanted}
+                INSERT INTO queueitem (queue_name, body, available_after, available, retries_remaining, state_id)
+                SELECT {queue} || '/' || s.uuid || '/',
+                       '{{"namespace_user_id": ' || CAST(({namespace}) AS varchar) || ', "storage_id": "' || s.uuid || '"}}',
+                       $2, true, {RETRIES}, w.state_id
+                FROM wanted w JOIN imagestorage s ON s.id = w.storage_id"#
+            ),
+            with_queue,
+        )
+        .await?;
+    if created > 0 {
+        transaction
+            .execute(
+                OPERATION,
+                &format!(
+                    "{wanted}
+                    INSERT INTO roadstead_copy (storage_id, location_id, queueitem_id, wanted_since)
+                    SELECT w.storage_id, w.location_id, q.id, $2
+                    FROM wanted w JOIN queueitem q ON q.state_id = w.state_id"
+                ),
+                values,
+            )
+            .await?;
+    }
+    Ok(created)
+}
+
+/// Any namespace that refers to blob `s`: Quay's worker looks up its regions.
+const NAMESPACE_OF_BLOB: &str = "SELECT COALESCE(min(r.namespace_user_id), 0) FROM repository r
+    WHERE r.id IN (SELECT mb.repository_id FROM manifestblob mb WHERE mb.blob_id = s.id
+                   UNION SELECT u.repository_id FROM uploadedblob u WHERE u.blob_id = s.id)";
+
+/// `missing` for the blobs `$3` and the locations `$4`.
+fn missing_of_given() -> String {
+    format!(
+        "missing(storage_id, location_id) AS (
+             SELECT s.id, l.id FROM imagestorage s, imagestoragelocation l
+             WHERE s.id IN {} AND l.name IN {} AND l.name NOT IN {CLOSED}
+               AND EXISTS (SELECT 1 FROM imagestorageplacement p WHERE p.storage_id = s.id)
+               AND NOT EXISTS (SELECT 1 FROM imagestorageplacement p
+                               WHERE p.storage_id = s.id AND p.location_id = l.id))",
+        set!("$3"),
+        set!("$4")
+    )
+}
+
+impl Database {
+    /// Makes the missing copies of one page of blobs wanted: the step of a backfill and of the reconciliation. Idempotent.
+    pub async fn want_demanded_copies(
+        &self,
+        page: &DemandPage<'_>,
+    ) -> Result<DemandedCopies, MetadataError> {
+        const OPERATION: &str = "queue the copies that are missing";
+        let highest: Option<HighestRow> = self
+            .reader()
+            .row(
+                OPERATION,
+                "SELECT max(id) AS highest FROM imagestorage",
+                params![],
+            )
+            .await?;
+        let highest = highest.and_then(|row| row.highest).unwrap_or_default();
+        let until = page
+            .after
+            .0
+            .saturating_add(i32::try_from(page.span).unwrap_or(i32::MAX))
+            .min(highest);
+        if until <= page.after.0 {
+            return Ok(DemandedCopies::default());
+        }
+        let token = page.ids.uuid();
+        let transaction = self.begin(OPERATION).await?;
+        let created = want_copies(
+            &transaction,
+            &WantCopies {
+                scope: WantedScope::Demanded {
+                    demand: page.demand,
+                    after: page.after,
+                    until: StorageId(until),
+                },
+                queue: page.queue,
+                token,
+                now: page.now,
+            },
+        )
+        .await?;
+        let rows: Vec<WantedRow> = if created == 0 {
+            Vec::new()
+        } else {
+            transaction
+                .rows(
+                    OPERATION,
+                    // The new rows' state ids begin with the token, and `.` comes right after `-`.
+                    "SELECT c.storage_id, s.uuid, COALESCE(s.image_size, 0) AS size, l.name AS location
+                     FROM queueitem q
+                     JOIN roadstead_copy c ON c.queueitem_id = q.id
+                     JOIN imagestorage s ON s.id = c.storage_id
+                     JOIN imagestoragelocation l ON l.id = c.location_id
+                     WHERE q.state_id >= $1 || '-' AND q.state_id < $1 || '.'
+                     ORDER BY c.storage_id, l.name",
+                    params![token.to_string()],
+                )
+                .await?
+        };
+        transaction.commit().await?;
+        Ok(DemandedCopies {
+            wanted: rows
+                .into_iter()
+                .map(WantedCopy::try_from)
+                .collect::<Result<_, _>>()?,
+            next: (until < highest).then_some(StorageId(until)),
+        })
+    }
+
+    /// Forgets wanted copies whose queue row is gone, because a Quay worker finished it or its daily purge took it. What is still
+    /// missing becomes wanted again by the next [`Database::want_demanded_copies`]. Tells how many.
+    pub async fn forget_orphaned_copies(&self) -> Result<u64, MetadataError> {
+        self.execute(
+            "forget copies without a queue row",
+            "DELETE FROM roadstead_copy WHERE NOT EXISTS (SELECT 1 FROM queueitem q WHERE q.id = queueitem_id)",
+            params![],
+        )
+        .await
+    }
+
+    /// Records that a location holds verified bytes of a blob, in one transaction with the end of its being wanted.
+    pub async fn record_copy(
+        &self,
+        storage: StorageId,
+        location: &LocationName,
+    ) -> Result<Recorded, MetadataError> {
+        const OPERATION: &str = "record a copy";
+        let transaction = self.begin(OPERATION).await?;
+        let blob: Option<Identified> = transaction
+            .row(
+                OPERATION,
+                "SELECT id FROM imagestorage WHERE id = $1",
+                params![storage.0],
+            )
+            .await?;
+        if blob.is_none() {
+            return Ok(Recorded::BlobGone);
+        }
+        let open: Option<Identified> = transaction
+            .row(
+                OPERATION,
+                &format!("SELECT l.id FROM imagestoragelocation l WHERE l.name = $1 AND l.name NOT IN {CLOSED}"),
+                params![location.as_str()],
+            )
+            .await?;
+        let Some(open) = open else {
+            return Ok(Recorded::LocationClosed);
+        };
+        transaction
+            .execute(
+                OPERATION,
+                "INSERT INTO imagestorageplacement (storage_id, location_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+                params![storage.0, open.id],
+            )
+            .await?;
+        transaction
+            .execute(
+                OPERATION,
+                "DELETE FROM roadstead_copy WHERE storage_id = $1 AND location_id = $2",
+                params![storage.0, open.id],
+            )
+            .await?;
+        transaction.commit().await?;
+        Ok(Recorded::Yes)
+    }
+
+    /// Notes that objects which placements promise are not there or are damaged: the placements go, unless one is the last of its blob,
+    /// and the copies are wanted again.
+    pub async fn report_lost(&self, lost: &LostObjects<'_>) -> Result<LostReport, MetadataError> {
+        const OPERATION: &str = "note lost objects";
+        let transaction = self.begin(OPERATION).await?;
+        let Some(location) = find_location(&transaction, lost.location).await? else {
+            return Ok(LostReport::default());
+        };
+        let storages = json_ids(lost.storages.iter().map(|storage| storage.0));
+        let dropped: Vec<Identified> = transaction
+            .rows(
+                OPERATION,
+                concat!(
+                    "DELETE FROM imagestorageplacement
+                     WHERE location_id = $1 AND storage_id IN ",
+                    set!("$2"),
+                    " AND EXISTS (SELECT 1 FROM imagestorageplacement o
+                                  WHERE o.storage_id = imagestorageplacement.storage_id AND o.location_id <> $1)
+                     RETURNING storage_id AS id"
+                ),
+                params![location.0, storages.as_str()],
+            )
+            .await?;
+        let kept: Vec<Identified> = transaction
+            .rows(
+                OPERATION,
+                concat!(
+                    "SELECT storage_id AS id FROM imagestorageplacement WHERE location_id = $1 AND storage_id IN ",
+                    set!("$2")
+                ),
+                params![location.0, storages],
+            )
+            .await?;
+        let wanted: Vec<StorageId> = dropped.into_iter().map(|row| StorageId(row.id)).collect();
+        if !wanted.is_empty() {
+            want_copies(
+                &transaction,
+                &WantCopies {
+                    scope: WantedScope::Lost {
+                        storages: &wanted,
+                        location: lost.location,
+                    },
+                    queue: lost.queue,
+                    token: lost.ids.uuid(),
+                    now: lost.now,
+                },
+            )
+            .await?;
+            transaction
+                .execute(
+                    OPERATION,
+                    concat!(
+                        "UPDATE roadstead_copy SET last_failure = $3, last_attempt = $4
+                         WHERE location_id = $1 AND storage_id IN ",
+                        set!("$2")
+                    ),
+                    params![
+                        location.0,
+                        json_ids(wanted.iter().map(|storage| storage.0)),
+                        lost.reason,
+                        lost.now.naive_utc(),
+                    ],
+                )
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(LostReport {
+            wanted,
+            kept: kept.into_iter().map(|row| StorageId(row.id)).collect(),
+        })
+    }
+}
+
+impl TryFrom<WantedRow> for WantedCopy {
+    type Error = MetadataError;
+
+    fn try_from(row: WantedRow) -> Result<Self, MetadataError> {
+        Ok(Self {
+            storage: StorageId(row.storage_id),
+            uuid: row.uuid,
+            size: row.size.try_into().unwrap_or_default(),
+            location: location_name(&row.location)?,
+        })
+    }
+}

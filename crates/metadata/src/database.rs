@@ -1,0 +1,358 @@
+//! The connection to the database: pools, transactions, migrations, and the few lines through which every statement goes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use roadstead_migrations::{MIGRATION_TABLE, Migrator, known_migrations};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, FromQueryResult,
+    QueryResult, SqliteTransactionMode, SqlxSqliteConnector, Statement, TransactionOptions,
+    TransactionTrait, Value,
+};
+use sea_orm_migration::MigratorTrait;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+use crate::error::{DriverError, MetadataError};
+
+/// Where the metadata lives.
+#[derive(Clone, Debug)]
+pub enum DatabaseOptions {
+    /// One SQLite file; it is created when it is not there. Its directory must exist.
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// How many readers may work on a SQLite file at once. Reads are short; two per core of a small machine keep both cores busy.
+const SQLITE_READERS: u32 = 4;
+
+/// How long a statement waits for another process's write transaction, which is short by design.
+const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a request waits for a free connection before it is told that the database is not available.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The metadata of one registry. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Database {
+    pools: Arc<Pools>,
+}
+
+#[derive(Debug)]
+struct Pools {
+    read: DatabaseConnection,
+    /// SQLite has one writer at a time, so its pool has one connection: writers of this process queue here instead of in the file's lock.
+    write: DatabaseConnection,
+}
+
+impl Database {
+    /// Opens the database without changing its schema. See [`Database::migrate`].
+    pub async fn open(options: &DatabaseOptions) -> Result<Self, MetadataError> {
+        let DatabaseOptions::Sqlite { path } = options;
+        let connect = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // FULL: a commit is on the disk before it is acknowledged. NORMAL would only survive a killed process, not a power cut.
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(SQLITE_BUSY_TIMEOUT)
+            .foreign_keys(true)
+            .statement_cache_capacity(256)
+            .pragma("cache_size", "-8192");
+        let unopenable = |source: sqlx::Error| MetadataError::Unopenable {
+            database: path.display().to_string(),
+            source: DriverError::from(DbErr::Conn(sea_orm::RuntimeErr::SqlxError(Arc::new(
+                source,
+            )))),
+        };
+        let write = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_with(connect.clone())
+            .await
+            .map_err(unopenable)?;
+        let read = SqlitePoolOptions::new()
+            .max_connections(SQLITE_READERS)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_with(connect)
+            .await
+            .map_err(unopenable)?;
+        Ok(Self {
+            pools: Arc::new(Pools {
+                read: SqlxSqliteConnector::from_sqlx_sqlite_pool(read),
+                write: SqlxSqliteConnector::from_sqlx_sqlite_pool(write),
+            }),
+        })
+    }
+
+    /// Brings the schema up to date, in one transaction: of several processes that start at once, one does it and the others wait.
+    ///
+    /// # Errors
+    /// [`MetadataError::TooNew`] when the database has migrations that this program does not know; nothing is changed then.
+    pub async fn migrate(&self) -> Result<(), MetadataError> {
+        const OPERATION: &str = "bring the schema up to date";
+        let transaction = self.begin(OPERATION).await?;
+        self.refuse_newer(&transaction).await?;
+        Migrator::up(&transaction.inner, None)
+            .await
+            .map_err(|error| MetadataError::driver(OPERATION, error))?;
+        transaction.commit().await
+    }
+
+    /// Checks that the schema is this program's, and changes nothing.
+    pub async fn check_schema(&self) -> Result<(), MetadataError> {
+        let applied = self.refuse_newer(&self.pools.read).await?;
+        if known_migrations()
+            .iter()
+            .all(|known| applied.contains(known))
+        {
+            Ok(())
+        } else {
+            Err(MetadataError::TooOld)
+        }
+    }
+
+    /// The migrations that the database lists, after a refusal of any that this program does not know.
+    async fn refuse_newer(
+        &self,
+        connection: &impl Connection,
+    ) -> Result<Vec<String>, MetadataError> {
+        const OPERATION: &str = "read the list of migrations";
+        let exists: Option<Counted> = connection
+            .row(
+                OPERATION,
+                "SELECT count(*) AS count FROM sqlite_master WHERE type = 'table' AND name = $1",
+                params![MIGRATION_TABLE],
+            )
+            .await?;
+        if exists.is_none_or(|found| found.count == 0) {
+            return Ok(Vec::new());
+        }
+        let applied: Vec<Named> = connection
+            .rows(
+                OPERATION,
+                &format!("SELECT version AS name FROM {MIGRATION_TABLE}"),
+                params![],
+            )
+            .await?;
+        let applied: Vec<String> = applied.into_iter().map(|row| row.name).collect();
+        let known = known_migrations();
+        let unknown: Vec<String> = applied
+            .iter()
+            .filter(|name| !known.contains(name))
+            .cloned()
+            .collect();
+        if unknown.is_empty() {
+            Ok(applied)
+        } else {
+            Err(MetadataError::TooNew { unknown })
+        }
+    }
+
+    /// Asks the database for a row that is always there, as Quay's health check does.
+    pub async fn ping(&self) -> Result<(), MetadataError> {
+        const OPERATION: &str = "answer a health check";
+        let found: Option<Counted> = self
+            .reader()
+            .row(
+                OPERATION,
+                "SELECT count(*) AS count FROM teamrole",
+                params![],
+            )
+            .await?;
+        match found {
+            Some(row) if row.count > 0 => Ok(()),
+            _ => Err(MetadataError::corrupt(
+                "teamrole",
+                "id",
+                "any",
+                "the table is empty",
+            )),
+        }
+    }
+
+    /// Closes every connection. Statements that come after it fail as [`MetadataError::Unavailable`].
+    pub async fn close(&self) {
+        for pool in [&self.pools.read, &self.pools.write] {
+            if let Err(error) = pool.close_by_ref().await {
+                tracing::warn!(%error, "Could not close the database cleanly");
+            }
+        }
+    }
+
+    pub(crate) fn reader(&self) -> &DatabaseConnection {
+        &self.pools.read
+    }
+
+    /// Starts a write transaction. Dropping it without [`Transaction::commit`] rolls it back.
+    pub(crate) async fn begin(
+        &self,
+        operation: &'static str,
+    ) -> Result<Transaction, MetadataError> {
+        let options = TransactionOptions {
+            // A deferred transaction that reads before it writes is refused when another process wrote in between; this one waits instead.
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        let inner = self
+            .pools
+            .write
+            .begin_with_options(options)
+            .await
+            .map_err(|error| MetadataError::driver(operation, error))?;
+        Ok(Transaction { inner, operation })
+    }
+
+    /// Runs one statement as a transaction of its own and tells how many rows it changed.
+    pub(crate) async fn execute(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        values: Vec<Value>,
+    ) -> Result<u64, MetadataError> {
+        let transaction = self.begin(operation).await?;
+        let changed = transaction.execute(operation, sql, values).await?;
+        transaction.commit().await?;
+        Ok(changed)
+    }
+}
+
+/// An open write transaction.
+pub(crate) struct Transaction {
+    inner: DatabaseTransaction,
+    operation: &'static str,
+}
+
+impl Transaction {
+    pub(crate) async fn commit(self) -> Result<(), MetadataError> {
+        self.inner
+            .commit()
+            .await
+            .map_err(|error| MetadataError::driver(self.operation, error))
+    }
+}
+
+/// What statements run on: a pool or a transaction.
+pub(crate) trait Connection: Sync {
+    type Inner: ConnectionTrait;
+
+    fn inner(&self) -> &Self::Inner;
+
+    async fn rows<T: FromQueryResult + Send>(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        values: Vec<Value>,
+    ) -> Result<Vec<T>, MetadataError> {
+        let rows = self
+            .inner()
+            .query_all_raw(statement(sql, values))
+            .await
+            .map_err(|error| MetadataError::driver(operation, error))?;
+        rows.iter()
+            .map(|row: &QueryResult| T::from_query_result(row, ""))
+            .collect::<Result<_, _>>()
+            .map_err(|error| MetadataError::driver(operation, error))
+    }
+
+    async fn row<T: FromQueryResult + Send>(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        values: Vec<Value>,
+    ) -> Result<Option<T>, MetadataError> {
+        let row = self
+            .inner()
+            .query_one_raw(statement(sql, values))
+            .await
+            .map_err(|error| MetadataError::driver(operation, error))?;
+        row.map(|row| T::from_query_result(&row, ""))
+            .transpose()
+            .map_err(|error| MetadataError::driver(operation, error))
+    }
+
+    /// Tells how many rows were changed.
+    async fn execute(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        values: Vec<Value>,
+    ) -> Result<u64, MetadataError> {
+        self.inner()
+            .execute_raw(statement(sql, values))
+            .await
+            .map(|done| done.rows_affected())
+            .map_err(|error| MetadataError::driver(operation, error))
+    }
+}
+
+impl Connection for DatabaseConnection {
+    type Inner = Self;
+
+    fn inner(&self) -> &Self {
+        self
+    }
+}
+
+impl Connection for Transaction {
+    type Inner = DatabaseTransaction;
+
+    fn inner(&self) -> &DatabaseTransaction {
+        &self.inner
+    }
+}
+
+fn statement(sql: &str, values: Vec<Value>) -> Statement {
+    Statement::from_sql_and_values(DbBackend::Sqlite, sql, values)
+}
+
+/// The members of a JSON array of texts or numbers as a one-column table, so that a set of any size is one parameter of one statement.
+macro_rules! set {
+    ($parameter:literal) => {
+        concat!("(SELECT value FROM json_each(", $parameter, "))")
+    };
+}
+pub(crate) use set;
+
+/// The parameters of a statement, in the order of `$1`, `$2` and so on.
+macro_rules! params {
+    ($($value:expr),* $(,)?) => {
+        vec![$(sea_orm::Value::from($value)),*]
+    };
+}
+pub(crate) use params;
+
+/// A JSON array, for [`set`].
+pub(crate) fn json_texts<I>(texts: I) -> String
+where
+    I: IntoIterator,
+    I::Item: AsRef<str>,
+{
+    let texts: Vec<serde_json::Value> = texts
+        .into_iter()
+        .map(|text| serde_json::Value::from(text.as_ref()))
+        .collect();
+    serde_json::Value::from(texts).to_string()
+}
+
+/// A JSON array, for [`set`].
+pub(crate) fn json_ids<I: IntoIterator<Item = i32>>(ids: I) -> String {
+    serde_json::Value::from(ids.into_iter().collect::<Vec<_>>()).to_string()
+}
+
+#[derive(Debug, FromQueryResult)]
+pub(crate) struct Counted {
+    pub(crate) count: i64,
+}
+
+#[derive(Debug, FromQueryResult)]
+pub(crate) struct Named {
+    pub(crate) name: String,
+}
+
+#[derive(Debug, FromQueryResult)]
+pub(crate) struct Identified {
+    pub(crate) id: i32,
+}

@@ -1,0 +1,227 @@
+//! The rows of Quay's `queueitem`: taken under a lease, finished, or put off.
+//!
+//! A lease is Quay's: the row is not available until `processing_expires`, and `state_id` changes with every claim, so that a worker whose lease
+//! ran out can no longer change a row that another has taken. Unlike Quay's workers we never count retries down and take rows that have none left:
+//! a job ends when its work is done or no longer wanted, not because it was unlucky.
+
+use chrono::NaiveDateTime;
+use roadstead_placement::LocationName;
+use roadstead_runtime::Timestamp;
+use sea_orm::FromQueryResult;
+use uuid::Uuid;
+
+use crate::database::{Connection, Counted, Database, json_ids, params, set};
+use crate::error::MetadataError;
+use crate::ids::JobId;
+use crate::locations::{limit_column, location_name};
+
+/// A job that this worker holds the lease of.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Its row.
+    pub id: JobId,
+    /// What proves the lease.
+    pub token: String,
+    /// Its queue and subject, such as `imagestoragereplication/<uuid>/`.
+    pub name: String,
+    /// What is to be done, as it was written.
+    pub body: String,
+    /// The location that lacks the blob; none in a row that Quay made, which means every location that lacks it.
+    pub target: Option<LocationName>,
+    /// How often it was tried and put off.
+    pub attempts: u32,
+    /// Since when it is wanted; none in a row that Quay made.
+    pub wanted_since: Option<Timestamp>,
+}
+
+/// Which jobs to take, and for how long.
+#[derive(Clone, Debug)]
+pub struct ClaimJobs<'a> {
+    /// The queue's name: rows are named `<queue>/...`.
+    pub queue: &'a str,
+    /// How many at most.
+    pub limit: u32,
+    /// Now.
+    pub now: Timestamp,
+    /// When the lease ends unless it is extended.
+    pub lease_until: Timestamp,
+    /// Makes the leases' tokens unique.
+    pub token: Uuid,
+}
+
+#[derive(Debug, FromQueryResult)]
+struct JobRow {
+    id: i32,
+    queue_name: String,
+    body: String,
+    state_id: String,
+}
+
+#[derive(Debug, FromQueryResult)]
+struct CopyRow {
+    queueitem_id: i32,
+    location: String,
+    attempts: i32,
+    wanted_since: NaiveDateTime,
+}
+
+impl Database {
+    /// Takes jobs that are due or whose lease ran out, those that have been due the longest first.
+    pub async fn claim_jobs(&self, claim: &ClaimJobs<'_>) -> Result<Vec<Job>, MetadataError> {
+        const OPERATION: &str = "take jobs from the queue";
+        let transaction = self.begin(OPERATION).await?;
+        let rows: Vec<JobRow> = transaction
+            .rows(
+                OPERATION,
+                "UPDATE queueitem
+                 SET available = false, processing_expires = $3, state_id = $4 || '-' || CAST(id AS varchar)
+                 WHERE id IN (
+                     SELECT id FROM queueitem
+                     WHERE queue_name >= $1 || '/' AND queue_name < $1 || '0'
+                       AND available_after <= $2 AND (available OR processing_expires <= $2)
+                     ORDER BY available_after, id LIMIT $5)
+                 RETURNING id, queue_name, body, state_id",
+                params![
+                    claim.queue,
+                    claim.now.naive_utc(),
+                    claim.lease_until.naive_utc(),
+                    claim.token.to_string(),
+                    limit_column(claim.limit),
+                ],
+            )
+            .await?;
+        let copies: Vec<CopyRow> = if rows.is_empty() {
+            Vec::new()
+        } else {
+            transaction
+                .rows(
+                    OPERATION,
+                    concat!(
+                        "SELECT c.queueitem_id, l.name AS location, c.attempts, c.wanted_since
+                         FROM roadstead_copy c JOIN imagestoragelocation l ON l.id = c.location_id
+                         WHERE c.queueitem_id IN ",
+                        set!("$1")
+                    ),
+                    params![json_ids(rows.iter().map(|row| row.id))],
+                )
+                .await?
+        };
+        transaction.commit().await?;
+        rows.into_iter()
+            .map(|row| {
+                let copy = copies.iter().find(|copy| copy.queueitem_id == row.id);
+                Ok(Job {
+                    id: JobId(row.id),
+                    token: row.state_id,
+                    name: row.queue_name,
+                    body: row.body,
+                    target: copy.map(|copy| location_name(&copy.location)).transpose()?,
+                    attempts: copy.map_or(0, |copy| copy.attempts.try_into().unwrap_or_default()),
+                    wanted_since: copy.map(|copy| copy.wanted_since.and_utc()),
+                })
+            })
+            .collect()
+    }
+
+    /// Moves the end of a lease. False when it was lost.
+    pub async fn extend_job(
+        &self,
+        job: &Job,
+        lease_until: Timestamp,
+    ) -> Result<bool, MetadataError> {
+        let changed = self
+            .execute(
+                "extend a lease",
+                "UPDATE queueitem SET processing_expires = $3 WHERE id = $1 AND state_id = $2",
+                params![job.id.0, job.token.as_str(), lease_until.naive_utc()],
+            )
+            .await?;
+        Ok(changed == 1)
+    }
+
+    /// Ends a job, done or no longer wanted. False when the lease was lost: nothing is changed then.
+    pub async fn complete_job(&self, job: &Job) -> Result<bool, MetadataError> {
+        const OPERATION: &str = "finish a job";
+        let transaction = self.begin(OPERATION).await?;
+        let deleted = transaction
+            .execute(
+                OPERATION,
+                "DELETE FROM queueitem WHERE id = $1 AND state_id = $2",
+                params![job.id.0, job.token.as_str()],
+            )
+            .await?;
+        if deleted == 1 {
+            transaction
+                .execute(
+                    OPERATION,
+                    "DELETE FROM roadstead_copy WHERE queueitem_id = $1",
+                    params![job.id.0],
+                )
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(deleted == 1)
+    }
+
+    /// Puts a job off after a failure, whose reason is kept. False when the lease was lost: nothing is changed then.
+    pub async fn postpone_job(
+        &self,
+        job: &Job,
+        until: Timestamp,
+        failure: &str,
+        now: Timestamp,
+    ) -> Result<bool, MetadataError> {
+        const OPERATION: &str = "put a job off";
+        let transaction = self.begin(OPERATION).await?;
+        let released = release(&transaction, job, until).await?;
+        if released {
+            transaction
+                .execute(
+                    OPERATION,
+                    "UPDATE roadstead_copy SET attempts = attempts + 1, last_attempt = $2, last_failure = $3
+                     WHERE queueitem_id = $1",
+                    params![job.id.0, now.naive_utc(), failure],
+                )
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(released)
+    }
+
+    /// Gives a job back untried, as when the worker stops. False when the lease was lost.
+    pub async fn return_job(&self, job: &Job, now: Timestamp) -> Result<bool, MetadataError> {
+        let transaction = self.begin("give a job back").await?;
+        let released = release(&transaction, job, now).await?;
+        transaction.commit().await?;
+        Ok(released)
+    }
+
+    /// How many jobs the queue holds, waiting and leased.
+    pub async fn count_jobs(&self, queue: &str) -> Result<u64, MetadataError> {
+        let row: Option<Counted> = self
+            .reader()
+            .row(
+                "count the jobs of a queue",
+                "SELECT count(*) AS count FROM queueitem WHERE queue_name >= $1 || '/' AND queue_name < $1 || '0'",
+                params![queue],
+            )
+            .await?;
+        Ok(row.map_or(0, |row| row.count.try_into().unwrap_or_default()))
+    }
+}
+
+async fn release(
+    connection: &impl Connection,
+    job: &Job,
+    until: Timestamp,
+) -> Result<bool, MetadataError> {
+    let changed = connection
+        .execute(
+            "give a lease back",
+            "UPDATE queueitem SET available = true, processing_expires = NULL, available_after = $3
+             WHERE id = $1 AND state_id = $2",
+            params![job.id.0, job.token.as_str(), until.naive_utc()],
+        )
+        .await?;
+    Ok(changed == 1)
+}

@@ -1,0 +1,50 @@
+//! The metadata repository: accounts, repositories, uploads, blobs, manifests, tags, placements and wanted copies, in Quay's own tables.
+//!
+//! Everything is a method of [`Database`], one short transaction each; what does not exist is `Ok(None)`, not an error. Sets of any size are one
+//! parameter of one statement, so the number of statements never grows with the number of rows.
+//!
+//! To add an operation: write it in the file of the noun that it changes, as one method with its SQL in it; give it the time and the ids that
+//! it needs as arguments; read through [`Database::reader`], write through [`Database::begin`]; name what it does for the error message.
+//!
+//! Invariant: no type of the SQL library leaves this crate, and no transaction outlives the method that began it, so none is ever held while a
+//! store is waited for.
+
+mod accounts;
+mod blobs;
+mod copies;
+mod database;
+mod error;
+mod ids;
+mod jobs;
+mod locations;
+mod manifests;
+mod removal;
+mod repositories;
+mod service_keys;
+mod summary;
+mod tags;
+mod uploads;
+
+pub use accounts::{Account, FirstAccount};
+pub use blobs::{Blob, BlobDeletion, CommitBlob, MountSource};
+pub use copies::{
+    Demand, DemandPage, DemandedCopies, LostObjects, LostReport, Recorded, WantedCopy,
+};
+pub use database::{Database, DatabaseOptions};
+pub use error::{DriverError, MetadataError};
+pub use ids::{JobId, LocationId, ManifestId, RepositoryId, StorageId, UploadId, UserId};
+pub use jobs::{ClaimJobs, Job};
+pub use locations::{LocationRow, LocationState, PlacedBlob};
+pub use manifests::{
+    ManifestLookup, PutManifest, PutManifestOutcome, Referrer, ReferrersOf, StoredManifest,
+};
+pub use removal::{ForgottenLocation, SoleCopies};
+pub use repositories::{
+    CatalogViewer, Ensured, NewRepository, Repository, RepositoryPath, RepositoryState,
+};
+pub use service_keys::{NewServiceKey, ServiceKey};
+pub use summary::{AffectedImage, MissingCopies};
+pub use uploads::{NewUpload, Upload};
+
+#[cfg(test)]
+mod tests;

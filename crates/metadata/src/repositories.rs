@@ -1,0 +1,314 @@
+//! Namespaces and repositories.
+
+use roadstead_runtime::{Ids, Timestamp};
+use sea_orm::FromQueryResult;
+
+use crate::database::{Connection, Database, Identified, Named, Transaction, params};
+use crate::error::MetadataError;
+use crate::ids::{RepositoryId, UserId};
+
+/// The place of a repository: a namespace, and a name within it that may hold `/`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RepositoryPath {
+    /// The user or organisation.
+    pub namespace: String,
+    /// The name within the namespace.
+    pub name: String,
+}
+
+impl std::fmt::Display for RepositoryPath {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// What may be done with a repository, whoever asks. The numbers are Quay's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RepositoryState {
+    /// Pushes and pulls.
+    Normal,
+    /// Pulls only.
+    ReadOnly,
+    /// Pushes by its mirror robot only.
+    Mirror,
+    /// Pushes by its organisation's mirror only.
+    OrganizationMirror,
+}
+
+/// A row of `repository`. Repositories that are marked for deletion are not found.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    /// Its id.
+    pub id: RepositoryId,
+    /// The namespace's id.
+    pub namespace_id: UserId,
+    /// Where it is.
+    pub path: RepositoryPath,
+    /// Whether everybody may pull.
+    pub public: bool,
+    /// What may be done with it.
+    pub state: RepositoryState,
+    /// False for the few that hold something else than images.
+    pub holds_images: bool,
+}
+
+/// A repository to be made if it is not there.
+#[derive(Debug)]
+pub struct NewRepository<'a> {
+    /// Where.
+    pub path: &'a RepositoryPath,
+    /// Who makes it, and becomes its administrator.
+    pub creator: UserId,
+    /// Whether only those with rights may pull.
+    pub private: bool,
+    /// Whether a missing namespace becomes an organisation of the creator's.
+    pub create_namespace: bool,
+    /// Source of the tokens that Quay's schema wants.
+    pub ids: &'a dyn Ids,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// What became of [`Database::ensure_repository`].
+#[derive(Clone, Debug)]
+pub enum Ensured {
+    /// It was there.
+    Found(Repository),
+    /// It is there now.
+    Created(Repository),
+    /// Its namespace does not exist and was not to be made.
+    NoNamespace,
+}
+
+#[derive(Debug, FromQueryResult)]
+struct RepositoryRow {
+    id: i32,
+    namespace_user_id: i32,
+    namespace: String,
+    name: String,
+    visibility: String,
+    state: i32,
+    kind: String,
+}
+
+const FIND: &str = r#"
+    SELECT r.id, r.namespace_user_id, u.username AS namespace, r.name, v.name AS visibility, r.state, k.name AS kind
+    FROM repository r
+    JOIN "user" u ON u.id = r.namespace_user_id
+    JOIN visibility v ON v.id = r.visibility_id
+    JOIN repositorykind k ON k.id = r.kind_id
+    WHERE u.username = $1 AND r.name = $2"#;
+
+/// The state in which Quay keeps a repository until it is really deleted.
+const MARKED_FOR_DELETION: i32 = 3;
+
+impl TryFrom<RepositoryRow> for Repository {
+    type Error = MetadataError;
+
+    fn try_from(row: RepositoryRow) -> Result<Self, MetadataError> {
+        let state = match row.state {
+            0 => RepositoryState::Normal,
+            1 => RepositoryState::ReadOnly,
+            2 => RepositoryState::Mirror,
+            4 => RepositoryState::OrganizationMirror,
+            other => return Err(MetadataError::corrupt("repository", "state", row.id, other)),
+        };
+        Ok(Self {
+            id: RepositoryId(row.id),
+            namespace_id: UserId(row.namespace_user_id),
+            path: RepositoryPath {
+                namespace: row.namespace,
+                name: row.name,
+            },
+            public: row.visibility == "public",
+            state,
+            holds_images: row.kind == "image",
+        })
+    }
+}
+
+impl Database {
+    /// Finds a repository that is not marked for deletion.
+    pub async fn find_repository(
+        &self,
+        path: &RepositoryPath,
+    ) -> Result<Option<Repository>, MetadataError> {
+        find(self.reader(), path).await
+    }
+
+    /// Finds a namespace.
+    pub async fn find_namespace(&self, name: &str) -> Result<Option<UserId>, MetadataError> {
+        let row: Option<Identified> = self
+            .reader()
+            .row("look up a namespace", FIND_NAMESPACE, params![name])
+            .await?;
+        Ok(row.map(|row| UserId(row.id)))
+    }
+
+    /// Finds a repository or makes it, with its namespace if that is wanted, in one transaction.
+    pub async fn ensure_repository(
+        &self,
+        new: &NewRepository<'_>,
+    ) -> Result<Ensured, MetadataError> {
+        const OPERATION: &str = "create a repository";
+        if let Some(found) = self.find_repository(new.path).await? {
+            return Ok(Ensured::Found(found));
+        }
+        let transaction = self.begin(OPERATION).await?;
+        if let Some(found) = find(&transaction, new.path).await? {
+            return Ok(Ensured::Found(found));
+        }
+        let namespace: Option<Identified> = transaction
+            .row(
+                OPERATION,
+                FIND_NAMESPACE,
+                params![new.path.namespace.as_str()],
+            )
+            .await?;
+        let namespace = match namespace {
+            Some(row) => UserId(row.id),
+            None if new.create_namespace => create_organization(&transaction, new).await?,
+            None => return Ok(Ensured::NoNamespace),
+        };
+        let repository: Option<Identified> = transaction
+            .row(
+                OPERATION,
+                "INSERT INTO repository (namespace_user_id, name, visibility_id, description, badge_token, kind_id)
+                 SELECT $1, $2, v.id, '', $4, k.id FROM visibility v, repositorykind k
+                 WHERE v.name = $3 AND k.name = 'image' RETURNING id",
+                params![
+                    namespace.0,
+                    new.path.name.as_str(),
+                    if new.private { "private" } else { "public" },
+                    new.ids.uuid().to_string(),
+                ],
+            )
+            .await?;
+        if let Some(repository) = repository {
+            transaction
+                .execute(
+                    OPERATION,
+                    "INSERT INTO repositorypermission (user_id, repository_id, role_id)
+                     SELECT $1, $2, id FROM role WHERE name = 'admin'",
+                    params![new.creator.0, repository.id],
+                )
+                .await?;
+        }
+        let created = find(&transaction, new.path).await?;
+        transaction.commit().await?;
+        created.map(Ensured::Created).ok_or_else(|| {
+            MetadataError::corrupt(
+                "visibility",
+                "name",
+                new.path,
+                "the rows `public`, `private` or `image` are missing",
+            )
+        })
+    }
+}
+
+const FIND_NAMESPACE: &str = r#"SELECT id FROM "user" WHERE username = $1 AND NOT robot"#;
+
+async fn find(
+    connection: &impl Connection,
+    path: &RepositoryPath,
+) -> Result<Option<Repository>, MetadataError> {
+    let row: Option<RepositoryRow> = connection
+        .row(
+            "look up a repository",
+            FIND,
+            params![path.namespace.as_str(), path.name.as_str()],
+        )
+        .await?;
+    row.filter(|row| row.state != MARKED_FOR_DELETION)
+        .map(Repository::try_from)
+        .transpose()
+}
+
+/// An organisation as Quay makes it: an account that nobody signs in as, with a team `owners` that holds its maker.
+async fn create_organization(
+    transaction: &Transaction,
+    new: &NewRepository<'_>,
+) -> Result<UserId, MetadataError> {
+    const OPERATION: &str = "create an organisation";
+    let missing = || MetadataError::corrupt("teamrole", "name", "admin", "the row is missing");
+    let organization: Option<Identified> = transaction
+        .row(
+            OPERATION,
+            r#"INSERT INTO "user" (uuid, username, email, verified, organization, robot, invoice_email,
+                                   last_invalid_login, creation_date)
+               VALUES ($1, $2, $3, false, true, false, false, $4, $4) RETURNING id"#,
+            params![
+                new.ids.uuid().to_string(),
+                new.path.namespace.as_str(),
+                // Quay's column is not null; its own organisations without an address hold a random one.
+                new.ids.uuid().to_string(),
+                new.now.naive_utc(),
+            ],
+        )
+        .await?;
+    let organization = organization.ok_or_else(missing)?;
+    let team: Option<Identified> = transaction
+        .row(
+            OPERATION,
+            "INSERT INTO team (name, organization_id, role_id, description)
+             SELECT 'owners', $1, id, '' FROM teamrole WHERE name = 'admin' RETURNING id",
+            params![organization.id],
+        )
+        .await?;
+    let team = team.ok_or_else(missing)?;
+    transaction
+        .execute(
+            OPERATION,
+            "INSERT INTO teammember (user_id, team_id) VALUES ($1, $2)",
+            params![new.creator.0, team.id],
+        )
+        .await?;
+    Ok(UserId(organization.id))
+}
+
+/// Which repositories a listing may show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CatalogViewer {
+    /// All of them: a superuser.
+    All,
+    /// The public ones and those of one account's own namespace.
+    Account(UserId),
+    /// The public ones.
+    PublicOnly,
+}
+
+impl Database {
+    /// Lists repositories, namespace by namespace in byte order, from behind `after`, which need not exist. At most `limit`.
+    pub async fn catalog(
+        &self,
+        viewer: &CatalogViewer,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<String>, MetadataError> {
+        let (all, account) = match viewer {
+            CatalogViewer::All => (true, None),
+            CatalogViewer::Account(account) => (false, Some(account.0)),
+            CatalogViewer::PublicOnly => (false, None),
+        };
+        let (namespace, name) = after.map_or(("", ""), |after| {
+            after.split_once('/').unwrap_or((after, ""))
+        });
+        let rows: Vec<Named> = self
+            .reader()
+            .rows(
+                "list repositories",
+                r#"SELECT u.username || '/' || r.name AS name
+                   FROM "user" u
+                   JOIN repository r ON r.namespace_user_id = u.id
+                   JOIN visibility v ON v.id = r.visibility_id
+                   WHERE u.username >= $1 AND (u.username > $1 OR r.name > $2)
+                     AND r.state <> 3 AND r.kind_id = 1
+                     AND ($3 OR v.name = 'public' OR r.namespace_user_id = $4)
+                   ORDER BY u.username, r.name LIMIT $5"#,
+                params![namespace, name, all, account, i64::from(limit)],
+            )
+            .await?;
+        Ok(rows.into_iter().map(|row| row.name).collect())
+    }
+}

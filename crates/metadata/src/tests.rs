@@ -1,0 +1,313 @@
+//! What the metadata repository promises, on a real database.
+
+mod copies;
+mod manifests;
+mod uploads;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use roadstead_oci::{Algorithm, Digest, Digester, Manifest, ManifestLimits};
+use roadstead_placement::LocationName;
+use roadstead_runtime::{Ids, SeededIds, Timestamp};
+
+use super::*;
+
+/// A migrated database with one account, one repository and two locations.
+struct World {
+    database: Database,
+    repository: Repository,
+    creator: UserId,
+    ids: SeededIds,
+    now: Timestamp,
+    directory: tempfile::TempDir,
+}
+
+const QUEUE: &str = "imagestoragereplication";
+
+fn us() -> LocationName {
+    LocationName::new("usstorage").unwrap()
+}
+
+fn eu() -> LocationName {
+    LocationName::new("eustorage").unwrap()
+}
+
+fn both() -> BTreeSet<LocationName> {
+    BTreeSet::from([us(), eu()])
+}
+
+fn later(now: Timestamp, seconds: u64) -> Timestamp {
+    now + Duration::from_secs(seconds)
+}
+
+fn digest_of(content: &str) -> Digest {
+    Digest::of(Algorithm::Sha256, content.as_bytes())
+}
+
+impl World {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::open(&DatabaseOptions::Sqlite {
+            path: directory.path().join("roadstead.db"),
+        })
+        .await
+        .unwrap();
+        database.migrate().await.unwrap();
+        let ids = SeededIds::new(42);
+        let now = Timestamp::from_timestamp(1_795_000_000, 0).unwrap();
+        assert!(
+            database
+                .create_first_account(&FirstAccount {
+                    username: "admin",
+                    email: "admin@localhost",
+                    password_hash: "$2b$12$not-checked-here",
+                    uuid: ids.uuid(),
+                    now,
+                })
+                .await
+                .unwrap()
+        );
+        let creator = database.find_account("admin").await.unwrap().unwrap().id;
+        database.ensure_locations(&[us(), eu()]).await.unwrap();
+        let path = RepositoryPath {
+            namespace: "acme".into(),
+            name: "app".into(),
+        };
+        let Ensured::Created(repository) = database
+            .ensure_repository(&NewRepository {
+                path: &path,
+                creator,
+                private: true,
+                create_namespace: true,
+                ids: &ids,
+                now,
+            })
+            .await
+            .unwrap()
+        else {
+            panic!("a new repository is created");
+        };
+        Self {
+            database,
+            repository,
+            creator,
+            ids,
+            now,
+            directory,
+        }
+    }
+
+    async fn blob(&self, content: &str, location: &LocationName) -> Blob {
+        self.blob_in(&self.repository, content, location).await
+    }
+
+    async fn blob_in(
+        &self,
+        repository: &Repository,
+        content: &str,
+        location: &LocationName,
+    ) -> Blob {
+        self.database
+            .commit_blob(&CommitBlob {
+                repository: repository.id,
+                digest: &digest_of(content),
+                size: content.len() as u64,
+                location,
+                protect_until: later(self.now, 3600),
+                upload: None,
+                uuid: self.ids.uuid(),
+                now: self.now,
+            })
+            .await
+            .unwrap()
+    }
+
+    async fn repository(&self, name: &str) -> Repository {
+        let path = RepositoryPath {
+            namespace: "acme".into(),
+            name: name.into(),
+        };
+        match self
+            .database
+            .ensure_repository(&NewRepository {
+                path: &path,
+                creator: self.creator,
+                private: true,
+                create_namespace: false,
+                ids: &self.ids,
+                now: self.now,
+            })
+            .await
+            .unwrap()
+        {
+            Ensured::Found(repository) | Ensured::Created(repository) => repository,
+            Ensured::NoNamespace => panic!("the namespace exists"),
+        }
+    }
+
+    async fn put(&self, manifest: &Manifest, tags: &[&str], now: Timestamp) -> PutManifestOutcome {
+        let tags: Vec<_> = tags.iter().map(|tag| tag.parse().unwrap()).collect();
+        self.database
+            .put_manifest(&PutManifest {
+                repository: self.repository.id,
+                namespace: self.repository.namespace_id,
+                digest: &manifest.digest(Algorithm::Sha256),
+                manifest,
+                tags: &tags,
+                untagged_until: later(now, 3600),
+                required: &both(),
+                queue: QUEUE,
+                ids: &self.ids,
+                now,
+            })
+            .await
+            .unwrap()
+    }
+
+    async fn claim(&self, now: Timestamp) -> Vec<Job> {
+        self.database
+            .claim_jobs(&ClaimJobs {
+                queue: QUEUE,
+                limit: 100,
+                now,
+                lease_until: later(now, 60),
+                token: self.ids.uuid(),
+            })
+            .await
+            .unwrap()
+    }
+}
+
+fn image(layers: &[&str]) -> Manifest {
+    image_with(layers, "")
+}
+
+fn image_with(layers: &[&str], more: &str) -> Manifest {
+    let descriptor = |content: &str, media_type: &str| {
+        format!(
+            r#"{{"mediaType":"{media_type}","digest":"{}","size":{}}}"#,
+            digest_of(content),
+            content.len()
+        )
+    };
+    let layers: Vec<String> = layers
+        .iter()
+        .map(|layer| descriptor(layer, "application/vnd.oci.image.layer.v1.tar"))
+        .collect();
+    parse(&format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{},"layers":[{}]{more}}}"#,
+        descriptor("{}", "application/vnd.oci.image.config.v1+json"),
+        layers.join(",")
+    ))
+}
+
+fn index(children: &[&Manifest]) -> Manifest {
+    let children: Vec<String> = children
+        .iter()
+        .map(|child| {
+            format!(
+                r#"{{"mediaType":"{}","digest":"{}","size":{}}}"#,
+                child.media_type(),
+                child.digest(Algorithm::Sha256),
+                child.bytes().len()
+            )
+        })
+        .collect();
+    parse(&format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{}]}}"#,
+        children.join(",")
+    ))
+}
+
+fn parse(json: &str) -> Manifest {
+    Manifest::parse(
+        None,
+        Bytes::from(json.to_owned()),
+        &ManifestLimits::default(),
+    )
+    .unwrap()
+}
+
+#[tokio::test]
+async fn migrating_twice_changes_nothing_and_a_newer_database_is_refused() {
+    let world = World::new().await;
+    world.database.migrate().await.unwrap();
+    world.database.check_schema().await.unwrap();
+    world.database.ping().await.unwrap();
+    let url = format!("sqlite://{}/roadstead.db", world.directory.path().display());
+    let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+    sqlx::query("INSERT INTO roadstead_migration (version, applied_at) VALUES ('m20990101_000001_later', 0)")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let refused = world.database.migrate().await.unwrap_err();
+    assert!(
+        refused.to_string().contains("m20990101_000001_later"),
+        "{refused}"
+    );
+    assert!(matches!(refused, MetadataError::TooNew { .. }));
+}
+
+#[tokio::test]
+async fn several_processes_may_migrate_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = DatabaseOptions::Sqlite {
+        path: directory.path().join("roadstead.db"),
+    };
+    let (one, two) = (
+        Database::open(&options).await.unwrap(),
+        Database::open(&options).await.unwrap(),
+    );
+    let (first, second) = tokio::join!(one.migrate(), two.migrate());
+    first.unwrap();
+    second.unwrap();
+    one.check_schema().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_namespace_and_a_repository_are_made_once_and_an_unknown_namespace_only_on_demand() {
+    let world = World::new().await;
+    let path = RepositoryPath {
+        namespace: "nobody".into(),
+        name: "app".into(),
+    };
+    let mut new = NewRepository {
+        path: &path,
+        creator: world.creator,
+        private: false,
+        create_namespace: false,
+        ids: &world.ids,
+        now: world.now,
+    };
+    assert!(matches!(
+        world.database.ensure_repository(&new).await.unwrap(),
+        Ensured::NoNamespace
+    ));
+    new.create_namespace = true;
+    let Ensured::Created(created) = world.database.ensure_repository(&new).await.unwrap() else {
+        panic!("created");
+    };
+    assert!(created.public);
+    let Ensured::Found(found) = world.database.ensure_repository(&new).await.unwrap() else {
+        panic!("found");
+    };
+    assert_eq!(found.id, created.id);
+    assert_eq!(
+        world
+            .database
+            .catalog(&CatalogViewer::All, None, 10)
+            .await
+            .unwrap(),
+        ["acme/app", "nobody/app"]
+    );
+    assert_eq!(
+        world
+            .database
+            .catalog(&CatalogViewer::PublicOnly, Some("acme/zzz"), 10)
+            .await
+            .unwrap(),
+        ["nobody/app"]
+    );
+}

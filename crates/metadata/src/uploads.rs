@@ -1,0 +1,276 @@
+//! Upload sessions: what has arrived of a blob, so that any process can go on from there.
+//!
+//! A session is a row of Quay's `blobupload` and one of our `roadstead_upload`, which holds the digester's state. `version` grows with every
+//! change, and a change names the version that it was made from: a writer that was overtaken changes nothing.
+
+use chrono::NaiveDateTime;
+use roadstead_oci::DigestState;
+use roadstead_placement::LocationName;
+use roadstead_runtime::Timestamp;
+use sea_orm::FromQueryResult;
+use uuid::Uuid;
+
+use crate::database::{Connection, Database, Identified, params};
+use crate::error::MetadataError;
+use crate::ids::{RepositoryId, UploadId};
+use crate::locations::CLOSED;
+
+/// An upload session.
+#[derive(Clone, Debug)]
+pub struct Upload {
+    /// Its row.
+    pub id: UploadId,
+    /// The id that clients know.
+    pub uuid: Uuid,
+    /// The repository that it belongs to.
+    pub repository: RepositoryId,
+    /// The location that holds its bytes.
+    pub location: LocationName,
+    /// How many bytes have been acknowledged: these survive a crash.
+    pub offset: u64,
+    /// Grows with every change.
+    pub version: i64,
+    /// The digester's state after `offset` bytes.
+    pub hash_state: DigestState,
+    /// When it was begun.
+    pub created: Timestamp,
+}
+
+/// A session to be begun.
+#[derive(Clone, Debug)]
+pub struct NewUpload<'a> {
+    /// The id that clients will know.
+    pub uuid: Uuid,
+    /// The repository.
+    pub repository: RepositoryId,
+    /// The location that takes the bytes.
+    pub location: &'a LocationName,
+    /// The state of a digester that has seen nothing.
+    pub hash_state: &'a DigestState,
+    /// Now.
+    pub now: Timestamp,
+}
+
+#[derive(Debug, FromQueryResult)]
+struct UploadRow {
+    id: i32,
+    uuid: String,
+    repository_id: i32,
+    location: String,
+    byte_count: i64,
+    version: i64,
+    hash_state: String,
+    created: NaiveDateTime,
+}
+
+impl TryFrom<UploadRow> for Upload {
+    type Error = MetadataError;
+
+    fn try_from(row: UploadRow) -> Result<Self, MetadataError> {
+        let corrupt = |column, problem: &dyn ToString| {
+            MetadataError::corrupt("blobupload", column, row.id, problem.to_string())
+        };
+        Ok(Self {
+            id: UploadId(row.id),
+            uuid: row.uuid.parse().map_err(|error| corrupt("uuid", &error))?,
+            repository: RepositoryId(row.repository_id),
+            location: LocationName::new(&row.location)
+                .map_err(|error| corrupt("location_id", &error))?,
+            offset: row
+                .byte_count
+                .try_into()
+                .map_err(|error| corrupt("byte_count", &error))?,
+            version: row.version,
+            hash_state: row
+                .hash_state
+                .parse()
+                .map_err(|error| corrupt("hash_state", &error))?,
+            created: row.created.and_utc(),
+        })
+    }
+}
+
+const SELECT: &str = "
+    SELECT b.id, b.uuid, b.repository_id, l.name AS location, b.byte_count, o.version, o.hash_state, b.created
+    FROM blobupload b
+    JOIN roadstead_upload o ON o.upload_id = b.id
+    JOIN imagestoragelocation l ON l.id = b.location_id";
+
+impl Database {
+    /// Begins a session.
+    ///
+    /// # Errors
+    /// [`MetadataError::Conflict`] when the location is unknown or takes no new bytes.
+    pub async fn create_upload(&self, new: &NewUpload<'_>) -> Result<Upload, MetadataError> {
+        const OPERATION: &str = "begin an upload";
+        let transaction = self.begin(OPERATION).await?;
+        let row: Option<Identified> = transaction
+            .row(
+                OPERATION,
+                &format!(
+                    "INSERT INTO blobupload (repository_id, uuid, byte_count, sha_state, location_id, storage_metadata,
+                                             chunk_count, created)
+                     SELECT $1, $2, 0, $3, l.id, '{{}}', 0, $4 FROM imagestoragelocation l
+                     WHERE l.name = $5 AND l.name NOT IN {CLOSED} RETURNING id"
+                ),
+                params![
+                    new.repository.0,
+                    new.uuid.to_string(),
+                    new.hash_state.to_quay_pickle().ok(),
+                    new.now.naive_utc(),
+                    new.location.as_str(),
+                ],
+            )
+            .await?;
+        let Some(row) = row else {
+            return Err(MetadataError::Conflict {
+                what: format!("location `{}` takes no new bytes", new.location),
+            });
+        };
+        transaction
+            .execute(
+                OPERATION,
+                "INSERT INTO roadstead_upload (upload_id, version, hash_state, changed) VALUES ($1, 1, $2, $3)",
+                params![row.id, new.hash_state.to_string(), new.now.naive_utc()],
+            )
+            .await?;
+        transaction.commit().await?;
+        Ok(Upload {
+            id: UploadId(row.id),
+            uuid: new.uuid,
+            repository: new.repository,
+            location: new.location.clone(),
+            offset: 0,
+            version: 1,
+            hash_state: new.hash_state.clone(),
+            created: new.now,
+        })
+    }
+
+    /// Finds a session of this repository. Another repository's session is not found, and neither is one that Quay began.
+    pub async fn find_upload(
+        &self,
+        repository: RepositoryId,
+        uuid: Uuid,
+    ) -> Result<Option<Upload>, MetadataError> {
+        let row: Option<UploadRow> = self
+            .reader()
+            .row(
+                "look up an upload",
+                &format!("{SELECT} WHERE b.uuid = $1 AND b.repository_id = $2"),
+                params![uuid.to_string(), repository.0],
+            )
+            .await?;
+        row.map(Upload::try_from).transpose()
+    }
+
+    /// Acknowledges bytes that are safe at the location. None when another writer changed the session first: nothing is changed then.
+    pub async fn advance_upload(
+        &self,
+        upload: &Upload,
+        offset: u64,
+        hash_state: &DigestState,
+        now: Timestamp,
+    ) -> Result<Option<Upload>, MetadataError> {
+        const OPERATION: &str = "acknowledge bytes of an upload";
+        let transaction = self.begin(OPERATION).await?;
+        let changed = transaction
+            .execute(
+                OPERATION,
+                "UPDATE roadstead_upload SET version = version + 1, hash_state = $3, changed = $4
+                 WHERE upload_id = $1 AND version = $2",
+                params![
+                    upload.id.0,
+                    upload.version,
+                    hash_state.to_string(),
+                    now.naive_utc(),
+                ],
+            )
+            .await?;
+        if changed != 1 {
+            return Ok(None);
+        }
+        transaction
+            .execute(
+                OPERATION,
+                "UPDATE blobupload SET byte_count = $2, sha_state = $3, chunk_count = chunk_count + 1 WHERE id = $1",
+                params![upload.id.0, bytes_column(offset), hash_state.to_quay_pickle().ok()],
+            )
+            .await?;
+        transaction.commit().await?;
+        Ok(Some(Upload {
+            offset,
+            version: upload.version + 1,
+            hash_state: hash_state.clone(),
+            ..upload.clone()
+        }))
+    }
+
+    /// Ends a session without a blob. False when it was gone already or another writer changed it first.
+    pub async fn forget_upload(&self, upload: &Upload) -> Result<bool, MetadataError> {
+        let transaction = self.begin("end an upload").await?;
+        let ended = end_upload(&transaction, upload).await?;
+        transaction.commit().await?;
+        Ok(ended)
+    }
+
+    /// Sessions that nobody has added to since `older_than`, oldest first, at most `limit`.
+    pub async fn abandoned_uploads(
+        &self,
+        older_than: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Upload>, MetadataError> {
+        let rows: Vec<UploadRow> = self
+            .reader()
+            .rows(
+                "look for abandoned uploads",
+                &format!("{SELECT} WHERE o.changed < $1 ORDER BY o.changed, b.id LIMIT $2"),
+                params![older_than.naive_utc(), i64::from(limit)],
+            )
+            .await?;
+        rows.into_iter().map(Upload::try_from).collect()
+    }
+
+    /// Whether a session with this id exists, in any repository: its staged bytes are still wanted.
+    pub async fn upload_exists(&self, uuid: Uuid) -> Result<bool, MetadataError> {
+        let row: Option<Identified> = self
+            .reader()
+            .row(
+                "look up an upload",
+                "SELECT id FROM blobupload WHERE uuid = $1",
+                params![uuid.to_string()],
+            )
+            .await?;
+        Ok(row.is_some())
+    }
+}
+
+/// Removes a session's rows if nobody changed it since `upload` was read.
+pub(crate) async fn end_upload(
+    connection: &impl Connection,
+    upload: &Upload,
+) -> Result<bool, MetadataError> {
+    const OPERATION: &str = "end an upload";
+    let ended = connection
+        .execute(
+            OPERATION,
+            "DELETE FROM roadstead_upload WHERE upload_id = $1 AND version = $2",
+            params![upload.id.0, upload.version],
+        )
+        .await?;
+    if ended == 1 {
+        connection
+            .execute(
+                OPERATION,
+                "DELETE FROM blobupload WHERE id = $1",
+                params![upload.id.0],
+            )
+            .await?;
+    }
+    Ok(ended == 1)
+}
+
+/// A number of bytes as the signed 64-bit column holds it. More than 8 EiB cannot exist.
+pub(crate) fn bytes_column(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,37 @@
+//! The schema: Quay's tables as its own migrations leave them, and ours beside them.
+//!
+//! Invariant: a table of Quay's never gets a column, an index or a constraint of ours (see `README.md`).
+
+mod m20261122_000001_quay_tables;
+mod m20261122_000002_roadstead_tables;
+mod schema;
+
+use sea_orm_migration::prelude::{Alias, DynIden, IntoIden, MigrationTrait, MigratorTrait};
+
+/// Brings a database to this program's schema.
+#[derive(Clone, Copy, Debug)]
+pub struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m20261122_000001_quay_tables::Migration),
+            Box::new(m20261122_000002_roadstead_tables::Migration),
+        ]
+    }
+
+    fn migration_table_name() -> DynIden {
+        Alias::new(MIGRATION_TABLE).into_iden()
+    }
+}
+
+/// The table that lists the applied migrations.
+pub const MIGRATION_TABLE: &str = "roadstead_migration";
+
+/// The names of the migrations that this program knows, oldest first.
+pub fn known_migrations() -> Vec<String> {
+    Migrator::migrations()
+        .iter()
+        .map(|migration| migration.name().to_owned())
+        .collect()
+}
