@@ -1,0 +1,282 @@
+//! Staged uploads: bytes that are written once, at the offset that was acknowledged, and that survive a power cut once
+//! they are. Which offset is acknowledged, and to whom an upload belongs, is in the database and not here.
+
+mod gathered;
+mod open;
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use self::gathered::{Gathered, write_chunks};
+pub(crate) use self::open::{Uploads, is_at, open_locked};
+use crate::calls::{Call, Calls, Running};
+use crate::directories::{Directories, sync_directory};
+use crate::error::{Failure, Operation, StorageError, StorageErrorKind};
+use crate::object_key::{ObjectKey, UPLOADS};
+use crate::options::LocalOptions;
+
+/// From this many bytes on the disk is made to work while more arrive, so that the flush at the end is short.
+const WRITEBACK_BYTES: u64 = 32 * 1024 * 1024;
+/// From this many bytes behind a flush that is still at work, the writer waits for it.
+const WRITEBACK_BEHIND_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Writes the staged bytes of one upload, in order.
+///
+/// Holds the upload: until it is dropped and its last write has ended, nobody else can stage or publish it. Memory is
+/// bounded by twice [`LocalOptions::write_chunk_bytes`] and two chunks of the caller's: one batch is gathered while the
+/// one before is being written.
+///
+/// Dropping it stops after the write that is under way; what was written since the last [`StagedWriter::sync`] may or
+/// may not be there afterwards, and is cut off when the upload is next staged at the acknowledged offset.
+#[derive(Debug)]
+pub struct StagedWriter {
+    calls: Arc<Calls>,
+    options: LocalOptions,
+    object: String,
+    staged: Arc<Staged>,
+    gathered: Gathered,
+    flush: Option<Running<()>>,
+    writeback: Option<Running<()>>,
+    /// Where the next byte of the caller's goes.
+    offset: u64,
+    /// Up to here bytes were handed to the disk.
+    handed: u64,
+    /// Up to here a flush has been asked for.
+    flushing: u64,
+    /// Up to here bytes survive a power cut.
+    synced: u64,
+    /// Whether the directory entry survives one.
+    entry_synced: bool,
+    failed: bool,
+}
+
+/// The open file. Field order matters: the file's lock goes before the process's.
+#[derive(Debug)]
+struct Staged {
+    file: File,
+    path: PathBuf,
+    _exclusive: open::Exclusive,
+}
+
+impl StagedWriter {
+    /// At most so many bytes are written and not flushed, however much is written between two [`StagedWriter::sync`]s
+    /// (128 MiB, and a batch).
+    pub const UNSYNCED_BYTES_MAX: u64 = 2 * WRITEBACK_BEHIND_BYTES;
+
+    pub(crate) async fn open(
+        calls: &Arc<Calls>,
+        directories: &Arc<Directories>,
+        options: &LocalOptions,
+        uploads: &Uploads,
+        id: Uuid,
+        at: u64,
+    ) -> Result<Self, StorageError> {
+        let object = ObjectKey::Upload(id).path();
+        let call = Call::new(Operation::Stage, object.clone(), options.step_timeout);
+        let exclusive = tokio::time::timeout(options.lock_timeout, uploads.exclusively(id))
+            .await
+            .map_err(|_| calls.error(&call, StorageErrorKind::Busy))?;
+        let directories = Arc::clone(directories);
+        let staged = calls
+            .blocking(&call, move |store| {
+                let path = directories
+                    .ensure(&store.root, UPLOADS)?
+                    .join(id.hyphenated().to_string());
+                let short = |staged| {
+                    Failure::from(StorageErrorKind::StagedShort {
+                        staged,
+                        expected: at,
+                    })
+                };
+                let file = open_locked(&path, at == 0)?.ok_or_else(|| short(0))?;
+                let length = file.metadata()?.len();
+                if length < at {
+                    return Err(short(length));
+                }
+                if length > at {
+                    file.set_len(at)?;
+                }
+                (&file).seek(SeekFrom::Start(at))?;
+                Ok(Staged {
+                    file,
+                    path,
+                    _exclusive: exclusive,
+                })
+            })
+            .await?;
+        Ok(Self {
+            calls: Arc::clone(calls),
+            options: options.clone(),
+            object,
+            staged: Arc::new(staged),
+            gathered: Gathered::default(),
+            flush: None,
+            writeback: None,
+            offset: at,
+            handed: at,
+            flushing: at,
+            synced: at,
+            // Bytes that were acknowledged were flushed together with their entry.
+            entry_synced: at > 0,
+            failed: false,
+        })
+    }
+
+    /// The number of bytes of the upload that this writer has taken, those before it included.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Appends a chunk of any size. Waits only while the batch before the last is still being written.
+    ///
+    /// A failure may belong to an earlier chunk, and is final: only bytes of the last successful
+    /// [`StagedWriter::sync`] count, and every later call fails too. A dropped future has taken the chunk.
+    pub async fn write(&mut self, chunk: Bytes) -> Result<(), StorageError> {
+        self.refuse_after_failure(Operation::Write)?;
+        self.offset += chunk.len() as u64;
+        self.gathered.push(chunk);
+        if self.gathered.bytes() < self.options.write_chunk_bytes {
+            return Ok(());
+        }
+        let written = self.hand_over().await;
+        self.remember(written)
+    }
+
+    /// Flushes everything taken so far, and its directory entry, to the disk. After `Ok`, [`StagedWriter::offset`] bytes
+    /// survive a power cut. A dropped future leaves that open; calling again finishes it.
+    pub async fn sync(&mut self) -> Result<(), StorageError> {
+        self.refuse_after_failure(Operation::Sync)?;
+        let synced = self.sync_all().await;
+        self.remember(synced)
+    }
+
+    async fn sync_all(&mut self) -> Result<(), StorageError> {
+        self.hand_over().await?;
+        self.finish_flush().await?;
+        self.finish_writeback().await?;
+        if self.entry_synced && self.synced == self.offset {
+            return Ok(());
+        }
+        let call = self.call(Operation::Sync);
+        let staged = Arc::clone(&self.staged);
+        let entry_synced = self.entry_synced;
+        self.calls
+            .blocking(&call, move |store| {
+                staged.file.sync_all()?;
+                if !entry_synced {
+                    sync_directory(&store.root.join(UPLOADS))?;
+                }
+                // Bytes of a file that was discarded meanwhile must not be acknowledged.
+                if !is_at(&staged.file, &staged.path)? {
+                    return Err(StorageErrorKind::NotFound.into());
+                }
+                Ok(())
+            })
+            .await?;
+        self.entry_synced = true;
+        self.synced = self.offset;
+        Ok(())
+    }
+
+    /// Hands what was gathered to a blocking thread, after the batch before.
+    async fn hand_over(&mut self) -> Result<(), StorageError> {
+        self.finish_flush().await?;
+        self.steer_writeback().await?;
+        if self.gathered.bytes() == 0 {
+            return Ok(());
+        }
+        let call = self.call(Operation::Write);
+        let permit = self.calls.admit(&call).await?;
+        // From here on nothing waits, so that a dropped future never loses a batch.
+        let at = self.handed;
+        self.handed = self.offset;
+        let mut chunks = self.gathered.take();
+        self.calls
+            .hook
+            .writing(at, &mut chunks)
+            .map_err(|failure| self.calls.error(&call, failure))?;
+        let (staged, synced) = (Arc::clone(&self.staged), self.synced);
+        self.flush = Some(self.calls.start(permit, move |_| {
+            let written = write_chunks(&staged.file, &chunks).map_err(Failure::from);
+            if let Err(failure) = &written
+                && failure.kind == StorageErrorKind::Full
+            {
+                // A full disk gets back what was not acknowledged; that this helps is a bonus.
+                staged.file.set_len(synced).ok();
+            }
+            written
+        }));
+        Ok(())
+    }
+
+    async fn finish_flush(&mut self) -> Result<(), StorageError> {
+        let call = self.call(Operation::Write);
+        if let Some(flush) = &mut self.flush {
+            self.calls.finish(&call, flush).await?;
+            self.flush = None;
+        }
+        Ok(())
+    }
+
+    async fn finish_writeback(&mut self) -> Result<(), StorageError> {
+        let call = self.call(Operation::Sync);
+        if let Some(writeback) = &mut self.writeback {
+            self.calls.finish(&call, writeback).await?;
+            self.writeback = None;
+        }
+        Ok(())
+    }
+
+    async fn steer_writeback(&mut self) -> Result<(), StorageError> {
+        let behind = self.handed - self.flushing;
+        if let Some(writeback) = &self.writeback
+            && (writeback.has_ended() || behind >= WRITEBACK_BEHIND_BYTES)
+        {
+            self.finish_writeback().await?;
+        }
+        if self.writeback.is_none() && behind >= WRITEBACK_BYTES {
+            let mut call = self.call(Operation::Sync);
+            call.continues = true;
+            let permit = self.calls.admit(&call).await?;
+            let staged = Arc::clone(&self.staged);
+            self.flushing = self.handed;
+            self.writeback = Some(
+                self.calls
+                    .start(permit, move |_| Ok(staged.file.sync_data()?)),
+            );
+        }
+        Ok(())
+    }
+
+    fn call(&self, operation: Operation) -> Call {
+        let timeout = match operation {
+            Operation::Sync => self.options.sync_timeout,
+            _ => self.options.step_timeout,
+        };
+        Call::new(operation, self.object.clone(), timeout)
+    }
+
+    fn refuse_after_failure(&self, operation: Operation) -> Result<(), StorageError> {
+        if self.failed {
+            let failure = Failure::because(
+                StorageErrorKind::Unexpected,
+                "an earlier write failed; stage the upload again",
+            );
+            return Err(self.calls.error(&self.call(operation), failure));
+        }
+        Ok(())
+    }
+
+    fn remember<T>(&mut self, result: Result<T, StorageError>) -> Result<T, StorageError> {
+        self.failed |= result.is_err();
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! Opening a staged file so that nobody else writes to it: a lock within the process, which is waited for, and the file
+//! system's advisory lock against other processes, which is not.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use uuid::Uuid;
+
+use crate::error::{Failure, StorageErrorKind};
+
+/// How often a file may be swapped under us before that counts as another writer.
+const ATTEMPTS: u32 = 3;
+
+/// The uploads that somebody in this process has open. Grows with the writers that are alive, not with those that were.
+#[derive(Debug, Default)]
+pub(crate) struct Uploads {
+    open: Mutex<HashMap<Uuid, Weak<AsyncMutex<()>>>>,
+}
+
+/// The only one in this process who may touch the staged bytes of an upload.
+pub(crate) type Exclusive = OwnedMutexGuard<()>;
+
+impl Uploads {
+    /// Waits until nobody else in this process has the upload open.
+    pub(crate) async fn exclusively(&self, id: Uuid) -> Exclusive {
+        let lock = {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            open.retain(|_, lock| lock.strong_count() > 0);
+            let lock = open.get(&id).and_then(Weak::upgrade).unwrap_or_default();
+            open.insert(id, Arc::downgrade(&lock));
+            lock
+        };
+        lock.lock_owned().await
+    }
+
+    #[cfg(test)]
+    pub(super) fn known(&self) -> usize {
+        self.open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+}
+
+/// Opens the staged file at `path` for writing and locks it. `None` when there is none and none is to be made.
+pub(crate) fn open_locked(path: &Path, create: bool) -> Result<Option<File>, Failure> {
+    for _ in 0..ATTEMPTS {
+        let file = match OpenOptions::new()
+            .write(true)
+            .create(create)
+            .truncate(false)
+            .open(path)
+        {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !create => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StorageErrorKind::Busy.into()),
+            // A file system without locks: the session in the database is the only guard there.
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+        // Between opening and locking, another process may have published this very file. Writing to it then would
+        // damage an object.
+        if is_at(&file, path)? {
+            return Ok(Some(file));
+        }
+    }
+    Err(StorageErrorKind::Busy.into())
+}
+
+/// Whether `path` still leads to `file`.
+pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(there) => Ok(there.dev() == ours.dev() && there.ino() == ours.ino()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_published_while_it_was_being_opened_is_not_taken() {
+        let directory = tempfile::tempdir().unwrap();
+        let (staged, object) = (
+            directory.path().join("staged"),
+            directory.path().join("object"),
+        );
+        let file = open_locked(&staged, true).unwrap().unwrap();
+        assert!(is_at(&file, &staged).unwrap());
+        fs::rename(&staged, &object).unwrap();
+        assert!(!is_at(&file, &staged).unwrap());
+        fs::write(&staged, b"another").unwrap();
+        assert!(!is_at(&file, &staged).unwrap());
+    }
+
+    #[test]
+    fn a_locked_file_is_busy_until_it_is_closed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("staged");
+        assert!(open_locked(&path, false).unwrap().is_none());
+        let file = open_locked(&path, true).unwrap().unwrap();
+        assert_eq!(
+            open_locked(&path, true).unwrap_err().kind,
+            StorageErrorKind::Busy
+        );
+        drop(file);
+        assert!(open_locked(&path, false).unwrap().is_some());
+    }
+}
