@@ -1,0 +1,42 @@
+//! `replicator`: copies blobs between locations, without serving anything. Any number of them share the work.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use roadstead_cli::{ConfigurationArgs, LogArgs, failed, stop_requested};
+use roadstead_runtime::Environment;
+use roadstead_server::Replicator;
+
+/// Copies blobs to every location that should hold them
+///
+/// Run it beside `registry --no-replicator`, or beside any number of registries: they share the work.
+#[derive(Debug, Parser)]
+#[command(name = "replicator", version)]
+struct Cli {
+    #[command(flatten)]
+    configuration: ConfigurationArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(error.as_ref()),
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    cli.log.init()?;
+    let loaded = cli.configuration.load()?;
+    let Some(replicator) = Replicator::start(&loaded.config, Environment::system()).await? else {
+        anyhow::bail!("replication is switched off: set FEATURE_STORAGE_REPLICATION to true in config.yaml");
+    };
+    tracing::info!("Replicating");
+    stop_requested().await?;
+    if !replicator.stop().await {
+        tracing::warn!("A copy was still running when the time to stop was over; it is taken up again later");
+    }
+    Ok(())
+}

@@ -1,0 +1,430 @@
+//! The one place that turns what went wrong into an answer: status, headers and the JSON of section "Error Codes" of the
+//! distribution specification.
+//!
+//! What a client can do something about is told in the body. What only an operator can do something about goes to the log, with
+//! all its causes and the request's id, and the body says no more than that id.
+
+use http::header::{ACCEPT_RANGES, ALLOW, CONNECTION, CONTENT_RANGE, HeaderValue, LOCATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, Response, StatusCode};
+use roadstead_auth::{GrantError, IssueError, KeyError, LoginError, ScopeError, TokenError, TokenRefusal};
+use roadstead_distribution::{BodyError, DeleteError, ManifestPushError, PullError, PushError, Refusal};
+use roadstead_metadata::MetadataError;
+use roadstead_oci::{Digest, DigestError, ErrorCode, ManifestError, MediaTypeError, NameError, RepositoryName, TagError};
+use roadstead_storage::StorageErrorKind;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+use crate::body::Body;
+use crate::headers::{API_VERSION, API_VERSION_VALUE, UPLOAD_UUID};
+use crate::pagination::PageNumberError;
+use crate::query::QueryError;
+use crate::range::{ContentRangeError, upload_range};
+use crate::request_body::CollectError;
+use crate::request_log::Chain;
+use crate::response::json_response;
+use crate::route::{PathPart, RouteError};
+
+/// The most missing digests that one answer names.
+const MISSING_MAX: usize = 100;
+
+/// Why a request was not done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    #[error("the method is not allowed here; allowed are {allowed}")]
+    Method { allowed: &'static str },
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    #[error(transparent)]
+    Page(#[from] PageNumberError),
+    #[error(transparent)]
+    Digest(#[from] DigestError),
+    #[error("add the query parameter `digest` with the digest of the whole blob")]
+    DigestMissing,
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error(transparent)]
+    Tag(#[from] TagError),
+    #[error(transparent)]
+    MediaType(#[from] MediaTypeError),
+    #[error(transparent)]
+    ContentRange(#[from] ContentRangeError),
+    #[error(transparent)]
+    Collect(#[from] CollectError),
+    #[error("the range is not inside the blob, which has {size} bytes")]
+    RangeNotSatisfiable { size: u64 },
+    #[error("the content is not the one that If-Match names")]
+    PreconditionFailed,
+    #[error("the form of the request for a token cannot be read: {reason}")]
+    TokenForm { reason: &'static str },
+
+    /// The client has to say who it is, or to get a token that reaches further.
+    #[error("{message}")]
+    Unauthorized { challenge: HeaderValue, message: String },
+    /// Who the client is, is known, and not enough.
+    #[error("you may not do this in repository `{name}`")]
+    Denied { name: RepositoryName },
+    #[error("repository `{name}` does not exist")]
+    NameUnknown { name: RepositoryName },
+    #[error(transparent)]
+    Token(TokenError),
+    #[error(transparent)]
+    TokenRefusal(#[from] TokenRefusal),
+
+    #[error(transparent)]
+    Push(#[from] PushError),
+    /// An upload stands elsewhere than the client thinks, or another client is writing to it.
+    #[error("upload `{}` cannot go on like that", upload.id)]
+    Upload {
+        source: PushError,
+        upload: Box<UploadState>,
+    },
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    #[error(transparent)]
+    ManifestPush(#[from] ManifestPushError),
+    #[error(transparent)]
+    Pull(#[from] PullError),
+    #[error(transparent)]
+    Delete(#[from] DeleteError),
+    #[error("the metadata could not be read or changed")]
+    Metadata(#[from] MetadataError),
+    /// A task of ours ended before it had an answer.
+    #[error("the work on the request was cut off")]
+    CutOff,
+}
+
+/// What a client needs to go on with an upload.
+#[derive(Debug)]
+pub(crate) struct UploadState {
+    pub(crate) location: HeaderValue,
+    pub(crate) id: uuid::Uuid,
+    /// How many bytes are safe, where that is known.
+    pub(crate) offset: Option<u64>,
+}
+
+/// What the answer depends on besides the error.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ErrorContext<'a> {
+    pub(crate) request_id: &'a str,
+    pub(crate) retry_after: Duration,
+}
+
+/// One member of `errors`.
+#[derive(Debug, Serialize)]
+struct Entry {
+    code: &'static str,
+    message: String,
+    detail: Value,
+}
+
+#[derive(Debug, Serialize)]
+struct Errors {
+    errors: Vec<Entry>,
+}
+
+impl ApiError {
+    /// The answer. Logs what only an operator can do something about.
+    pub(crate) fn into_response(self, context: ErrorContext<'_>) -> Response<Body> {
+        let (status, code) = self.status_and_code();
+        let errors = if status.is_server_error() {
+            self.log(status, context.request_id);
+            vec![Entry {
+                code: code.as_str(),
+                message: format!("{}; request id {}", self.public_reason(code), context.request_id),
+                detail: json!({ "request_id": context.request_id }),
+            }]
+        } else {
+            self.entries(code)
+        };
+        let mut response = json_response(status, &Errors { errors });
+        let headers = response.headers_mut();
+        headers.insert(API_VERSION, API_VERSION_VALUE);
+        self.add_headers(headers);
+        let retry_after = self.retry_after(status, context.retry_after);
+        if let Some(delay) = retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(delay));
+        }
+        response
+    }
+
+    /// The status and the code: the table of this API.
+    fn status_and_code(&self) -> (StatusCode, ErrorCode) {
+        use StatusCode as S;
+        match self {
+            Self::Route(error) => route(error),
+            Self::Method { .. } => (S::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
+            Self::Query(QueryError::TooMany) => (S::URI_TOO_LONG, ErrorCode::Unsupported),
+            Self::Query(QueryError::Encoding { name, .. }) => (S::BAD_REQUEST, code_of_parameter(name)),
+            Self::Page(_) => usual(ErrorCode::PaginationNumberInvalid),
+            Self::Digest(_) | Self::DigestMissing => usual(ErrorCode::DigestInvalid),
+            Self::Name(_) => usual(ErrorCode::NameInvalid),
+            Self::Tag(_) => usual(ErrorCode::TagInvalid),
+            Self::MediaType(error) => usual(error.code()),
+            Self::ContentRange(_) => usual(ErrorCode::BlobUploadInvalid),
+            Self::Collect(CollectError::TooLarge { .. }) | Self::Manifest(ManifestError::TooLarge { .. }) => {
+                (S::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid)
+            }
+            Self::Collect(CollectError::Length { .. }) => usual(ErrorCode::SizeInvalid),
+            Self::Collect(CollectError::Broken(BodyError::TimedOut)) => (S::REQUEST_TIMEOUT, ErrorCode::SizeInvalid),
+            Self::Collect(CollectError::Broken(BodyError::Interrupted { .. })) => usual(ErrorCode::SizeInvalid),
+            Self::RangeNotSatisfiable { .. } => usual(ErrorCode::RangeInvalid),
+            Self::PreconditionFailed => (S::PRECONDITION_FAILED, ErrorCode::Unsupported),
+            Self::TokenForm { .. } => (S::BAD_REQUEST, ErrorCode::Unsupported),
+            Self::Unauthorized { .. } => usual(ErrorCode::Unauthorized),
+            Self::Denied { .. } => usual(ErrorCode::Denied),
+            Self::NameUnknown { .. } => usual(ErrorCode::NameUnknown),
+            Self::Token(TokenError::Busy | TokenError::Backend { .. }) => usual(ErrorCode::Unavailable),
+            Self::Token(_) => usual(ErrorCode::Unauthorized),
+            Self::TokenRefusal(refusal) => token_refusal(refusal),
+            Self::Push(error) | Self::Upload { source: error, .. } => push(error),
+            Self::Manifest(error) => usual(error.code()),
+            Self::ManifestPush(ManifestPushError::Refused(refusal)) => refused(refusal),
+            Self::ManifestPush(error @ ManifestPushError::TooManyTags { .. }) => (S::URI_TOO_LONG, error.code()),
+            Self::ManifestPush(error) => usual(error.code()),
+            Self::Pull(error) => usual(error.code()),
+            Self::Delete(DeleteError::Refused(refusal)) => refused(refusal),
+            Self::Delete(error @ DeleteError::BlobInUse { .. }) => (S::CONFLICT, error.code()),
+            Self::Delete(error) => usual(error.code()),
+            Self::Metadata(error) if error.is_temporary() => usual(ErrorCode::Unavailable),
+            Self::Metadata(_) => usual(ErrorCode::InternalError),
+            Self::CutOff => usual(ErrorCode::Unavailable),
+        }
+    }
+
+    /// The members of `errors` for a client.
+    fn entries(&self, code: ErrorCode) -> Vec<Entry> {
+        let missing = |digests: &[Digest], what: &str| {
+            let entry = |digest: &Digest| Entry {
+                code: code.as_str(),
+                message: format!("the repository does not have {what} {digest}; push it first"),
+                detail: json!({ "digest": digest.as_str() }),
+            };
+            digests.iter().take(MISSING_MAX).map(entry).collect()
+        };
+        match self {
+            Self::ManifestPush(ManifestPushError::BlobsUnknown(digests)) => missing(digests, "blob"),
+            Self::ManifestPush(ManifestPushError::ManifestsUnknown(digests)) => missing(digests, "manifest"),
+            _ => vec![Entry {
+                code: code.as_str(),
+                message: self.client_message(),
+                detail: self.detail(),
+            }],
+        }
+    }
+
+    /// What the client is told in words.
+    fn client_message(&self) -> String {
+        match self {
+            Self::Upload { source, .. } => source.to_string(),
+            Self::Token(error) => error.client_message().to_owned(),
+            Self::TokenRefusal(refusal) => match refusal {
+                TokenRefusal::LoginRequired => "authentication required".to_owned(),
+                TokenRefusal::Login(error) => error.client_message(),
+                TokenRefusal::Scope(error) => error.client_message(),
+                TokenRefusal::Grant(error) => error.client_message(),
+                TokenRefusal::Issue(error) => error.to_string(),
+            },
+            _ => self.to_string(),
+        }
+    }
+
+    fn detail(&self) -> Value {
+        match self {
+            Self::Upload { upload, .. } => upload.offset.map_or_else(|| json!({}), |offset| json!({ "offset": offset })),
+            Self::Push(PushError::DigestMismatch { expected, actual })
+            | Self::ManifestPush(ManifestPushError::DigestMismatch { expected, actual }) => {
+                json!({ "expected": expected.as_str(), "actual": actual.as_str() })
+            }
+            Self::Delete(DeleteError::BlobInUse { manifests, .. }) => json!({ "manifests": manifests }),
+            Self::Page(PageNumberError { .. }) => json!({ "parameter": "n" }),
+            Self::NameUnknown { name } | Self::Denied { name } => json!({ "name": name.as_str() }),
+            _ => json!({}),
+        }
+    }
+
+    /// What is told of a failure that is ours.
+    fn public_reason(&self, code: ErrorCode) -> &'static str {
+        match self {
+            Self::Push(PushError::NoLocation { .. }) => "no storage location takes new bytes at present",
+            Self::Push(PushError::Storage { source }) | Self::Upload { source: PushError::Storage { source }, .. }
+                if source.kind() == StorageErrorKind::Full =>
+            {
+                "no space is left in the storage location"
+            }
+            Self::Pull(PullError::NoCopy { .. }) => "no copy of the blob can be read at present",
+            _ => code.description(),
+        }
+    }
+
+    fn log(&self, status: StatusCode, request_id: &str) {
+        let error = Chain(self);
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!(request.id = request_id, error = %error, "A request failed: {error}");
+        } else {
+            tracing::warn!(request.id = request_id, error = %error, "A request could not be served at present: {error}");
+        }
+    }
+
+    fn add_headers(&self, headers: &mut HeaderMap) {
+        match self {
+            Self::Method { allowed } => {
+                headers.insert(ALLOW, HeaderValue::from_static(allowed));
+            }
+            Self::Push(PushError::Refused(_))
+            | Self::ManifestPush(ManifestPushError::Refused(_)) | Self::Delete(DeleteError::Refused(_)) => {
+                headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            }
+            Self::Unauthorized { challenge, .. } => {
+                headers.insert(WWW_AUTHENTICATE, challenge.clone());
+            }
+            Self::TokenRefusal(_) => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"registry\""));
+            }
+            Self::Upload { source, upload } => {
+                if matches!(source, PushError::BodyInterrupted { .. }) {
+                    close(headers);
+                }
+                headers.insert(LOCATION, upload.location.clone());
+                headers.insert(UPLOAD_UUID, text(upload.id.to_string()));
+                if let Some(offset) = upload.offset {
+                    headers.insert(RANGE, text(upload_range(offset)));
+                }
+            }
+            Self::RangeNotSatisfiable { size } => {
+                headers.insert(CONTENT_RANGE, text(format!("bytes */{size}")));
+                headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+            }
+            Self::Collect(CollectError::Broken(_)) | Self::Push(PushError::BodyInterrupted { .. }) => close(headers),
+            _ => {}
+        }
+    }
+
+    /// When to try again, in whole seconds, at least one.
+    fn retry_after(&self, status: StatusCode, usual: Duration) -> Option<u64> {
+        let delay = match self {
+            Self::TokenRefusal(TokenRefusal::Login(LoginError::Locked { retry_after } | LoginError::Busy { retry_after })) => *retry_after,
+            Self::Token(TokenError::Busy) => Duration::from_secs(1),
+            _ if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS | StatusCode::INSUFFICIENT_STORAGE) => usual,
+            _ => return None,
+        };
+        Some(delay.as_secs() + u64::from(delay.subsec_nanos() > 0)).map(|seconds| seconds.max(1))
+    }
+}
+
+/// The status that a code usually goes with.
+const fn usual(code: ErrorCode) -> (StatusCode, ErrorCode) {
+    let status = match code {
+        ErrorCode::BlobUploadInvalid
+        | ErrorCode::DigestInvalid
+        | ErrorCode::ManifestInvalid
+        | ErrorCode::NameInvalid
+        | ErrorCode::SizeInvalid
+        | ErrorCode::TagInvalid
+        | ErrorCode::PaginationNumberInvalid => StatusCode::BAD_REQUEST,
+        ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
+        ErrorCode::Denied => StatusCode::FORBIDDEN,
+        ErrorCode::BlobUnknown
+        | ErrorCode::BlobUploadUnknown
+        // end-7 of the specification's table "Endpoints" knows 404 for it and not 400.
+        | ErrorCode::ManifestBlobUnknown
+        | ErrorCode::ManifestUnknown
+        | ErrorCode::NameUnknown
+        | ErrorCode::TagExpired => StatusCode::NOT_FOUND,
+        ErrorCode::Unsupported => StatusCode::METHOD_NOT_ALLOWED,
+        ErrorCode::TagImmutable => StatusCode::CONFLICT,
+        ErrorCode::RangeInvalid => StatusCode::RANGE_NOT_SATISFIABLE,
+        ErrorCode::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
+        ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, code)
+}
+
+fn route(error: &RouteError) -> (StatusCode, ErrorCode) {
+    match error {
+        RouteError::NotFound => (StatusCode::NOT_FOUND, ErrorCode::Unsupported),
+        RouteError::UploadId => usual(ErrorCode::BlobUploadUnknown),
+        RouteError::Name(error) => usual(error.code()),
+        RouteError::Reference(error) => usual(error.code()),
+        RouteError::Digest(error) => usual(error.code()),
+        RouteError::Encoding { part, .. } => match part {
+            PathPart::Name => usual(ErrorCode::NameInvalid),
+            PathPart::Reference => usual(ErrorCode::TagInvalid),
+            PathPart::Digest => usual(ErrorCode::DigestInvalid),
+            PathPart::UploadId => usual(ErrorCode::BlobUploadUnknown),
+        },
+    }
+}
+
+/// The code for a query parameter that cannot be read at all.
+fn code_of_parameter(name: &str) -> ErrorCode {
+    match name {
+        "digest" | "mount" | "digest-algorithm" => ErrorCode::DigestInvalid,
+        "from" => ErrorCode::NameInvalid,
+        "tag" => ErrorCode::TagInvalid,
+        "n" | "last" => ErrorCode::PaginationNumberInvalid,
+        _ => ErrorCode::Unsupported,
+    }
+}
+
+fn push(error: &PushError) -> (StatusCode, ErrorCode) {
+    match error {
+        PushError::Refused(refusal) => refused(refusal),
+        PushError::SessionBusy { .. } => (StatusCode::CONFLICT, error.code()),
+        PushError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, error.code()),
+        PushError::BodyInterrupted {
+            source: BodyError::TimedOut,
+            ..
+        } => (StatusCode::REQUEST_TIMEOUT, error.code()),
+        PushError::Storage { source } if source.kind() == StorageErrorKind::Full => {
+            (StatusCode::INSUFFICIENT_STORAGE, error.code())
+        }
+        _ => usual(error.code()),
+    }
+}
+
+/// Nothing may be changed here by anybody: 405, as in Quay.
+fn refused(refusal: &Refusal) -> (StatusCode, ErrorCode) {
+    (StatusCode::METHOD_NOT_ALLOWED, refusal.code())
+}
+
+fn token_refusal(refusal: &TokenRefusal) -> (StatusCode, ErrorCode) {
+    match refusal {
+        TokenRefusal::LoginRequired | TokenRefusal::Login(LoginError::Invalid { .. } | LoginError::Disabled) => {
+            usual(ErrorCode::Unauthorized)
+        }
+        TokenRefusal::Login(LoginError::Locked { .. }) => usual(ErrorCode::TooManyRequests),
+        TokenRefusal::Login(LoginError::Busy { .. }) => usual(ErrorCode::Unavailable),
+        TokenRefusal::Scope(ScopeError::Name { .. }) => usual(ErrorCode::NameInvalid),
+        TokenRefusal::Scope(ScopeError::Malformed { .. } | ScopeError::TooMany) => {
+            (StatusCode::BAD_REQUEST, ErrorCode::Unsupported)
+        }
+        TokenRefusal::Grant(GrantError::NamespaceDisabled { .. }) => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Denied),
+        TokenRefusal::Grant(GrantError::NoImages { .. }) => usual(ErrorCode::Unsupported),
+        TokenRefusal::Issue(IssueError::Audience { .. }) => (StatusCode::BAD_REQUEST, ErrorCode::Unsupported),
+        TokenRefusal::Login(LoginError::Backend { source }) | TokenRefusal::Grant(GrantError::Backend { source }) => {
+            if source.is_temporary() {
+                usual(ErrorCode::Unavailable)
+            } else {
+                usual(ErrorCode::InternalError)
+            }
+        }
+        TokenRefusal::Issue(IssueError::Key(KeyError::NotReady)) => usual(ErrorCode::Unavailable),
+        TokenRefusal::Issue(IssueError::Key(KeyError::Share { source })) if source.is_temporary() => {
+            usual(ErrorCode::Unavailable)
+        }
+        TokenRefusal::Issue(_) => usual(ErrorCode::InternalError),
+    }
+}
+
+/// The rest of the body will not come, or not in time: this connection is of no use any more.
+fn close(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+}
+
+fn text(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).expect("ids, numbers and ranges are visible ASCII")
+}

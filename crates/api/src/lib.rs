@@ -1,0 +1,40 @@
+//! The registry over HTTP: the OCI distribution specification v1.1 with what its draft has beyond it, Docker's registry API v2 as
+//! its clients use it, the token endpoint, and health checks.
+//!
+//! [`RegistryService`] is a tower service from requests to answers; whoever has connections serves it. A request is read by
+//! [`Route::parse`], let in by `authorization`, done by one file of `v2`, which calls one function of `distribution`, and answered
+//! there or, when anything went wrong, by `error`.
+//!
+//! What every answer keeps to:
+//!
+//! - Errors have the JSON body, the codes and the statuses of the specification. What only an operator can mend is told to the log.
+//! - Memory does not grow with the size of a blob; manifests and forms are bounded by [`ApiOptions`].
+//! - Every request has an id, in `X-Request-Id` and in its one log line; no line holds a token, a password or a query.
+//!
+//! Invariant: no decision about rights, placement or content is made here; this crate reads and writes HTTP.
+
+mod authorization;
+mod body;
+mod conditional;
+mod error;
+mod headers;
+mod health;
+mod links;
+mod options;
+mod pagination;
+mod percent;
+mod query;
+mod range;
+mod request_body;
+mod request_log;
+mod response;
+mod route;
+mod service;
+mod v2;
+
+pub use body::{Body, BodyError};
+pub use health::{Health, HealthOptions, HealthReport, HealthServices, Probe, StorageProbe};
+pub use options::{ApiOptions, ExternalUrl, ExternalUrlError, UrlScheme};
+pub use percent::EncodingFault;
+pub use route::{HealthRoute, PathPart, Route, RouteError};
+pub use service::{RegistryService, ServiceParts};

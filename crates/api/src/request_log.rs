@@ -1,0 +1,147 @@
+//! The one line that every request leaves in the log.
+//!
+//! It is written when the answer's body has ended or was given up, because only then is it known how much was delivered. Fields:
+//!
+//! | field | |
+//! |---|---|
+//! | `request.id` | the id that the answer carries in `X-Request-Id` |
+//! | `http.request.method`, `http.response.status_code` | |
+//! | `http.route` | [`Route::label`](crate::Route::label), `none` where the path names nothing |
+//! | `url.path` | the path, escaped and cut to 512 bytes; never the query, which can hold secrets |
+//! | `repository.name`, `user.name` | where the path names one, where the client is known |
+//! | `http.response.body.bytes` | bytes handed to the connection |
+//! | `http.response.complete` | whether that was all of them |
+//! | `duration_ms` | from the request's headers to the end of the answer |
+//!
+//! Level: `debug` for health checks and pings that succeed, `error` for 500, `warn` for other 5xx, otherwise `info`.
+//! `Authorization` and bodies are never logged.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use roadstead_oci::RepositoryName;
+use roadstead_runtime::{Clock, Timestamp};
+use tracing::{Level, event};
+
+use crate::body::BodyError;
+
+/// The most bytes of a path in the log. A path that names something has less than 255 + 135 + a few.
+const PATH_BYTES_MAX: usize = 512;
+
+/// What is known of a request when its answer begins.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) request_id: Arc<str>,
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) route: &'static str,
+    pub(crate) repository: Option<RepositoryName>,
+    pub(crate) user: Option<Arc<str>>,
+    pub(crate) status: StatusCode,
+    pub(crate) started: Timestamp,
+}
+
+/// A log line that is written when this is dropped, or earlier when the body fails.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    entry: Entry,
+    clock: Arc<dyn Clock>,
+    expected: u64,
+    sent: u64,
+}
+
+impl Pending {
+    /// A line about an answer whose body has `expected` bytes.
+    pub(crate) fn new(entry: Entry, clock: Arc<dyn Clock>, expected: u64) -> Self {
+        Self {
+            entry,
+            clock,
+            expected,
+            sent: 0,
+        }
+    }
+
+    /// Counts a piece of the body. A failure is logged at once, with its causes: there is nobody else to tell.
+    pub(crate) fn note(&mut self, piece: Option<&Result<Bytes, BodyError>>) {
+        match piece {
+            Some(Ok(piece)) => self.sent += piece.len() as u64,
+            Some(Err(error)) => tracing::error!(
+                request.id = %self.entry.request_id,
+                error = %Chain(error),
+                "The answer broke off after {} of {} bytes", self.sent, self.expected,
+            ),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let entry = &self.entry;
+        let elapsed = self.clock.now().signed_duration_since(entry.started).num_milliseconds().max(0);
+        macro_rules! line {
+            ($level:expr) => {
+                event!(
+                    $level,
+                    request.id = %entry.request_id,
+                    http.request.method = %entry.method,
+                    http.response.status_code = entry.status.as_u16(),
+                    http.route = entry.route,
+                    url.path = %entry.path,
+                    repository.name = entry.repository.as_ref().map(RepositoryName::as_str),
+                    user.name = entry.user.as_deref(),
+                    http.response.body.bytes = self.sent,
+                    http.response.complete = self.sent == self.expected,
+                    duration_ms = elapsed,
+                    "{} {} {}", entry.method, entry.path, entry.status.as_u16(),
+                )
+            };
+        }
+        match entry.status {
+            StatusCode::INTERNAL_SERVER_ERROR => line!(Level::ERROR),
+            status if status.is_server_error() => line!(Level::WARN),
+            _ if matches!(entry.route, "health" | "ping") => line!(Level::DEBUG),
+            _ => line!(Level::INFO),
+        }
+    }
+}
+
+/// A path as it may stand in a log: without control characters, cut.
+pub(crate) fn loggable_path(path: &str) -> String {
+    let mut loggable = String::with_capacity(path.len().min(PATH_BYTES_MAX));
+    for character in path.chars() {
+        if loggable.len() >= PATH_BYTES_MAX {
+            loggable.push('…');
+            break;
+        }
+        loggable.extend(character.escape_debug());
+    }
+    loggable
+}
+
+/// An error with its causes, each after a colon.
+pub(crate) struct Chain<'a>(pub(crate) &'a (dyn std::error::Error + 'static));
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(formatter, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_in_the_log_is_cut_and_has_no_control_characters() {
+        assert_eq!(loggable_path("/v2/a\n\u{1b}[31m"), "/v2/a\\n\\u{1b}[31m");
+        assert!(loggable_path(&"/a".repeat(100_000)).len() < PATH_BYTES_MAX + 16);
+    }
+}

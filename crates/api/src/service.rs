@@ -1,0 +1,267 @@
+//! One request, from its path to its answer: the tower service that a server or an embedding program mounts.
+
+use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Uri};
+use roadstead_auth::Authenticator;
+use roadstead_distribution::Registry;
+use roadstead_queue::WakeUp;
+use roadstead_runtime::{Environment, Tasks};
+use tokio::sync::oneshot;
+use tracing::Instrument as _;
+
+use crate::body::Body;
+use crate::error::{ApiError, ErrorContext};
+use crate::headers::{API_VERSION, API_VERSION_VALUE, REQUEST_ID};
+use crate::health::Health;
+use crate::options::ApiOptions;
+use crate::query::{Query, QueryError};
+use crate::request_body::RequestBody;
+use crate::request_log::{Entry, Pending, loggable_path};
+use crate::response::{With as _, finish, json_response};
+use crate::route::Route;
+use crate::v2;
+
+/// The most characters of a request's id that is taken over from a balancer.
+const REQUEST_ID_MAX: usize = 64;
+
+/// What a [`RegistryService`] is put together from.
+#[derive(Clone, Debug)]
+pub struct ServiceParts {
+    /// What is pushed to and pulled from.
+    pub registry: Registry,
+    /// Who may do it. The service that challenges name is its host name.
+    pub authenticator: Authenticator,
+    /// What health checks ask.
+    pub health: Arc<Health>,
+    /// Time and ids.
+    pub environment: Environment,
+    /// Where uploads that have begun come to their end although their clients have gone.
+    pub tasks: Tasks,
+    /// Wakes the replicator of this process, if there is one, after a push.
+    pub wake_up: WakeUp,
+    /// Limits.
+    pub options: ApiOptions,
+}
+
+/// The registry as an HTTP service. Clones are the same service.
+///
+/// It takes requests of HTTP/1 and HTTP/2 alike, never fails, and is always ready: how many requests are served at once is bounded
+/// by whoever accepts connections. A request costs some kilobytes besides what it pushes, of which two pieces or one manifest are
+/// in memory at a time.
+///
+/// A dropped future gives the request up. Uploads that have begun go on to the end of what was sent; everything else either
+/// has happened or has not.
+#[derive(Clone, Debug)]
+pub struct RegistryService {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) registry: Registry,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) health: Arc<Health>,
+    pub(crate) environment: Environment,
+    pub(crate) tasks: Tasks,
+    pub(crate) wake_up: WakeUp,
+    pub(crate) options: ApiOptions,
+}
+
+/// A request without its body.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
+    /// Who sent it, once that is known, for the log.
+    pub(crate) user: OnceLock<Arc<str>>,
+}
+
+impl Head {
+    pub(crate) fn query(&self) -> Result<Query<'_>, QueryError> {
+        Query::parse(self.uri.query())
+    }
+
+    /// Keeps the name of the sender for the log.
+    pub(crate) fn note_user(&self, username: &str) {
+        self.user.get_or_init(|| username.into());
+    }
+
+    /// Whether the method is GET, or HEAD, which is answered like GET and without the body.
+    pub(crate) fn is_read(&self) -> bool {
+        self.method == Method::GET || self.method == Method::HEAD
+    }
+}
+
+impl RegistryService {
+    /// A service on these parts. Asks nobody yet.
+    #[must_use]
+    pub fn new(parts: ServiceParts) -> Self {
+        let ServiceParts {
+            registry,
+            authenticator,
+            health,
+            environment,
+            tasks,
+            wake_up,
+            options,
+        } = parts;
+        Self {
+            inner: Arc::new(Inner {
+                registry,
+                authenticator,
+                health,
+                environment,
+                tasks,
+                wake_up,
+                options,
+            }),
+        }
+    }
+
+    /// Answers one request.
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let (parts, body) = request.into_parts();
+        let body = RequestBody::new(body, &parts.headers);
+        let head = Head {
+            method: parts.method,
+            uri: parts.uri,
+            headers: parts.headers,
+            user: OnceLock::new(),
+        };
+        // Behind the erased body, so that this is compiled once.
+        Inner::answer(&self.inner, head, body).await
+    }
+}
+
+impl<B> tower::Service<Request<B>> for RegistryService
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move { Ok(service.answer(request).await) })
+    }
+}
+
+impl Inner {
+    async fn answer(self: &Arc<Self>, head: Head, body: RequestBody) -> Response<Body> {
+        let started = self.environment.now();
+        let request_id = self.request_id(&head.headers);
+        let route = Route::parse(head.uri.path());
+        let (label, repository) = match &route {
+            Ok(route) => (route.label(), route.repository().cloned()),
+            Err(_) => ("none", None),
+        };
+        let span = tracing::info_span!("http.server", request.id = %request_id, http.route = label);
+        let answered = match route {
+            Ok(route) => self.dispatch(&head, body, route).instrument(span.clone()).await,
+            Err(error) => Err(error.into()),
+        };
+        let response = answered.unwrap_or_else(|error| {
+            let context = ErrorContext {
+                request_id: &request_id,
+                retry_after: self.options.retry_after,
+            };
+            span.in_scope(|| error.into_response(context))
+        });
+        let mut response = finish(response, &head.method);
+        if head.uri.path().starts_with("/v2") {
+            response.headers_mut().insert(API_VERSION, API_VERSION_VALUE);
+        }
+        if let Ok(id) = HeaderValue::from_str(&request_id) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        let entry = Entry {
+            request_id,
+            path: loggable_path(head.uri.path()),
+            method: head.method,
+            route: label,
+            repository,
+            user: head.user.into_inner(),
+            status: response.status(),
+            started,
+        };
+        let expected = response.body().remaining();
+        let pending = Pending::new(entry, Arc::clone(&self.environment.clock), expected);
+        response.map(|body| body.with_log(pending))
+    }
+
+    async fn dispatch(self: &Arc<Self>, head: &Head, body: RequestBody, route: Route) -> Result<Response<Body>, ApiError> {
+        match route {
+            Route::Base => v2::base::answer(self, head).await,
+            Route::Token => v2::token::answer(self, head, body).await,
+            Route::Catalog => v2::catalog::answer(self, head).await,
+            Route::Tags { name } => v2::tags::answer(self, head, &name).await,
+            Route::Manifest { name, reference } => v2::manifests::answer(self, head, body, &name, &reference).await,
+            Route::Blob { name, digest } => v2::blobs::answer(self, head, &name, &digest).await,
+            Route::Uploads { name } => v2::uploads::start(self, head, body, &name).await,
+            Route::Upload { name, id } => v2::uploads::answer(self, head, body, &name, id).await,
+            Route::Referrers { name, digest } => v2::referrers::answer(self, head, &name, &digest).await,
+            Route::Health(route) if head.is_read() => {
+                let report = self.health.check(route).await;
+                let mut response = Response::new(Body::whole(report.body()));
+                *response.status_mut() = report.status();
+                Ok(response
+                    .with(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
+                    .with(CACHE_CONTROL, NOT_KEPT))
+            }
+            Route::InternalPing if head.is_read() => Ok(json_response(StatusCode::OK, &true)),
+            Route::LegacyPing if head.is_read() => Ok(json_response(StatusCode::OK, &true)
+                .with(http::HeaderName::from_static("x-docker-registry-version"), HeaderValue::from_static("0.6.0"))
+                .with(http::HeaderName::from_static("x-docker-registry-standalone"), HeaderValue::from_static("0"))),
+            Route::Health(_) | Route::InternalPing | Route::LegacyPing => Err(ApiError::Method { allowed: "GET, HEAD" }),
+        }
+    }
+
+    /// The id of a request: the one that a balancer gave it, if it is fit for a log, otherwise a new one.
+    fn request_id(&self, headers: &HeaderMap) -> Arc<str> {
+        let fit = |id: &&str| {
+            (1..=REQUEST_ID_MAX).contains(&id.len())
+                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+        };
+        match headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(fit) {
+            Some(id) => id.into(),
+            None => self.environment.ids.uuid().to_string().into(),
+        }
+    }
+
+    /// Does some work to its end, also when the client goes away and the server gives its request up.
+    pub(crate) async fn to_the_end<T, W>(&self, work: W) -> Result<T, ApiError>
+    where
+        T: Send + 'static,
+        W: Future<Output = T> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let work = async move {
+            // Nobody listens any more when the client has gone.
+            answer.send(work.await).ok();
+        };
+        self.tasks.spawn(work.in_current_span());
+        answered.await.map_err(|_| ApiError::CutOff)
+    }
+}
+
+/// For answers that are out of date at once.
+pub(crate) const NOT_KEPT: HeaderValue = HeaderValue::from_static("no-cache, no-store, must-revalidate");
+

@@ -1,0 +1,334 @@
+//! Reading registry tokens back: who the bearer is and how far the token reaches. A token is trusted only after every check of contract 8.3.
+//!
+//! Whether what it grants is enough is decided in [`rights`].
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Header, Validation};
+use roadstead_metadata::{MetadataError, Repository, RepositoryPath};
+use roadstead_oci::RepositoryName;
+use serde::Deserialize;
+
+use crate::authenticator::Authenticator;
+use crate::known_keys::{NoKey, Stranger};
+use crate::options::AuthOptions;
+use crate::rights::{self, Action, Level};
+use crate::scope::without_host;
+use crate::token::{ALGORITHM, ANONYMOUS};
+
+/// The most bytes of a token: one for [`SCOPES_MAX`](crate::SCOPES_MAX) repositories with the longest names has about 30 KiB.
+pub const TOKEN_BYTES_MAX: usize = 64 * 1024;
+
+/// How far the clocks of two regions may be apart, in seconds, as in Quay.
+const LEEWAY: i64 = 30;
+
+/// What the bearer of a token may do; without a token, what everybody may.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    username: Option<String>,
+    superuser: bool,
+    granted: HashMap<RepositoryPath, Level>,
+    options: Option<Arc<AuthOptions>>,
+}
+
+impl Access {
+    /// The access of those who send no token: what is public.
+    pub fn anonymous() -> Self {
+        Self::default()
+    }
+
+    /// Who the token is about; none for the anonymous.
+    pub fn username(&self) -> Option<&str> {
+        self.username.as_deref()
+    }
+
+    /// Whether the bearer is a superuser with full access. It widens listings; in a repository only the token's grants count.
+    pub const fn is_superuser(&self) -> bool {
+        self.superuser
+    }
+
+    /// Whether the token grants `action` in `repository`, which need not exist.
+    ///
+    /// What is public needs no grant, so ask [`Authenticator::may`] once the repository has been looked up.
+    pub fn allows(&self, repository: &RepositoryName, action: Action) -> bool {
+        self.level(repository)
+            .is_some_and(|level| level.allows(action))
+    }
+
+    fn level(&self, repository: &RepositoryName) -> Option<Level> {
+        let path = self.options.as_ref()?.path(repository)?;
+        self.granted.get(&path).copied()
+    }
+}
+
+/// Why a token is refused. The answer is 401 with a challenge, save for [`TokenError::Busy`] and [`TokenError::Backend`]: 503.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// It is no JSON web token of the form that registries issue.
+    #[error("token is not a JSON web token of a registry: {reason}")]
+    Malformed {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// It is signed by another algorithm than RS256, or not at all.
+    #[error("token is not signed with RS256")]
+    Algorithm,
+    /// It does not name the key that signed it.
+    #[error("token does not name its key")]
+    MissingKeyId,
+    /// No trusted key has the id that it names.
+    #[error("token names a key that is not known, not approved, or another service's")]
+    UnknownKey,
+    /// The key that it names has ended.
+    #[error("token names a key whose life is over")]
+    EndedKey,
+    /// The signature does not fit.
+    #[error("token has a wrong signature")]
+    Signature,
+    /// It was issued by another.
+    #[error("token has another issuer")]
+    Issuer,
+    /// It is for another registry.
+    #[error("token is for another service")]
+    Audience,
+    /// It has ended.
+    #[error("token has expired")]
+    Expired,
+    /// Its time has not come, or it was issued in the future.
+    #[error("token is not valid yet")]
+    NotYetValid,
+    /// It lives longer than tokens may.
+    #[error("token lives for {seconds} s, which is longer than tokens may")]
+    TooLongLived {
+        /// From `iat` to `exp`.
+        seconds: i64,
+    },
+    /// It does not say who it is about.
+    #[error("token does not say who it is about")]
+    MissingSubject,
+    /// Too many tokens with unknown keys came just now, and this one's key is not known yet either.
+    #[error("too many tokens with unknown keys at once; try again in a second")]
+    Busy,
+    /// The database could not be asked for the key.
+    #[error("could not look up the key of a token")]
+    Backend {
+        /// What it said.
+        #[source]
+        source: MetadataError,
+    },
+}
+
+impl TokenError {
+    /// What to tell the client: Quay's texts, where it has them.
+    pub const fn client_message(&self) -> &'static str {
+        match self {
+            Self::Malformed { .. } | Self::Algorithm => "Invalid bearer token format",
+            Self::MissingKeyId => "Missing kid header",
+            Self::UnknownKey | Self::EndedKey => "Unknown service key",
+            Self::Signature => "Signature verification failed",
+            Self::Issuer => "Invalid issuer",
+            Self::Audience => "Audience doesn't match",
+            Self::Expired => "Signature has expired",
+            Self::NotYetValid => "The token is not yet valid (nbf)",
+            Self::TooLongLived { .. } => "Token was signed for too long a time",
+            Self::MissingSubject => "Missing sub field in JWT",
+            Self::Busy | Self::Backend { .. } => {
+                "Tokens cannot be checked at the moment. Please try again."
+            }
+        }
+    }
+}
+
+impl From<NoKey> for TokenError {
+    fn from(reason: NoKey) -> Self {
+        match reason {
+            NoKey::Stranger(Stranger::Unknown) => Self::UnknownKey,
+            NoKey::Stranger(Stranger::Ended) => Self::EndedKey,
+            NoKey::TooManyLookups => Self::Busy,
+            NoKey::Backend(source) => Self::Backend { source },
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Claims {
+    iss: Option<String>,
+    aud: Option<Audience>,
+    nbf: i64,
+    iat: i64,
+    exp: i64,
+    sub: Option<String>,
+    #[serde(default)]
+    access: Vec<AccessClaim>,
+    #[serde(default)]
+    context: ContextClaim,
+}
+
+/// RFC 7519 section 4.1.3: one audience, or a list of them.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+#[derive(Debug, Deserialize)]
+struct AccessClaim {
+    r#type: String,
+    name: String,
+    actions: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct ContextClaim {
+    entity_kind: Option<String>,
+}
+
+impl Authenticator {
+    /// Checks a token, without the word `Bearer` before it, and says what its bearer may do.
+    ///
+    /// Tokens of every instance that shares the database are good, Quay's included: the key is looked up by its id, must be approved, alive and of
+    /// this service, and is remembered for a minute, which is the bound on honouring that it was deleted. Time is the environment's, with a
+    /// leeway of 30 s for `exp`, `nbf` and `iat`.
+    pub async fn verify(&self, token: &str) -> Result<Access, TokenError> {
+        let malformed = |reason| TokenError::Malformed { reason };
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(malformed("it is too long"));
+        }
+        let kid = key_id(token)?;
+        let key = self.inner.known_keys.find(&kid).await?;
+        let decoded =
+            jsonwebtoken::decode::<Claims>(token, &key, &signature_only()).map_err(|error| {
+                match error.kind() {
+                    ErrorKind::InvalidSignature => TokenError::Signature,
+                    ErrorKind::InvalidAlgorithm => TokenError::Algorithm,
+                    _ => malformed("its claims are not those of a registry's token"),
+                }
+            })?;
+        self.check_claims(&decoded.claims)?;
+        self.access(decoded.claims)
+    }
+
+    fn check_claims(&self, claims: &Claims) -> Result<(), TokenError> {
+        let options = &self.inner.options;
+        if claims.iss.as_deref() != Some(options.service.as_str()) {
+            return Err(TokenError::Issuer);
+        }
+        let for_us = match &claims.aud {
+            None => false,
+            Some(Audience::One(audience)) => *audience == options.hostname,
+            Some(Audience::Several(audiences)) => audiences.contains(&options.hostname),
+        };
+        if !for_us {
+            return Err(TokenError::Audience);
+        }
+        let now = self.inner.environment.now().timestamp();
+        if claims.exp.saturating_add(LEEWAY) <= now {
+            return Err(TokenError::Expired);
+        }
+        if claims.nbf.max(claims.iat) > now.saturating_add(LEEWAY) {
+            return Err(TokenError::NotYetValid);
+        }
+        let seconds = claims.exp.saturating_sub(claims.iat);
+        let seconds_max = i64::try_from(options.token_life_max.as_secs()).unwrap_or(i64::MAX);
+        if seconds > seconds_max {
+            return Err(TokenError::TooLongLived { seconds });
+        }
+        match claims.sub.as_deref() {
+            None | Some("") => Err(TokenError::MissingSubject),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn access(&self, claims: Claims) -> Result<Access, TokenError> {
+        let options = &self.inner.options;
+        let malformed = |reason| TokenError::Malformed { reason };
+        let mut granted: HashMap<RepositoryPath, Level> = HashMap::new();
+        for claim in &claims.access {
+            if claim.r#type != "repository" {
+                return Err(malformed(
+                    "it grants access to something else than repositories",
+                ));
+            }
+            // Quay repeats the scope as it was asked for, with the registry's host if that was before the name.
+            let name: RepositoryName = without_host(&claim.name, &options.hostname)
+                .parse()
+                .map_err(|_| {
+                    malformed("it grants access to a repository whose name is not allowed")
+                })?;
+            let level = claim
+                .actions
+                .iter()
+                .filter_map(|word| Action::from_word(word))
+                .map(Level::granted_by)
+                .max();
+            if let (Some(path), Some(level)) = (options.path(&name), level) {
+                let most = granted.entry(path).or_insert(level);
+                *most = level.max(*most);
+            }
+        }
+        let username = claims.sub.filter(|subject| subject != ANONYMOUS);
+        // Only a token for the user as such: one that Quay issued for an OAuth token of a superuser names the same user and may be limited.
+        let is_user = claims.context.entity_kind.as_deref() == Some("user");
+        Ok(Access {
+            superuser: is_user
+                && username
+                    .as_deref()
+                    .is_some_and(|username| options.has_full_access(username)),
+            username,
+            granted,
+            options: Some(Arc::clone(options)),
+        })
+    }
+
+    /// Whether `action` in the repository of this name may be done now, by the grants of a token or because it is public. `found` is the
+    /// repository, if it is there: its present state counts, not the one when the token was issued.
+    pub fn may(
+        &self,
+        access: &Access,
+        action: Action,
+        name: &RepositoryName,
+        found: Option<&Repository>,
+    ) -> bool {
+        rights::may(
+            access.level(name),
+            action,
+            found.map(|repository| (repository.public, repository.state)),
+            access.username.is_none(),
+            self.inner.options.anonymous_access,
+        )
+    }
+}
+
+/// The id of the key that the token names, if it may be looked up at all.
+fn key_id(token: &str) -> Result<String, TokenError> {
+    // An algorithm that the library does not know, `none` above all, is no header to it.
+    let header: Header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Malformed {
+        reason: "its header is not that of a signed token",
+    })?;
+    if header.alg != ALGORITHM {
+        return Err(TokenError::Algorithm);
+    }
+    if header.crit.is_some() {
+        // RFC 7515 section 4.1.11: what is critical and not understood, which is everything, makes the token invalid.
+        return Err(TokenError::Malformed {
+            reason: "it wants extensions to be understood",
+        });
+    }
+    header.kid.ok_or(TokenError::MissingKeyId)
+}
+
+/// What the library is to check: the signature, by the one algorithm. It would take the time from the system, so that the claims are checked here.
+fn signature_only() -> Validation {
+    let mut validation = Validation::new(ALGORITHM);
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation.validate_aud = false;
+    validation
+}

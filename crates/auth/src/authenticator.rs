@@ -1,0 +1,75 @@
+//! The one thing that the rest of the registry holds of this crate. What it does is in the modules named after it.
+
+use std::sync::Arc;
+
+use roadstead_metadata::Database;
+use roadstead_runtime::{Environment, Tasks};
+
+use crate::known_keys::KnownKeys;
+use crate::options::AuthOptions;
+use crate::passwords::{PASSWORD_COST, Passwords};
+use crate::signing_keys::SigningKeys;
+
+/// Finds out who asks and what they may do. Cheap to clone; clones share what they remember.
+#[derive(Clone, Debug)]
+pub struct Authenticator {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) database: Database,
+    pub(crate) environment: Environment,
+    pub(crate) tasks: Tasks,
+    pub(crate) keys: SigningKeys,
+    pub(crate) known_keys: KnownKeys,
+    pub(crate) passwords: Passwords,
+    pub(crate) options: Arc<AuthOptions>,
+}
+
+impl Authenticator {
+    /// Takes what it works with. Reads nothing yet and starts nothing; attempts to sign in run in `tasks`.
+    pub fn new(
+        database: Database,
+        environment: Environment,
+        tasks: Tasks,
+        keys: SigningKeys,
+        options: AuthOptions,
+    ) -> Self {
+        Self::with_password_cost(database, environment, tasks, keys, (options, PASSWORD_COST))
+    }
+
+    pub(crate) fn with_password_cost(
+        database: Database,
+        environment: Environment,
+        tasks: Tasks,
+        keys: SigningKeys,
+        (options, cost): (AuthOptions, u32),
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                known_keys: KnownKeys::new(
+                    database.clone(),
+                    environment.clone(),
+                    options.service.clone(),
+                ),
+                passwords: Passwords::new(&environment, cost),
+                database,
+                environment,
+                tasks,
+                keys,
+                options: Arc::new(options),
+            }),
+        }
+    }
+
+    /// The settings.
+    pub fn options(&self) -> &AuthOptions {
+        &self.inner.options
+    }
+
+    /// The keys that it signs with.
+    pub fn keys(&self) -> &SigningKeys {
+        &self.inner.keys
+    }
+}

@@ -1,0 +1,40 @@
+//! Who is asking, and what they may do: passwords, registry tokens, the keys that sign them, rights.
+//!
+//! A client proves who it is with a password ([`Authenticator::authenticate`]), is granted what it asks for and may do
+//! ([`Authenticator::grant`]) and gets a token that says so ([`Authenticator::issue`]); [`Authenticator::token`] is the three in turn. With each further
+//! request it sends the token, which [`Authenticator::verify`] turns into an [`Access`], and [`Authenticator::may`] decides.
+//! Tokens are Quay's: every instance on the same database, of Quay or of this program, takes the others' tokens.
+//!
+//! Invariant: there are no HTTP types here, every decision about rights is made by the pure functions of `rights`, and no secret is ever printed.
+
+mod access;
+mod authenticator;
+mod first_account;
+mod grant;
+mod identity;
+mod known_keys;
+mod login;
+mod options;
+mod passwords;
+mod recent;
+mod rights;
+mod scope;
+mod secret;
+mod signing_keys;
+#[cfg(test)]
+mod testing;
+mod token;
+mod web_key;
+
+pub use access::{Access, TOKEN_BYTES_MAX, TokenError};
+pub use authenticator::Authenticator;
+pub use first_account::{FirstAccountDraft, FirstAccountError};
+pub use grant::{GrantError, GrantedScope, TokenRefusal, TokenRequest};
+pub use identity::{Identity, User};
+pub use login::{CredentialKind, Credentials, LoginError};
+pub use options::AuthOptions;
+pub use rights::Action;
+pub use scope::{RequestedScope, SCOPE_BYTES_MAX, SCOPES_MAX, ScopeError};
+pub use secret::Secret;
+pub use signing_keys::{KEY_LIFE, KEY_REFRESH, KeyError, SigningKeyOptions, SigningKeys};
+pub use token::{IssueError, TOKEN_LIFE, Token};

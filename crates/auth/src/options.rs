@@ -1,0 +1,117 @@
+//! What the operator decides about accounts and rights. Reading it from a configuration is `config`'s work.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use roadstead_metadata::RepositoryPath;
+use roadstead_oci::RepositoryName;
+
+/// Settings of an [`Authenticator`](crate::Authenticator). Every region of a registry must have the same.
+#[derive(Clone, Debug)]
+pub struct AuthOptions {
+    /// Who issues tokens, and the service that the keys in `servicekey` belong to: `INSTANCE_SERVICE_KEY_SERVICE`.
+    pub service: String,
+    /// The registry's own name, with the port if it has one: `SERVER_HOSTNAME`. The audience that tokens must be for, and what may
+    /// stand before a repository's name in a scope.
+    pub hostname: String,
+    /// `SUPER_USERS`.
+    pub superusers: BTreeSet<String>,
+    /// `FEATURE_SUPERUSERS_FULL_ACCESS`: whether superusers may do everything in every namespace. Without it they are users like others here.
+    pub superusers_full_access: bool,
+    /// `FEATURE_ANONYMOUS_ACCESS`: whether public repositories can be pulled without an account.
+    pub anonymous_access: bool,
+    /// `FEATURE_PUBLIC_CATALOG`: whether listings show public repositories to those without an account.
+    pub public_catalog: bool,
+    /// `CREATE_NAMESPACE_ON_PUSH`: whether a push into a namespace that does not exist makes it.
+    pub create_namespace_on_push: bool,
+    /// `CREATE_PRIVATE_REPO_ON_PUSH`: whether repositories that a push makes are private.
+    pub private_on_push: bool,
+    /// `LIBRARY_NAMESPACE`, the namespace of names with one segment; none when `FEATURE_LIBRARY_SUPPORT` is off: such names are nobody's then.
+    pub library_namespace: Option<String>,
+    /// `REGISTRY_JWT_AUTH_MAX_FRESH_S`: the longest life, from `iat` to `exp`, of a token that is accepted.
+    pub token_life_max: Duration,
+}
+
+impl AuthOptions {
+    /// Quay's defaults, for the registry of this name.
+    pub fn new(hostname: impl Into<String>) -> Self {
+        Self {
+            service: "quay".to_owned(),
+            hostname: hostname.into(),
+            superusers: BTreeSet::new(),
+            superusers_full_access: false,
+            anonymous_access: true,
+            public_catalog: false,
+            create_namespace_on_push: false,
+            private_on_push: true,
+            library_namespace: Some("library".to_owned()),
+            token_life_max: Duration::from_mins(61),
+        }
+    }
+
+    /// Quay's defaults, but `superuser` may do everything and namespaces spring into being on its pushes: one machine, one account.
+    pub fn standalone(hostname: impl Into<String>, superuser: impl Into<String>) -> Self {
+        Self {
+            superusers: BTreeSet::from([superuser.into()]),
+            superusers_full_access: true,
+            create_namespace_on_push: true,
+            ..Self::new(hostname)
+        }
+    }
+
+    /// Where the repository of this name is: names with one segment are in the library. None when there is no library.
+    pub fn path(&self, name: &RepositoryName) -> Option<RepositoryPath> {
+        let namespace = name.namespace().or(self.library_namespace.as_deref())?;
+        Some(RepositoryPath {
+            namespace: namespace.to_owned(),
+            name: name.rest().to_owned(),
+        })
+    }
+
+    /// Whether the user of this name may do everything.
+    pub(crate) fn has_full_access(&self, username: &str) -> bool {
+        self.superusers_full_access && self.superusers.contains(username)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_one_segment_are_in_the_library_if_there_is_one() {
+        let mut options = AuthOptions::new("registry.example");
+        let path = |options: &AuthOptions, name: &str| {
+            options
+                .path(&name.parse().unwrap())
+                .map(|path| path.to_string())
+        };
+        assert_eq!(
+            path(&options, "busybox").as_deref(),
+            Some("library/busybox")
+        );
+        assert_eq!(
+            path(&options, "library/busybox").as_deref(),
+            Some("library/busybox")
+        );
+        assert_eq!(
+            path(&options, "acme/deep/app").as_deref(),
+            Some("acme/deep/app")
+        );
+        options.library_namespace = None;
+        assert_eq!(path(&options, "busybox"), None);
+        assert_eq!(path(&options, "acme/app").as_deref(), Some("acme/app"));
+    }
+
+    #[test]
+    fn superusers_have_full_access_only_where_that_is_switched_on() {
+        let standalone = AuthOptions::standalone("registry.example", "admin");
+        assert!(standalone.has_full_access("admin"));
+        assert!(!standalone.has_full_access("Admin"));
+        let listed = AuthOptions {
+            superusers_full_access: false,
+            ..standalone
+        };
+        assert!(!listed.has_full_access("admin"));
+    }
+}

@@ -1,0 +1,250 @@
+//! The world that the tests of this crate share: a real database in a directory of its own, a clock that stands still, cheap password hashes.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use roadstead_metadata::{
+    Database, DatabaseOptions, Ensured, FirstAccount, NewRepository, Repository, RepositoryPath,
+    UserId,
+};
+use roadstead_runtime::{Environment, ManualClock, SeededIds, Tasks, Timestamp};
+use sqlx::SqlitePool;
+use sqlx::sqlite::SqliteConnectOptions;
+use tempfile::TempDir;
+
+use crate::identity::Identity;
+use crate::login::{Credentials, LoginError};
+use crate::secret::Secret;
+use crate::signing_keys::{SigningKeyOptions, SigningKeys};
+use crate::web_key::PrivateKey;
+use crate::{AuthOptions, Authenticator};
+
+/// The lowest cost that bcrypt has: a check takes about a millisecond.
+pub(crate) const CHEAP: u32 = 4;
+
+pub(crate) const HOST: &str = "registry.example:5000";
+
+/// The seed of every world: what fails once fails again.
+const SEED: u64 = 20_261_122;
+
+/// Keys for all tests of the process, made once: making one takes some tenths of a second.
+static KEYS: [LazyLock<Arc<PrivateKey>>; 3] = [
+    LazyLock::new(|| generate(1)),
+    LazyLock::new(|| generate(2)),
+    LazyLock::new(|| generate(3)),
+];
+
+fn generate(seed: u64) -> Arc<PrivateKey> {
+    Arc::new(PrivateKey::generate(&SeededIds::new(seed)).unwrap())
+}
+
+/// One of three keys.
+pub(crate) fn private_key(number: usize) -> Arc<PrivateKey> {
+    Arc::clone(&KEYS[number])
+}
+
+/// One registry.
+pub(crate) struct World {
+    pub(crate) authenticator: Authenticator,
+    pub(crate) database: Database,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) environment: Environment,
+    pub(crate) tasks: Tasks,
+    /// A door of its own to the same file.
+    sql: SqlitePool,
+    directory: TempDir,
+}
+
+impl World {
+    /// An empty registry whose superuser is `admin`, on one machine.
+    pub(crate) async fn new() -> Self {
+        Self::with(AuthOptions::standalone(HOST, "admin")).await
+    }
+
+    pub(crate) async fn with(options: AuthOptions) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("roadstead.db");
+        let database = Database::open(&DatabaseOptions::Sqlite { path: path.clone() })
+            .await
+            .unwrap();
+        database.migrate().await.unwrap();
+        let clock = Arc::new(ManualClock::at(start()));
+        let environment = Environment {
+            clock: Arc::clone(&clock) as _,
+            ids: Arc::new(SeededIds::new(SEED)),
+        };
+        let tasks = Tasks::new();
+        let keys = signing_keys(&database, &environment, &tasks).with_prepared([private_key(0)]);
+        let authenticator = Authenticator::with_password_cost(
+            database.clone(),
+            environment.clone(),
+            tasks.clone(),
+            keys,
+            (options, CHEAP),
+        );
+        let sql = SqlitePool::connect_with(
+            SqliteConnectOptions::new()
+                .filename(path)
+                .busy_timeout(Duration::from_secs(10)),
+        )
+        .await
+        .unwrap();
+        Self {
+            authenticator,
+            database,
+            clock,
+            environment,
+            tasks,
+            sql,
+            directory,
+        }
+    }
+
+    /// Another instance on the same database, with another key.
+    pub(crate) fn neighbour(&self, options: AuthOptions, key: usize) -> Authenticator {
+        let keys = signing_keys(&self.database, &self.environment, &self.tasks)
+            .with_prepared([private_key(key)]);
+        Authenticator::with_password_cost(
+            self.database.clone(),
+            self.environment.clone(),
+            self.tasks.clone(),
+            keys,
+            (options, CHEAP),
+        )
+    }
+
+    /// Runs a statement behind the registry's back.
+    pub(crate) async fn execute(&self, statement: &'static str) {
+        sqlx::query(statement).execute(&self.sql).await.unwrap();
+    }
+
+    /// One number that a query tells.
+    pub(crate) async fn number(&self, query: &'static str) -> i64 {
+        sqlx::query_scalar(query)
+            .fetch_one(&self.sql)
+            .await
+            .unwrap()
+    }
+
+    /// Makes a user. The first one is made by the registry, further ones as Quay would have.
+    pub(crate) async fn user(&self, username: &str, password: &str) -> UserId {
+        let hash = bcrypt::hash(password, CHEAP).unwrap();
+        let email = format!("{username}@registry.example");
+        let uuid = self.environment.ids.uuid();
+        let first = FirstAccount {
+            username,
+            email: &email,
+            password_hash: &hash,
+            uuid,
+            now: self.environment.now(),
+        };
+        if !self.database.create_first_account(&first).await.unwrap() {
+            sqlx::query(
+                r#"INSERT INTO "user" (uuid, username, password_hash, email, verified, organization, robot, invoice_email,
+                                       last_invalid_login)
+                   VALUES ($1, $2, $3, $4, true, false, false, false, '2026-01-01 00:00:00')"#,
+            )
+            .bind(uuid.to_string())
+            .bind(username)
+            .bind(hash)
+            .bind(email)
+            .execute(&self.sql)
+            .await
+            .unwrap();
+        }
+        self.id(username).await
+    }
+
+    pub(crate) async fn id(&self, username: &str) -> UserId {
+        self.database
+            .find_account(username)
+            .await
+            .unwrap()
+            .unwrap()
+            .id
+    }
+
+    pub(crate) async fn set_password(&self, username: &str, password: &str) {
+        sqlx::query(r#"UPDATE "user" SET password_hash = $2 WHERE username = $1"#)
+            .bind(username)
+            .bind(bcrypt::hash(password, CHEAP).unwrap())
+            .execute(&self.sql)
+            .await
+            .unwrap();
+    }
+
+    /// Makes a repository, with its namespace if need be.
+    pub(crate) async fn repository(&self, path: &str, public: bool) -> Repository {
+        let (namespace, name) = path.split_once('/').unwrap();
+        let creator = self
+            .database
+            .find_account("admin")
+            .await
+            .unwrap()
+            .unwrap()
+            .id;
+        let ensured = self
+            .database
+            .ensure_repository(&NewRepository {
+                path: &RepositoryPath {
+                    namespace: namespace.to_owned(),
+                    name: name.to_owned(),
+                },
+                creator,
+                private: !public,
+                create_namespace: true,
+                ids: self.environment.ids.as_ref(),
+                now: self.environment.now(),
+            })
+            .await
+            .unwrap();
+        match ensured {
+            Ensured::Created(repository) => repository,
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn log_in(
+        &self,
+        username: &str,
+        password: &str,
+    ) -> Result<Identity, LoginError> {
+        self.authenticator
+            .authenticate(credentials(username, password))
+            .await
+    }
+
+    /// Takes the database away.
+    pub(crate) async fn lose_database(&self) {
+        assert!(self.directory.path().exists());
+        self.database.close().await;
+    }
+}
+
+pub(crate) fn signing_keys(
+    database: &Database,
+    environment: &Environment,
+    tasks: &Tasks,
+) -> SigningKeys {
+    SigningKeys::new(
+        database.clone(),
+        environment.clone(),
+        tasks.clone(),
+        SigningKeyOptions {
+            service: "quay".to_owned(),
+            name: format!("http://{HOST}"),
+        },
+    )
+}
+
+pub(crate) fn credentials(username: &str, password: &str) -> Credentials {
+    Credentials {
+        username: username.to_owned(),
+        password: Secret::new(password),
+    }
+}
+
+/// When every world begins.
+pub(crate) fn start() -> Timestamp {
+    Timestamp::from_timestamp(1_795_000_000, 0).unwrap()
+}

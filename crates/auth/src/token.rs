@@ -1,0 +1,191 @@
+//! Making registry tokens: JSON web tokens with Quay's claims (contract 8.3), signed with this instance's key. Reading them back is the
+//! business of [`access`](crate::access).
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jsonwebtoken::{Algorithm, Header};
+use roadstead_runtime::Timestamp;
+use serde::Serialize;
+
+use crate::authenticator::Authenticator;
+use crate::grant::GrantedScope;
+use crate::identity::Identity;
+use crate::secret::Secret;
+use crate::signing_keys::KeyError;
+
+/// How long a token can be used: Quay's 3600 s.
+pub const TOKEN_LIFE: Duration = Duration::from_hours(1);
+
+/// The most bytes of the audience that a client asks for: more than any host name with a port has.
+const AUDIENCE_BYTES_MAX: usize = 512;
+
+/// The algorithm of every token.
+pub(crate) const ALGORITHM: Algorithm = Algorithm::RS256;
+
+/// Who a token is about when nobody has signed in.
+pub(crate) const ANONYMOUS: &str = "(anonymous)";
+
+/// What Quay writes where its signing of images by another service is switched off, which it always is.
+const NO_TRUST: &str = "$disabled";
+
+/// A registry token, to be sent as `Authorization: Bearer`.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// The token itself.
+    pub value: Secret,
+    /// When it was issued, in whole seconds.
+    pub issued: Timestamp,
+    /// How long it can be used from then on.
+    pub life: Duration,
+}
+
+/// Why no token could be issued.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// The `service` that the client named is longer than any.
+    #[error(
+        "the service that a token is asked for has {bytes} bytes; at most {AUDIENCE_BYTES_MAX} are allowed"
+    )]
+    Audience {
+        /// Its length.
+        bytes: usize,
+    },
+    /// There is no key to sign with.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The signature could not be made.
+    #[error("could not sign a token")]
+    Sign {
+        /// What the library said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+#[derive(Debug, Serialize)]
+struct Claims<'a> {
+    iss: &'a str,
+    aud: &'a str,
+    nbf: i64,
+    iat: i64,
+    exp: i64,
+    sub: &'a str,
+    access: Vec<AccessClaim<'a>>,
+    context: ContextClaim<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct AccessClaim<'a> {
+    r#type: &'static str,
+    name: &'a str,
+    actions: Vec<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct ContextClaim<'a> {
+    #[serde(flatten)]
+    user: Option<UserClaim<'a>>,
+    #[serde(rename = "com.apostille.roots")]
+    roots: BTreeMap<String, &'static str>,
+    #[serde(rename = "com.apostille.root")]
+    root: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct UserClaim<'a> {
+    version: u8,
+    entity_kind: &'static str,
+    entity_reference: Option<&'a str>,
+    kind: &'static str,
+    user: &'a str,
+}
+
+impl Authenticator {
+    /// Issues a token that says who its bearer is and what was granted.
+    ///
+    /// `audience` is the service that the client asked for, unchecked as in Quay: a token for another service is refused where it is used.
+    /// Without one it is this registry.
+    ///
+    /// Waits for the instance's key if that is still being made. A dropped future leaves nothing behind.
+    pub async fn issue(
+        &self,
+        identity: &Identity,
+        grants: &[GrantedScope],
+        audience: Option<&str>,
+    ) -> Result<Token, IssueError> {
+        let options = &self.inner.options;
+        let audience = audience.unwrap_or(&options.hostname);
+        if audience.len() > AUDIENCE_BYTES_MAX {
+            return Err(IssueError::Audience {
+                bytes: audience.len(),
+            });
+        }
+        let key = self.inner.keys.current().await?;
+        let now = self.inner.environment.now().timestamp();
+        let claims = Claims {
+            iss: &options.service,
+            aud: audience,
+            nbf: now,
+            iat: now,
+            exp: now + TOKEN_LIFE.as_secs().cast_signed(),
+            sub: identity.username().unwrap_or(ANONYMOUS),
+            access: grants.iter().map(access_claim).collect(),
+            context: self.context_claim(identity, grants),
+        };
+        let header = Header {
+            kid: Some(key.kid.clone()),
+            ..Header::new(ALGORITHM)
+        };
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| IssueError::Sign { source };
+        let claims = serde_json::to_value(&claims).map_err(|error| failed(error.into()))?;
+        // A signature takes 2 ms of one core: too long for a thread that serves other requests.
+        let value = tokio::task::spawn_blocking(move || {
+            jsonwebtoken::encode(&header, &claims, &key.signing)
+        })
+        .await
+        .map_err(|error| failed(error.into()))?
+        .map_err(|error| failed(error.into()))?;
+        Ok(Token {
+            value: Secret::new(value),
+            issued: Timestamp::from_timestamp(now, 0).unwrap_or_default(),
+            life: TOKEN_LIFE,
+        })
+    }
+
+    fn context_claim<'a>(
+        &self,
+        identity: &'a Identity,
+        grants: &[GrantedScope],
+    ) -> ContextClaim<'a> {
+        let user = match identity {
+            Identity::Anonymous => None,
+            Identity::User(user) => Some(UserClaim {
+                version: 2,
+                entity_kind: "user",
+                entity_reference: user.uuid.as_deref(),
+                kind: "user",
+                user: &user.username,
+            }),
+        };
+        let paths = grants
+            .iter()
+            .filter_map(|grant| self.inner.options.path(&grant.name));
+        ContextClaim {
+            user,
+            roots: paths.map(|path| (path.to_string(), NO_TRUST)).collect(),
+            root: NO_TRUST,
+        }
+    }
+}
+
+fn access_claim(grant: &GrantedScope) -> AccessClaim<'_> {
+    AccessClaim {
+        r#type: "repository",
+        name: grant.name.as_str(),
+        actions: grant.actions.iter().map(|action| action.as_str()).collect(),
+    }
+}

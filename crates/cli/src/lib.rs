@@ -1,0 +1,50 @@
+//! What our programs share on their command lines: where the configuration is, how to log, and when to stop.
+//!
+//! Invariant: nothing here opens a database or a store.
+
+mod configuration;
+mod signals;
+
+pub use configuration::{ConfigurationArgs, ConfigurationError};
+pub use signals::stop_requested;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use roadstead_telemetry::{ErrorChain, InitError, LogFormat};
+
+/// How to log.
+#[derive(Args, Clone, Debug)]
+pub struct LogArgs {
+    /// What to log, as in `info` or `roadstead_replication=debug,warn`
+    #[arg(long, global = true, env = "ROADSTEAD_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+    /// How log lines look
+    #[arg(long, global = true, env = "ROADSTEAD_LOG_FORMAT", value_enum, default_value_t = Format::Text)]
+    log_format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+impl LogArgs {
+    /// Starts logging to standard error.
+    pub fn init(&self) -> Result<(), InitError> {
+        let format = match self.log_format {
+            Format::Text => LogFormat::Text,
+            Format::Json => LogFormat::Json,
+        };
+        roadstead_telemetry::init(format, &self.log)
+    }
+}
+
+/// Tells the user why a program ends, with every cause, and gives the exit code for it.
+#[expect(clippy::print_stderr, reason = "the last words of a program are for its terminal")]
+pub fn failed(error: &(dyn Error + 'static)) -> ExitCode {
+    eprintln!("error: {}", ErrorChain(error));
+    ExitCode::FAILURE
+}

@@ -1,0 +1,376 @@
+//! Typed access to the keys of a configuration. What does not fit is noted and a default takes its place, so that one
+//! pass finds everything that is wrong.
+//!
+//! Owns how a type mismatch is said; what a key means is the sections' business.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use figment::value::{Dict, Value};
+
+use crate::finding::{Finding, shown};
+use crate::keys::{OURS, OURS_PREFIX, known_to_quay, nearest};
+use crate::layers::Layers;
+use crate::units;
+
+/// What a refusal or a warning says, besides where and about which value.
+pub(crate) struct Remark {
+    /// What is the matter.
+    pub(crate) problem: String,
+    /// What may stand there.
+    pub(crate) allowed: String,
+    /// What to do.
+    pub(crate) action: String,
+}
+
+impl Remark {
+    pub(crate) fn new(
+        problem: impl Into<String>,
+        allowed: impl Into<String>,
+        action: impl Into<String>,
+    ) -> Self {
+        Self {
+            problem: problem.into(),
+            allowed: allowed.into(),
+            action: action.into(),
+        }
+    }
+}
+
+/// The keys, and what was found about them so far.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    layers: Layers,
+    values: Dict,
+    data_dir: Option<PathBuf>,
+    read: BTreeSet<&'static str>,
+    pub(crate) errors: Vec<Finding>,
+    pub(crate) warnings: Vec<Finding>,
+}
+
+impl Keys {
+    /// The keys of `layers`. With a data directory this is a registry without a configuration, where defaults are for one
+    /// machine.
+    pub(crate) fn new(layers: Layers, data_dir: Option<PathBuf>, errors: Vec<Finding>) -> Self {
+        Self {
+            values: layers.values(),
+            layers,
+            data_dir,
+            read: BTreeSet::new(),
+            errors,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The data directory of a registry without a configuration.
+    pub(crate) fn data_dir(&self) -> Option<&Path> {
+        self.data_dir.as_deref()
+    }
+
+    /// Every key with its value.
+    pub(crate) fn values(&self) -> &Dict {
+        &self.values
+    }
+
+    /// The value of `key`, if it is there.
+    pub(crate) fn value(&mut self, key: &'static str) -> Option<Value> {
+        self.read.insert(key);
+        self.values.get(key).cloned()
+    }
+
+    /// The entries of a map in the order they were written in.
+    pub(crate) fn in_order(&self, path: &str, value: &Value, map: &Dict) -> Vec<(String, Value)> {
+        self.layers
+            .in_order(path, value, map)
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value.clone()))
+            .collect()
+    }
+
+    /// Notes that the value at `path` is refused. `value` is `None` where there is none.
+    pub(crate) fn refuse(&mut self, path: &str, value: Option<&Value>, remark: Remark) {
+        let finding = self.finding(path, value, value.map(|value| shown(path, value)), remark);
+        self.errors.push(finding);
+    }
+
+    /// Notes that something is missing at `path`, inside `around`.
+    pub(crate) fn refuse_absent(&mut self, path: &str, around: &Value, remark: Remark) {
+        let finding = self.finding(path, Some(around), None, remark);
+        self.errors.push(finding);
+    }
+
+    /// Notes something worth knowing about `path`, without showing its value.
+    pub(crate) fn warn(&mut self, path: &str, value: Option<&Value>, remark: Remark) {
+        let finding = self.finding(path, value, None, remark);
+        self.warnings.push(finding);
+    }
+
+    fn finding(
+        &self,
+        path: &str,
+        value: Option<&Value>,
+        shown: Option<String>,
+        remark: Remark,
+    ) -> Finding {
+        let Remark {
+            problem,
+            allowed,
+            action,
+        } = remark;
+        Finding {
+            origin: self.layers.origin(path, value),
+            key: path.to_owned(),
+            value: shown,
+            problem,
+            allowed,
+            action,
+        }
+    }
+
+    fn mismatch(&mut self, path: &str, value: &Value, allowed: &str, action: &str) {
+        let problem = match value {
+            Value::String(..) | Value::Char(..) => "text does not fit here",
+            Value::Bool(..) => "a boolean does not fit here",
+            Value::Num(..) => "a number does not fit here",
+            Value::Empty(..) => "it is empty",
+            Value::Dict(..) => "a map does not fit here",
+            Value::Array(..) => "a list does not fit here",
+        };
+        self.refuse(path, Some(value), Remark::new(problem, allowed, action));
+    }
+
+    /// A boolean. As in Quay, the texts `true` and `false` in any case and the numbers 1 and 0 will do.
+    pub(crate) fn flag(&mut self, key: &'static str, default: bool) -> bool {
+        let Some(value) = self.value(key) else {
+            return default;
+        };
+        let flag = match &value {
+            Value::Bool(_, flag) => Some(*flag),
+            Value::String(_, text) if text.eq_ignore_ascii_case("true") => Some(true),
+            Value::String(_, text) if text.eq_ignore_ascii_case("false") => Some(false),
+            _ => match value.to_u128() {
+                Some(1) => Some(true),
+                Some(0) => Some(false),
+                _ => None,
+            },
+        };
+        flag.unwrap_or_else(|| {
+            self.mismatch(
+                key,
+                &value,
+                "true or false",
+                "write one of them, without quotes",
+            );
+            default
+        })
+    }
+
+    /// A whole number in `range`.
+    pub(crate) fn number(
+        &mut self,
+        key: &'static str,
+        default: u64,
+        range: RangeInclusive<u64>,
+    ) -> u64 {
+        let Some(value) = self.value(key) else {
+            return default;
+        };
+        let number = value
+            .to_u128()
+            .and_then(|number| u64::try_from(number).ok());
+        number
+            .filter(|number| range.contains(number))
+            .unwrap_or_else(|| {
+                let allowed = format!("a whole number from {} to {}", range.start(), range.end());
+                if matches!(value, Value::Num(..)) {
+                    let remark = Remark::new("out of range", allowed, "change it");
+                    self.refuse(key, Some(&value), remark);
+                } else {
+                    self.mismatch(key, &value, &allowed, "write the number, without quotes");
+                }
+                default
+            })
+    }
+
+    /// A whole number of seconds in `range`.
+    pub(crate) fn seconds(
+        &mut self,
+        key: &'static str,
+        default: u64,
+        range: RangeInclusive<u64>,
+    ) -> Duration {
+        Duration::from_secs(self.number(key, default, range))
+    }
+
+    /// A size such as `20G`, in `range`.
+    pub(crate) fn size(
+        &mut self,
+        key: &'static str,
+        default: u64,
+        range: RangeInclusive<u64>,
+    ) -> u64 {
+        let Some(value) = self.value(key) else {
+            return default;
+        };
+        let size = match &value {
+            Value::String(_, text) => units::bytes(text),
+            Value::Num(..) => value.to_u128().and_then(|size| u64::try_from(size).ok()),
+            _ => None,
+        };
+        size.filter(|size| range.contains(size)).unwrap_or_else(|| {
+            let remark = Remark::new(
+                "not a size that can be used",
+                format!(
+                    "{} to {} bytes: {}",
+                    range.start(),
+                    range.end(),
+                    units::BYTES_GRAMMAR
+                ),
+                "change it",
+            );
+            self.refuse(key, Some(&value), remark);
+            default
+        })
+    }
+
+    /// A duration such as `2w`.
+    pub(crate) fn duration(&mut self, key: &'static str, default: Duration) -> Duration {
+        let Some(text) = self.text(key) else {
+            return default;
+        };
+        units::duration(&text).unwrap_or_else(|| {
+            let remark = Remark::new("not a duration", units::DURATION_GRAMMAR, "change it");
+            let value = self.value(key);
+            self.refuse(key, value.as_ref(), remark);
+            default
+        })
+    }
+
+    /// A text that is not empty.
+    pub(crate) fn text(&mut self, key: &'static str) -> Option<String> {
+        let value = self.value(key)?;
+        self.text_of(key, &value)
+    }
+
+    /// `value`, which stands at `path`, as a text that is not empty.
+    pub(crate) fn text_of(&mut self, path: &str, value: &Value) -> Option<String> {
+        match value {
+            Value::String(_, text) if !text.is_empty() => return Some(text.clone()),
+            Value::Char(_, character) => return Some(character.to_string()),
+            Value::String(..) | Value::Empty(..) => {
+                self.refuse_absent(
+                    path,
+                    value,
+                    Remark::new("it is empty", "text", "fill it in or remove the key"),
+                );
+            }
+            Value::Bool(..) | Value::Num(..) => {
+                self.mismatch(
+                    path,
+                    value,
+                    "text",
+                    "put it in quotes if it is meant as text",
+                );
+            }
+            Value::Dict(..) | Value::Array(..) => self.mismatch(path, value, "text", "change it"),
+        }
+        None
+    }
+
+    /// One of `choices`.
+    pub(crate) fn choice<T: Copy>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        choices: &[(&str, T)],
+    ) -> T {
+        let Some(text) = self.text(key) else {
+            return default;
+        };
+        let chosen = choices.iter().find(|(name, _)| *name == text);
+        if let Some((_, choice)) = chosen {
+            return *choice;
+        }
+        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+        let allowed = names.join(", ");
+        let remark = Remark::new("unknown value", allowed, did_you_mean(&text, names));
+        let value = self.value(key);
+        self.refuse(key, value.as_ref(), remark);
+        default
+    }
+
+    /// A list of texts; `None` when the key is not there, empty when its value is.
+    pub(crate) fn texts(&mut self, key: &'static str, of_what: &str) -> Option<Vec<String>> {
+        let value = self.value(key)?;
+        match &value {
+            Value::Empty(..) => Some(Vec::new()),
+            Value::Array(_, items) => Some(
+                items
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(index, item)| self.text_of(&format!("{key}[{index}]"), item))
+                    .collect(),
+            ),
+            Value::String(..)
+            | Value::Char(..)
+            | Value::Bool(..)
+            | Value::Num(..)
+            | Value::Dict(..) => {
+                let allowed = format!("a list of {of_what}");
+                self.mismatch(
+                    key,
+                    &value,
+                    &allowed,
+                    "write it as a list, such as [one, two]",
+                );
+                None
+            }
+        }
+    }
+
+    /// Warns of every key that nothing has read.
+    pub(crate) fn warn_of_unused(&mut self) {
+        let unused: Vec<_> = self
+            .values
+            .iter()
+            .filter(|(key, _)| !self.read.contains(key.as_str()))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        for (key, value) in unused {
+            let remark = if !is_upper_case(&key) {
+                Remark::new(
+                    "ignored, as Quay ignores keys that are not in upper case",
+                    "",
+                    "",
+                )
+            } else if known_to_quay().any(|known| known == key) {
+                Remark::new("known to Quay, without effect here", "", "")
+            } else if key.starts_with(OURS_PREFIX) {
+                Remark::new(
+                    "unknown, without effect",
+                    OURS.join(", "),
+                    did_you_mean(&key, OURS),
+                )
+            } else {
+                Remark::new(
+                    "unknown, without effect",
+                    "",
+                    did_you_mean(&key, known_to_quay()),
+                )
+            };
+            self.warn(&key, Some(&value), remark);
+        }
+    }
+}
+
+/// Whether Quay takes `key`: what Python calls upper-case, with a capital and no small letter.
+fn is_upper_case(key: &str) -> bool {
+    key.chars().any(char::is_uppercase) && !key.chars().any(char::is_lowercase)
+}
+
+/// A hint at the one of `names` that `given` was probably meant to be; empty when there is none.
+pub(crate) fn did_you_mean<'a>(given: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(given, names).map_or_else(String::new, |name| format!("did you mean {name}?"))
+}

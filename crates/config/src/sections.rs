@@ -1,0 +1,83 @@
+//! The sections of a configuration: which keys there are, what they mean, their defaults and what they may hold.
+//!
+//! Each section reads its own keys; what one section needs of another is handed to it.
+
+mod accounts;
+mod database;
+mod hosting;
+mod registry;
+mod replication;
+mod storage;
+
+use std::path::Path;
+
+pub use accounts::Accounts;
+pub use database::{Database, DatabaseUri};
+pub use hosting::{Hosting, UrlScheme};
+pub use registry::{Registry, RegistryState};
+pub use replication::Replication;
+pub use storage::{Driver, Location, Storage};
+
+use crate::finding::{Finding, Origin};
+use crate::reader::Keys;
+
+/// A whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The name under which clients reach the registry.
+    pub hosting: Hosting,
+    /// Where the metadata is.
+    pub database: Database,
+    /// Where the blobs are.
+    pub storage: Storage,
+    /// Copying blobs between locations.
+    pub replication: Replication,
+    /// What clients may push, pull and see.
+    pub registry: Registry,
+    /// Who there is, and how they prove it.
+    pub accounts: Accounts,
+}
+
+impl Config {
+    pub(crate) fn read(keys: &mut Keys) -> Self {
+        let hosting = Hosting::read(keys);
+        let database = Database::read(keys);
+        let replication = Replication::read(keys);
+        Self {
+            hosting,
+            database,
+            storage: Storage::read(keys, replication.enabled),
+            replication,
+            registry: Registry::read(keys),
+            accounts: Accounts::read(keys),
+        }
+    }
+}
+
+/// Warns of files beside `config.yaml` that Quay would use and this version does not.
+pub(crate) fn warn_of_neighbours(directory: &Path, warnings: &mut Vec<Finding>) {
+    for (name, problem, action) in [
+        (
+            "config.py",
+            "not executed: only config.yaml is read",
+            "move its settings into config.yaml",
+        ),
+        (
+            "ssl.key",
+            "TLS is not in this version: the registry speaks plain HTTP",
+            "end TLS at a proxy in front of it",
+        ),
+    ] {
+        let path = directory.join(name);
+        if path.exists() {
+            warnings.push(Finding {
+                origin: Origin::File { path, line: None },
+                key: String::new(),
+                value: None,
+                problem: problem.to_owned(),
+                allowed: String::new(),
+                action: action.to_owned(),
+            });
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Under which name and scheme clients reach the registry.
+
+use std::net::Ipv6Addr;
+
+use crate::reader::{Keys, Remark};
+
+/// The name under which clients reach the registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hosting {
+    /// `SERVER_HOSTNAME`: the name, with a port unless it is the scheme's own, that clients use in every region: the load
+    /// balancer's. It is the audience of tokens and part of the URLs in responses. Required; `None` only for a registry
+    /// without a configuration, which goes by the address it listens on.
+    pub server_hostname: Option<String>,
+    /// `PREFERRED_URL_SCHEME`: the scheme of those URLs, `http` (the default) or `https`.
+    pub preferred_url_scheme: UrlScheme,
+    /// `TESTING`: kept as it is. It changes nothing here, unlike in Quay, where it defaults to true and turns off locks.
+    pub testing: bool,
+}
+
+/// A scheme of URLs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UrlScheme {
+    /// `http`
+    Http,
+    /// `https`
+    Https,
+}
+
+impl UrlScheme {
+    /// As it stands in a URL.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+impl Hosting {
+    pub(super) fn read(keys: &mut Keys) -> Self {
+        // SETUP_COMPLETE: Quay refuses to start until it is true. Here a configuration is complete when it has no errors,
+        // so that leaving the key out is fine; a false one says that somebody is still at work.
+        if !keys.flag("SETUP_COMPLETE", true) {
+            let value = keys.value("SETUP_COMPLETE");
+            let remark = Remark::new(
+                "this configuration says that it is unfinished",
+                "true",
+                "set it to true when the configuration is finished",
+            );
+            keys.refuse("SETUP_COMPLETE", value.as_ref(), remark);
+        }
+        Self {
+            server_hostname: server_hostname(keys),
+            preferred_url_scheme: keys.choice(
+                "PREFERRED_URL_SCHEME",
+                UrlScheme::Http,
+                &[("http", UrlScheme::Http), ("https", UrlScheme::Https)],
+            ),
+            testing: keys.flag("TESTING", false),
+        }
+    }
+}
+
+fn server_hostname(keys: &mut Keys) -> Option<String> {
+    const KEY: &str = "SERVER_HOSTNAME";
+    const ALLOWED: &str =
+        "a host name or address, with a port if needed, such as registry.example.org:8443";
+    let Some(value) = keys.value(KEY) else {
+        if keys.data_dir().is_none() {
+            let action = "set it to the name that clients use in every region";
+            keys.refuse(KEY, None, Remark::new("it is missing", ALLOWED, action));
+        }
+        return None;
+    };
+    let name = keys.text_of(KEY, &value)?;
+    if is_host_and_port(&name) {
+        return Some(name);
+    }
+    let action = match name.split_once("://") {
+        Some(_) => "leave out the scheme; it goes into PREFERRED_URL_SCHEME",
+        None if name.contains('/') => "leave out the path",
+        None => "put the name that clients use in every region",
+    };
+    keys.refuse(
+        KEY,
+        Some(&value),
+        Remark::new("not a host name", ALLOWED, action),
+    );
+    None
+}
+
+/// Whether `text` is a DNS name, an IPv4 address or a bracketed IPv6 address, and perhaps a port.
+fn is_host_and_port(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
+        // The last colon of an address in brackets is not a port's.
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let port_fits = port.is_none_or(|port| {
+        port.bytes().all(|byte| byte.is_ascii_digit())
+            && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    let in_brackets = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    port_fits
+        && in_brackets.map_or_else(
+            || is_dns_name(host),
+            |address| address.parse::<Ipv6Addr>().is_ok(),
+        )
+}
+
+/// RFC 1123 section 2.1, and the underscores that container networks have in names.
+fn is_dns_name(name: &str) -> bool {
+    name.len() <= 253
+        && name.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_addresses_with_and_without_ports_are_hosts_and_urls_are_not() {
+        for good in [
+            "localhost",
+            "registry.example.org",
+            "Registry-1.example.org:8443",
+            "10.0.0.1:80",
+            "[::1]",
+            "[2001:db8::1]:5000",
+            "quay_registry:8080",
+        ] {
+            assert!(is_host_and_port(good), "{good}");
+        }
+        for bad in [
+            "",
+            "<georep.quayteam.org or any other name>",
+            "https://registry.example.org",
+            "registry.example.org/",
+            "registry.example.org:",
+            "registry.example.org:0",
+            "registry.example.org:65536",
+            "registry.example.org:+80",
+            "-a.example.org",
+            "a..b",
+            "::1",
+            "[::1",
+            "[nonsense]:80",
+            "é.example.org",
+        ] {
+            assert!(!is_host_and_port(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,545 @@
+//! Whole configurations: what loads, what is refused and how that is said.
+
+mod locations;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::*;
+
+/// The smallest configuration that loads.
+const SMALL: &str = "\
+SERVER_HOSTNAME: registry.example.org
+DB_URI: sqlite:////var/lib/roadstead.db
+DISTRIBUTED_STORAGE_CONFIG:
+  us: [LocalStorage, {storage_path: /srv/us}]
+  eu: [LocalStorage, {storage_path: /srv/eu}]
+";
+
+/// The configuration that Quay's documentation of geo-replication shows, with other keys.
+const CHAPTER: &str = "\
+SERVER_HOSTNAME: <georep.quayteam.org or any other name>
+DB_CONNECTION_ARGS:
+  autorollback: true
+  threadlocals: true
+DB_URI: postgresql://postgres:password@10.19.0.1:5432/quay
+BUILDLOGS_REDIS:
+  host: 10.19.0.2
+  port: 6379
+USER_EVENTS_REDIS:
+  host: 10.19.0.2
+  port: 6379
+DISTRIBUTED_STORAGE_CONFIG:
+  usstorage:
+    - GoogleCloudStorage
+    - access_key: GOOGAAAA
+      bucket_name: georep-test-bucket-0
+      secret_key: SECRETAAAA
+      storage_path: /quaygcp
+  eustorage:
+    - GoogleCloudStorage
+    - access_key: GOOGBBBB
+      bucket_name: georep-test-bucket-1
+      secret_key: SECRETBBBB
+      storage_path: /quaygcp
+DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS:
+  - usstorage
+  - eustorage
+DISTRIBUTED_STORAGE_PREFERENCE:
+  - usstorage
+  - eustorage
+FEATURE_STORAGE_REPLICATION: true
+";
+
+struct Fixture {
+    directory: TempDir,
+    environment: Environment,
+}
+
+impl Fixture {
+    fn new(text: impl AsRef<[u8]>) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        fs::write(directory.path().join("config.yaml"), text).expect("a file in it");
+        Self {
+            directory,
+            environment: Environment::empty(),
+        }
+    }
+
+    fn with(mut self, variables: &[(&str, &str)]) -> Self {
+        self.environment = variables.iter().copied().collect();
+        self
+    }
+
+    fn load(&self) -> Result<Loaded, ConfigErrors> {
+        load(
+            &Source::Directory(self.directory.path().to_owned()),
+            &self.environment,
+        )
+    }
+
+    fn loaded(&self) -> Loaded {
+        self.load()
+            .unwrap_or_else(|errors| panic!("refused:\n{errors}"))
+    }
+
+    /// Each error on a line, without the directory.
+    fn refused(&self) -> Vec<String> {
+        let errors = self.load().expect_err("it has errors").to_string();
+        self.lines(&errors)
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let warnings: Vec<_> = self
+            .loaded()
+            .warnings
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        self.lines(&warnings.join("\n"))
+    }
+
+    fn lines(&self, text: &str) -> Vec<String> {
+        let prefix = format!("{}/", self.directory.path().display());
+        text.lines().map(|line| line.replace(&prefix, "")).collect()
+    }
+}
+
+/// `SMALL` with `lines` behind it.
+fn small_and(lines: &str) -> Fixture {
+    Fixture::new(format!("{SMALL}{lines}\n"))
+}
+
+/// The part of a line that says what is wrong.
+fn assert_refused(fixture: &Fixture, expected: &[&str]) {
+    let lines = fixture.refused();
+    assert_eq!(lines.len(), expected.len(), "{lines:#?}");
+    for (line, expected) in lines.iter().zip(expected) {
+        assert!(line.contains(expected), "{line}\nlacks {expected}");
+    }
+}
+
+#[test]
+fn the_smallest_configuration_has_quays_defaults_and_no_warnings() {
+    let loaded = Fixture::new(SMALL).loaded();
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let Config {
+        hosting,
+        database,
+        storage,
+        replication,
+        registry,
+        accounts,
+    } = loaded.config;
+    assert_eq!(
+        hosting.server_hostname.as_deref(),
+        Some("registry.example.org")
+    );
+    assert_eq!(hosting.preferred_url_scheme, UrlScheme::Http);
+    let path = PathBuf::from("/var/lib/roadstead.db");
+    assert_eq!(database.uri, DatabaseUri::Sqlite { path });
+    assert_eq!(storage.preference, ["us", "eu"], "the order of the file");
+    assert!(storage.default_locations.is_empty());
+    assert!(!replication.enabled);
+    assert_eq!(replication.queue_name, "imagestoragereplication");
+    assert_eq!(replication.processing, Duration::from_mins(20));
+    assert_eq!(replication.concurrency.get(), 4);
+    assert_eq!(registry.state, RegistryState::Normal);
+    assert_eq!(registry.maximum_layer_size, Some(20 << 30));
+    assert_eq!(registry.manifest_size_limit, 4 << 20);
+    assert_eq!(registry.pagination_size, 50);
+    assert_eq!(registry.blob_upload_threshold, Duration::from_hours(48));
+    assert_eq!(
+        registry.default_tag_expiration,
+        Duration::from_hours(14 * 24)
+    );
+    assert_eq!(registry.library_namespace.as_deref(), Some("library"));
+    assert!(registry.create_private_repo_on_push && !registry.create_namespace_on_push);
+    assert!(registry.anonymous_access && !registry.public_catalog);
+    assert!(registry.upload_chunk_min_length.is_none());
+    assert!(accounts.super_users.is_empty() && accounts.secret_key.is_none());
+    assert_eq!(accounts.token_service, "quay");
+}
+
+#[test]
+fn without_a_configuration_everything_is_under_the_data_directory() {
+    let source = Source::Standalone {
+        data_dir: "data".into(),
+    };
+    let Loaded {
+        config,
+        warnings,
+        raw,
+    } = load(&source, &Environment::empty()).expect("it loads");
+    assert!(warnings.is_empty() && raw.iter().next().is_none());
+    let path = PathBuf::from("data/roadstead.db");
+    assert_eq!(config.database.uri, DatabaseUri::Sqlite { path });
+    assert_eq!(config.storage.preference, ["usstorage", "eustorage"]);
+    assert_eq!(config.storage.default_locations, ["usstorage", "eustorage"]);
+    let driver = Driver::LocalStorage {
+        storage_path: "data/eustorage".into(),
+    };
+    assert_eq!(config.storage.locations[1].driver, driver);
+    assert!(config.replication.enabled && config.registry.create_namespace_on_push);
+    assert_eq!(config.accounts.super_users, ["admin"]);
+    assert_eq!(config.hosting.server_hostname, None);
+
+    let environment = [
+        (
+            env::QUAY_DISTRIBUTED_STORAGE_PREFERENCE,
+            "eustorage usstorage",
+        ),
+        (
+            env::QUAY_OVERRIDE_CONFIG,
+            r#"{"SUPER_USERS": ["root"], "V2_PAGINATION_SIZE": "7"}"#,
+        ),
+    ];
+    let errors =
+        load(&source, &environment.into_iter().collect()).expect_err("a text is no number");
+    assert_eq!(
+        errors.to_string(),
+        "QUAY_OVERRIDE_CONFIG: V2_PAGINATION_SIZE: text does not fit here (found \"7\"); \
+         allowed: a whole number from 1 to 10000; write the number, without quotes"
+    );
+    let environment = environment[..1].iter().copied().collect();
+    let config = load(&source, &environment).expect("it loads").config;
+    assert_eq!(config.storage.preference, ["eustorage", "usstorage"]);
+}
+
+#[test]
+fn the_documented_geo_replication_example_is_refused_for_exactly_what_this_version_lacks() {
+    let storage = "DISTRIBUTED_STORAGE_CONFIG";
+    assert_eq!(
+        Fixture::new(CHAPTER).refused(),
+        [
+            "config.yaml:1: SERVER_HOSTNAME: not a host name (found \"<georep.quayteam.org or any other name>\"); \
+             allowed: a host name or address, with a port if needed, such as registry.example.org:8443; \
+             put the name that clients use in every region"
+                .to_owned(),
+            "config.yaml:5: DB_URI: PostgreSQL is not in this version \
+             (found \"postgresql://postgres:***@10.19.0.1:5432/quay\"); \
+             allowed: sqlite:///relative/path or sqlite:////absolute/path; \
+             use a SQLite file, or wait for the version that takes PostgreSQL"
+                .to_owned(),
+            format!(
+                "config.yaml:13: {storage}.usstorage[0]: the driver GoogleCloudStorage is not in this version \
+                 (found \"GoogleCloudStorage\"); allowed: LocalStorage; \
+                 use LocalStorage, or wait for the version that has this driver"
+            ),
+            format!(
+                "config.yaml:19: {storage}.eustorage[0]: the driver GoogleCloudStorage is not in this version \
+                 (found \"GoogleCloudStorage\"); allowed: LocalStorage; \
+                 use LocalStorage, or wait for the version that has this driver"
+            ),
+        ]
+    );
+}
+
+#[test]
+fn the_documented_example_loads_once_it_names_a_host_sqlite_and_local_directories() {
+    let text = CHAPTER
+        .replace(
+            "<georep.quayteam.org or any other name>",
+            "georep.example.org",
+        )
+        .replace(
+            "postgresql://postgres:password@10.19.0.1:5432/quay",
+            "sqlite:////srv/quay.db",
+        )
+        .replace("GoogleCloudStorage", "LocalStorage");
+    let mut lines: Vec<String> = text
+        .lines()
+        .filter(|line| {
+            !["bucket_name", "secret_key"]
+                .iter()
+                .any(|word| line.contains(word))
+        })
+        .map(str::to_owned)
+        .collect();
+    for (index, directory) in ["/srv/us", "/srv/eu"].into_iter().enumerate() {
+        let at = lines
+            .iter()
+            .position(|line| line.contains("access_key"))
+            .expect("two stores");
+        lines[at] = format!("    - storage_path: {directory}");
+        lines.remove(at + 1);
+        assert!(index < 2);
+    }
+    let fixture = Fixture::new(lines.join("\n"));
+    let config = fixture.loaded().config;
+    assert!(config.replication.enabled);
+    assert_eq!(config.storage.default_locations, ["usstorage", "eustorage"]);
+    assert_eq!(
+        fixture.warnings(),
+        [
+            "config.yaml:6: BUILDLOGS_REDIS: known to Quay, without effect here",
+            "config.yaml:9: USER_EVENTS_REDIS: known to Quay, without effect here",
+        ]
+    );
+}
+
+#[test]
+fn booleans_are_read_as_pyyaml_and_quay_read_them() {
+    for (written, expected) in [
+        ("yes", true),
+        ("On", true),
+        ("TRUE", true),
+        ("'True'", true),
+        ("1", true),
+        ("no", false),
+        ("OFF", false),
+        ("\"false\"", false),
+        ("0", false),
+    ] {
+        let config = small_and(&format!("DISABLE_PUSHES: {written}"))
+            .loaded()
+            .config;
+        assert_eq!(config.registry.disable_pushes, expected, "{written}");
+    }
+    for written in ["'yes'", "2", "y", "~", "[true]", "maybe"] {
+        assert_refused(
+            &small_and(&format!("DISABLE_PUSHES: {written}")),
+            &["allowed: true or false; write one of them, without quotes"],
+        );
+    }
+}
+
+#[test]
+fn numbers_and_booleans_where_text_belongs_are_refused_with_the_advice_to_quote_them() {
+    assert_refused(
+        &Fixture::new(
+            "SERVER_HOSTNAME: 10\nDB_URI: yes\nDATABASE_SECRET_KEY: 30060361640793187613697366923211113205676925\n\
+             DISTRIBUTED_STORAGE_CONFIG: {us: [LocalStorage, {storage_path: 7}]}\n",
+        ),
+        &[
+            "config.yaml:1: SERVER_HOSTNAME: a number does not fit here (found 10); allowed: text; put it in quotes",
+            "config.yaml:2: DB_URI: a boolean does not fit here (found true)",
+            "config.yaml:3: DATABASE_SECRET_KEY: a number does not fit here (found ***)",
+            "config.yaml:4: DISTRIBUTED_STORAGE_CONFIG.us[1].storage_path: a number does not fit here (found 7)",
+        ],
+    );
+}
+
+#[test]
+fn values_out_of_range_and_unknown_choices_say_what_is_allowed() {
+    assert_refused(
+        &small_and(
+            "PREFERRED_URL_SCHEME: htps\nREGISTRY_STATE: [normal]\nV2_PAGINATION_SIZE: 0\nMAXIMUM_LAYER_SIZE: 20GB\n\
+             DEFAULT_TAG_EXPIRATION: 2 weeks\nAUTHENTICATION_TYPE: LDAP\nSUPER_USERS: admin\nSETUP_COMPLETE: false\n\
+             ROADSTEAD_MANIFEST_SIZE_LIMIT: 1K\nROADSTEAD_REPLICATION_CONCURRENCY: -1",
+        ),
+        &[
+            "(found \"htps\"); allowed: http, https; did you mean https?",
+            "REGISTRY_STATE: a list does not fit here (found [\"normal\"]); allowed: text",
+            "V2_PAGINATION_SIZE: out of range (found 0); allowed: a whole number from 1 to 10000",
+            "MAXIMUM_LAYER_SIZE: not a size that can be used (found \"20GB\")",
+            "DEFAULT_TAG_EXPIRATION: not a duration (found \"2 weeks\"); allowed: digits and a unit",
+            "AUTHENTICATION_TYPE: LDAP is not in this version (found \"LDAP\"); allowed: Database",
+            "SUPER_USERS: text does not fit here (found \"admin\"); allowed: a list of user names; \
+             write it as a list, such as [one, two]",
+            "SETUP_COMPLETE: this configuration says that it is unfinished (found false); allowed: true",
+            "ROADSTEAD_MANIFEST_SIZE_LIMIT: not a size that can be used (found \"1K\"); allowed: 65536 to 67108864 bytes",
+            "ROADSTEAD_REPLICATION_CONCURRENCY: out of range (found -1)",
+        ],
+    );
+}
+
+#[test]
+fn layer_sizes_may_be_larger_than_any_disk_or_unlimited() {
+    for (written, expected) in [
+        ("150G", Some(150 << 30)),
+        ("10P", Some(10 << 50)),
+        ("~", None),
+        ("512M", Some(512 << 20)),
+    ] {
+        let config = small_and(&format!("MAXIMUM_LAYER_SIZE: {written}"))
+            .loaded()
+            .config;
+        assert_eq!(config.registry.maximum_layer_size, expected, "{written}");
+    }
+}
+
+#[test]
+fn the_override_replaces_keys_as_a_whole() {
+    let environment = [(
+        env::QUAY_OVERRIDE_CONFIG,
+        r#"{"DISTRIBUTED_STORAGE_CONFIG": {"zz": ["LocalStorage", {"storage_path": "/z"}],
+            "aa": ["LocalStorage", {"storage_path": "/a"}]}, "FEATURE_PUBLIC_CATALOG": true}"#,
+    )];
+    let config = small_and("").with(&environment).loaded().config;
+    let names: Vec<_> = config
+        .storage
+        .locations
+        .iter()
+        .map(|location| location.name.as_str())
+        .collect();
+    assert_eq!(
+        names,
+        ["zz", "aa"],
+        "nothing of the file's map is left, and the order is that of the text"
+    );
+    assert!(config.registry.public_catalog);
+    let nothing = small_and("")
+        .with(&[(env::QUAY_OVERRIDE_CONFIG, "{}")])
+        .loaded();
+    assert_eq!(nothing.config.storage.locations.len(), 2);
+    for (text, problem) in [
+        ("{", "QUAY_OVERRIDE_CONFIG: not valid JSON: EOF"),
+        ("[]", "QUAY_OVERRIDE_CONFIG: the top level is a list"),
+        (
+            "SECRET_KEY: hunter2",
+            "QUAY_OVERRIDE_CONFIG: not valid JSON",
+        ),
+    ] {
+        let fixture = small_and("").with(&[(env::QUAY_OVERRIDE_CONFIG, text)]);
+        assert_refused(&fixture, &[problem]);
+        assert!(!fixture.refused().concat().contains("hunter2"));
+    }
+}
+
+#[test]
+fn keys_without_effect_are_kept_and_named() {
+    let fixture = small_and(
+        "FEATURE_REPO_MIRROR: true\nSUPER_USER: [admin]\nsecret_stash: 1\nMY_OWN_KEY: {a: [1]}\n\
+         ROADSTEAD_RECONCILE_SECOND: 9\n",
+    );
+    assert_eq!(
+        fixture.warnings(),
+        [
+            "config.yaml:6: FEATURE_REPO_MIRROR: known to Quay, without effect here",
+            "config.yaml:7: SUPER_USER: unknown, without effect; did you mean SUPER_USERS?",
+            "config.yaml:8: secret_stash: ignored, as Quay ignores keys that are not in upper case",
+            "config.yaml:9: MY_OWN_KEY: unknown, without effect",
+            "config.yaml:10: ROADSTEAD_RECONCILE_SECOND: unknown, without effect; allowed: \
+             ROADSTEAD_MANIFEST_SIZE_LIMIT, ROADSTEAD_RECONCILE_SECONDS, ROADSTEAD_REPLICATION_CONCURRENCY, \
+             ROADSTEAD_UPLOAD_CHUNK_MIN_LENGTH; did you mean ROADSTEAD_RECONCILE_SECONDS?",
+        ]
+    );
+    let raw = fixture.loaded().raw;
+    assert_eq!(raw.get("MY_OWN_KEY"), Some(&serde_json::json!({"a": [1]})));
+    assert_eq!(raw.iter().count(), 8);
+    assert!(!format!("{raw:?}").contains("admin"));
+}
+
+#[test]
+fn every_key_of_ours_has_an_effect() {
+    let lines: Vec<_> = keys::OURS
+        .iter()
+        .map(|key| format!("{key}: 100000"))
+        .collect();
+    let refused = small_and(&lines.join("\n")).load();
+    // Read, whatever was made of the value: a key that nothing reads would be a warning of a configuration that loads.
+    let named = refused.map_or_else(
+        |errors| errors.to_string(),
+        |loaded| format!("{:?}", loaded.warnings),
+    );
+    assert!(!named.contains("without effect"), "{named}");
+}
+
+#[test]
+fn secrets_appear_in_no_debug_output() {
+    let loaded = small_and("SECRET_KEY: hunter2\nDATABASE_SECRET_KEY: '42424242'\n").loaded();
+    let printed = format!("{loaded:?}");
+    assert!(
+        !printed.contains("hunter2") && !printed.contains("42424242"),
+        "{printed}"
+    );
+    let secret = loaded.config.accounts.secret_key.expect("it is set");
+    assert_eq!(secret.expose(), "hunter2");
+}
+
+#[test]
+fn missing_keys_are_all_named() {
+    assert_refused(
+        &Fixture::new("FEATURE_MAILING: false\n"),
+        &[
+            "config.yaml: DB_URI: it is missing",
+            "config.yaml: DISTRIBUTED_STORAGE_CONFIG: it is missing",
+            "config.yaml: SERVER_HOSTNAME: it is missing",
+        ],
+    );
+}
+
+#[test]
+fn files_that_are_no_configuration_are_refused_with_the_reason() {
+    for (text, problem) in [
+        (&b""[..], "config.yaml: it is empty; correct it"),
+        (
+            b"just a string",
+            "config.yaml: the top level is a single value",
+        ),
+        (b"- a\n", "config.yaml: the top level is a list"),
+        (
+            b"A: 1\nB: [\xff]\n",
+            "config.yaml:2: it is not UTF-8; save it as UTF-8",
+        ),
+        (b"A:\n\tB: 1\n", "config.yaml:2: not valid YAML"),
+        (b"A: 'unclosed\n", "not valid YAML"),
+    ] {
+        assert_refused(&Fixture::new(text), &[problem]);
+    }
+    let large = Fixture::new(vec![b'#'; (1 << 20) + 1]);
+    assert_refused(
+        &large,
+        &["config.yaml: it is larger than 1 MiB; check that this is the right file"],
+    );
+}
+
+#[test]
+fn keys_given_twice_are_reported_together_with_everything_else() {
+    assert_refused(
+        &small_and("DB_URI: sqlite:////other.db\nDISABLE_PUSHES: perhaps"),
+        &[
+            "config.yaml:6: DB_URI: given twice, first in line 2; keep one of the two",
+            "config.yaml:7: DISABLE_PUSHES: text does not fit here",
+        ],
+    );
+}
+
+#[test]
+fn directories_and_files_that_are_not_there_are_told_apart() {
+    let load_from = |path: &Path| {
+        let errors = load(&Source::Directory(path.to_owned()), &Environment::empty());
+        errors.expect_err("nothing to load").to_string()
+    };
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let missing = load_from(&directory.path().join("missing"));
+    assert!(
+        missing.contains("missing/config.yaml: its directory does not exist"),
+        "{missing}"
+    );
+    let empty = load_from(directory.path());
+    assert!(
+        empty.contains("config.yaml: cannot be read: No such file"),
+        "{empty}"
+    );
+    fs::create_dir(directory.path().join("config.yaml")).expect("a directory in the way");
+    let occupied = load_from(directory.path());
+    assert!(occupied.contains("it is not a file"), "{occupied}");
+}
+
+#[test]
+fn files_that_quay_would_use_and_this_version_does_not_are_named() {
+    let fixture = small_and("");
+    fs::write(fixture.directory.path().join("ssl.key"), "").expect("a file");
+    fs::write(fixture.directory.path().join("config.py"), "").expect("a file");
+    assert_eq!(
+        fixture.warnings(),
+        [
+            "config.py: not executed: only config.yaml is read; move its settings into config.yaml",
+            "ssl.key: TLS is not in this version: the registry speaks plain HTTP; end TLS at a proxy in front of it",
+        ]
+    );
+}
+
+#[test]
+fn findings_come_in_the_same_order_every_time() {
+    let fixture = small_and("Z_Z: 1\nA_A: 2\nSUPER_USERS: 3\nDISABLE_PUSHES: x");
+    let first = fixture.refused();
+    for _ in 0..5 {
+        assert_eq!(fixture.refused(), first);
+    }
+}

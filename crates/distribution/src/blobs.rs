@@ -1,0 +1,79 @@
+//! Pulling and deleting blobs. Which location is read, and what happens when it fails, is `stream`'s.
+
+mod stream;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use roadstead_metadata::{Blob, BlobDeletion, Repository};
+use roadstead_oci::Digest;
+
+pub use self::stream::BlobStream;
+use crate::error::{DeleteError, PullError};
+use crate::registry::Inner;
+
+/// Pulls and deletes blobs. See [`crate::Registry::blobs`].
+#[derive(Clone, Copy, Debug)]
+pub struct Blobs<'a> {
+    inner: &'a Arc<Inner>,
+}
+
+impl<'a> Blobs<'a> {
+    pub(crate) const fn new(inner: &'a Arc<Inner>) -> Self {
+        Self { inner }
+    }
+
+    /// Finds a blob that the repository holds, for [`Blobs::open`] or to tell its size. No location is asked.
+    ///
+    /// # Errors
+    /// [`PullError::BlobUnknown`], [`PullError::Metadata`].
+    pub async fn find(&self, repository: &Repository, digest: &Digest) -> Result<Blob, PullError> {
+        let found = self
+            .inner
+            .database
+            .find_blob(repository.id, digest, self.inner.now())
+            .await?;
+        found.ok_or_else(|| PullError::BlobUnknown {
+            digest: digest.clone(),
+        })
+    }
+
+    /// Opens the bytes `range` of a blob, from the best location that can deliver them. When this returns, the first of
+    /// them have been read.
+    ///
+    /// A location that fails is followed by the next, also in the middle of the stream. A location that turns out not to have
+    /// the object is reported, so that the copy is made again.
+    ///
+    /// # Errors
+    /// [`PullError::RangeNotSatisfiable`], [`PullError::NoCopy`], [`PullError::Metadata`].
+    pub async fn open(&self, blob: &Blob, range: Range<u64>) -> Result<BlobStream, PullError> {
+        stream::open(self.inner, blob, range).await
+    }
+
+    /// Takes a blob out of the repository. It is gone from there at once; its bytes stay for the other repositories that hold it.
+    ///
+    /// # Errors
+    /// [`DeleteError::Refused`], [`DeleteError::BlobUnknown`], [`DeleteError::BlobInUse`], [`DeleteError::Metadata`].
+    pub async fn delete(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<(), DeleteError> {
+        self.inner.require_writable(repository)?;
+        let deleted = self
+            .inner
+            .database
+            .delete_blob(repository.id, digest, self.inner.now())
+            .await?;
+        match deleted {
+            BlobDeletion::Deleted => Ok(()),
+            BlobDeletion::Unknown => Err(DeleteError::BlobUnknown {
+                digest: digest.clone(),
+            }),
+            BlobDeletion::InUse(manifests) => Err(DeleteError::BlobInUse {
+                digest: digest.clone(),
+                manifests,
+            }),
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What a registry does, as plain async functions: push, mount, pull, manifests, tags, referrers, deletes, the catalog and
+//! the clean-up of uploads that nobody finished.
+//!
+//! [`Registry`] hands out a handle per noun: [`Registry::uploads`], [`Registry::blobs`], [`Registry::manifests`],
+//! [`Registry::tags`]. Callers have already settled who asks and whether they may: the functions take a
+//! [`Repository`](roadstead_metadata::Repository) that was found, and decide only what the repository's and the registry's
+//! state allow. What they promise:
+//!
+//! - What is acknowledged is durable: an offset that a client is told survives a power cut, a blob or manifest that was
+//!   stored can be read back.
+//! - Bytes of two clients are never mixed in one upload, and a blob is visible only when its bytes have its digest.
+//! - A read goes on at another location when one fails, and never delivers the whole of a blob whose bytes are wrong.
+//! - Memory does not grow with the size of a blob, and every list has a bound.
+//!
+//! Each function says what a dropped future leaves behind.
+//!
+//! Invariant: nothing here knows HTTP, a driver or SQL, or reads the system's clock.
+
+mod blobs;
+mod body;
+mod catalog;
+mod error;
+mod locations;
+mod manifests;
+mod options;
+mod referrers;
+mod refusal;
+mod registry;
+mod tags;
+#[cfg(test)]
+mod tests;
+mod uploads;
+
+pub use blobs::{BlobStream, Blobs};
+pub use body::{Announced, BodyError, ChunkRange};
+pub use error::{DeleteError, ManifestPushError, PullError, PushError};
+pub use locations::Locations;
+pub use manifests::{Manifests, PushedManifest};
+pub use options::{DistributionOptions, Writes};
+pub use referrers::{ReferrersAfter, ReferrersPage};
+pub use refusal::Refusal;
+pub use registry::{Page, Registry, RegistryParts};
+pub use tags::Tags;
+pub use uploads::{Abandoned, PushedBlob, UploadStatus, Uploads};

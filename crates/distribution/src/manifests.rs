@@ -1,0 +1,250 @@
+//! Manifests: pushed with their tags in one step, pulled as the bytes they were pushed as, deleted at once. Reading the format is
+//! `roadstead_oci`'s business.
+
+use std::collections::BTreeSet;
+
+use roadstead_metadata::{
+    ManifestLookup, MetadataError, PutManifest, PutManifestOutcome, Repository, StoredManifest,
+};
+use roadstead_oci::{Algorithm, Digest, Manifest, Reference, Tag};
+use roadstead_placement::{LocationName, required_locations};
+
+use crate::error::{DeleteError, ManifestPushError, PullError};
+use crate::referrers::{self, ReferrersAfter, ReferrersPage};
+use crate::registry::Inner;
+
+/// What became of a manifest that was pushed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PushedManifest {
+    /// Its digest, in the algorithm of the reference that it was pushed by; SHA-256 when that is a tag.
+    pub digest: Digest,
+    /// The manifest that it refers to as its subject, whether or not that exists (`OCI-Subject`).
+    pub subject: Option<Digest>,
+    /// The tags that point to it now through this push, without repetition (`OCI-Tag`).
+    pub tags: Vec<Tag>,
+    /// Whether the repository did not have it before.
+    pub created: bool,
+    /// How many copies of its blobs became wanted with it. If any, wake the replicator.
+    pub copies: u64,
+}
+
+/// Pushes, pulls and deletes manifests. See [`crate::Registry::manifests`].
+#[derive(Clone, Copy, Debug)]
+pub struct Manifests<'a> {
+    inner: &'a Inner,
+}
+
+impl<'a> Manifests<'a> {
+    pub(crate) const fn new(inner: &'a Inner) -> Self {
+        Self { inner }
+    }
+
+    /// Stores a manifest under `reference` and under `tags` (`?tag=`), and queues the copies of its blobs that are missing: all in
+    /// one step, or nothing. Every blob and manifest that it refers to must be known in this repository, at any location; its
+    /// subject need not. Without a tag it is kept for
+    /// [`DistributionOptions::unreferenced_hold`](crate::DistributionOptions::unreferenced_hold), and with a subject for as long as
+    /// nobody deletes it.
+    ///
+    /// Pushing the same again changes nothing but what its tags point to. A dropped future has stored everything or nothing.
+    ///
+    /// # Errors
+    /// [`ManifestPushError::Refused`], [`ManifestPushError::DigestMismatch`], [`ManifestPushError::TooManyTags`],
+    /// [`ManifestPushError::BlobsUnknown`], [`ManifestPushError::ManifestsUnknown`], [`ManifestPushError::Metadata`].
+    pub async fn put(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+        tags: &[Tag],
+        manifest: &Manifest,
+    ) -> Result<PushedManifest, ManifestPushError> {
+        let inner = self.inner;
+        inner.require_writable(repository)?;
+        let digest = digest_as_named(manifest, reference)?;
+        let tags = all_tags(reference, tags, inner.options.tags_per_push_max)?;
+        let required = self.required_locations(repository).await?;
+        let now = inner.now();
+        let outcome = inner
+            .database
+            .put_manifest(&PutManifest {
+                repository: repository.id,
+                namespace: repository.namespace_id,
+                digest: &digest,
+                manifest,
+                tags: &tags,
+                untagged_until: inner.hold_until(now),
+                required: &required,
+                queue: inner
+                    .options
+                    .replication_queue
+                    .as_deref()
+                    .unwrap_or_default(),
+                ids: &*inner.environment.ids,
+                now,
+            })
+            .await?;
+        match outcome {
+            PutManifestOutcome::Stored { created, copies } => Ok(PushedManifest {
+                digest,
+                subject: manifest.subject().map(|subject| subject.digest.clone()),
+                tags,
+                created,
+                copies,
+            }),
+            PutManifestOutcome::BlobsUnknown(blobs) => Err(ManifestPushError::BlobsUnknown(blobs)),
+            PutManifestOutcome::ManifestsUnknown(manifests) => {
+                Err(ManifestPushError::ManifestsUnknown(manifests))
+            }
+        }
+    }
+
+    /// Every location that the blobs of a manifest of this repository must reach. None when replication is off.
+    async fn required_locations(
+        &self,
+        repository: &Repository,
+    ) -> Result<BTreeSet<LocationName>, MetadataError> {
+        if self.inner.options.replication_queue.is_none() {
+            return Ok(BTreeSet::new());
+        }
+        let regions = self
+            .inner
+            .database
+            .namespace_regions(repository.namespace_id)
+            .await?;
+        Ok(required_locations(&self.inner.topology, &regions)
+            .as_set()
+            .clone())
+    }
+
+    /// Finds a manifest by tag or digest: its bytes as they were pushed, their media type and their digest. When it was asked
+    /// for by digest, that is the digest it has.
+    ///
+    /// # Errors
+    /// [`PullError::ManifestUnknown`], [`PullError::TagExpired`], [`PullError::Metadata`].
+    pub async fn get(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<StoredManifest, PullError> {
+        let inner = self.inner;
+        let found = inner
+            .database
+            .find_manifest(repository.id, reference, inner.now())
+            .await?;
+        match (found, reference) {
+            (ManifestLookup::Found(manifest), _) => Ok(manifest),
+            (ManifestLookup::TagExpired, Reference::Tag(tag)) => {
+                Err(PullError::TagExpired { tag: tag.clone() })
+            }
+            (ManifestLookup::TagExpired | ManifestLookup::Unknown, _) => {
+                Err(PullError::ManifestUnknown {
+                    reference: reference.clone(),
+                })
+            }
+        }
+    }
+
+    /// Deletes a tag, or a manifest with all its tags. It is gone at once.
+    ///
+    /// # Errors
+    /// [`DeleteError::Refused`], [`DeleteError::ManifestUnknown`], [`DeleteError::Metadata`].
+    pub async fn delete(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<(), DeleteError> {
+        let inner = self.inner;
+        inner.require_writable(repository)?;
+        let deleted = match reference {
+            Reference::Tag(tag) => {
+                inner
+                    .database
+                    .delete_tag(repository.id, tag, inner.now())
+                    .await?
+            }
+            Reference::Digest(digest) => {
+                inner
+                    .database
+                    .delete_manifest(repository.id, digest, inner.now())
+                    .await?
+            }
+        };
+        if deleted {
+            Ok(())
+        } else {
+            Err(DeleteError::ManifestUnknown {
+                reference: reference.clone(),
+            })
+        }
+    }
+
+    /// Lists the manifests whose subject is `subject`, which need not exist, from behind `after`. Only those of `artifact_type`, if
+    /// one is given. Bounded by [`DistributionOptions::page_entries_max`](crate::DistributionOptions::page_entries_max) and by
+    /// [`DistributionOptions::referrers_page_bytes_max`](crate::DistributionOptions::referrers_page_bytes_max).
+    ///
+    /// # Errors
+    /// [`PullError::Metadata`].
+    pub async fn referrers(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        after: Option<ReferrersAfter>,
+        entries: Option<u64>,
+    ) -> Result<ReferrersPage, PullError> {
+        referrers::list(
+            self.inner,
+            repository,
+            subject,
+            artifact_type,
+            after,
+            entries,
+        )
+        .await
+    }
+}
+
+/// The manifest's digest by the algorithm that it was pushed by, which has to be the one it was pushed by.
+fn digest_as_named(
+    manifest: &Manifest,
+    reference: &Reference,
+) -> Result<Digest, ManifestPushError> {
+    match reference {
+        Reference::Tag(_) => Ok(manifest.digest(Algorithm::Sha256)),
+        Reference::Digest(expected) => {
+            let actual = manifest.digest(expected.algorithm());
+            if actual == *expected {
+                Ok(actual)
+            } else {
+                Err(ManifestPushError::DigestMismatch {
+                    expected: expected.clone(),
+                    actual,
+                })
+            }
+        }
+    }
+}
+
+/// The tag that the manifest was pushed by and those that came besides, each once, in this order.
+fn all_tags(
+    reference: &Reference,
+    besides: &[Tag],
+    limit: usize,
+) -> Result<Vec<Tag>, ManifestPushError> {
+    if besides.len() > limit {
+        return Err(ManifestPushError::TooManyTags {
+            tags: besides.len(),
+            limit,
+        });
+    }
+    let by_tag = match reference {
+        Reference::Tag(tag) => Some(tag),
+        Reference::Digest(_) => None,
+    };
+    let mut seen = BTreeSet::new();
+    Ok(by_tag
+        .into_iter()
+        .chain(besides)
+        .filter(|tag| seen.insert(*tag))
+        .cloned()
+        .collect())
+}

@@ -1,0 +1,79 @@
+//! Limits and times of push, pull and lists.
+
+use std::time::Duration;
+
+/// Whether the registry takes anything new.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Writes {
+    /// Pushes and deletes are taken.
+    #[default]
+    Taken,
+    /// Pushes and deletes are refused (`DISABLE_PUSHES`).
+    PushesDisabled,
+    /// The whole registry only reads (`REGISTRY_STATE: readonly`).
+    ReadOnly,
+}
+
+/// What [`Registry`](crate::Registry) keeps to.
+#[derive(Clone, Debug)]
+pub struct DistributionOptions {
+    /// Whether anything new is taken.
+    pub writes: Writes,
+    /// The largest blob, in bytes. Default 20 · 2³⁰: Quay's `MAXIMUM_LAYER_SIZE` of `20G` in the larger of its two readings
+    /// (facts: its proxy reads 2³⁰, its application 10⁹), so that nothing that passed there is refused here.
+    pub blob_bytes_max: u64,
+    /// How long the next piece of a request's body may take. Default 60 s, as long as Quay's proxy waits for a client.
+    pub body_idle_timeout: Duration,
+    /// How long the next piece of an object may take before the next location is asked. Default 30 s, the storage's own
+    /// deadline for one step; a caller with a faster store may lower it.
+    pub read_idle_timeout: Duration,
+    /// How long a request waits for another one that is writing to the same upload in this process. Default 2 s: enough for the
+    /// last flush of a request whose client went away; one that is still at work after that is a second client.
+    pub session_wait: Duration,
+    /// How many bytes of an upload without a stated range arrive before they are flushed to the disk and acknowledged in
+    /// the database. Default 64 MiB: a crash costs at most that much of the transfer, and at 100 MB/s the database is asked
+    /// less than twice a second.
+    pub checkpoint_bytes: u64,
+    /// How long a location that failed is passed over where there is another. Default 10 s: long enough that a store that
+    /// hangs costs a few requests its deadline rather than all of them, short enough to notice its return.
+    pub location_cool_down: Duration,
+    /// How long a blob that was pushed or mounted is kept without a manifest that refers to it, and a manifest that was pushed by
+    /// digest without a tag. Default 1 h, Quay's `PUSH_TEMP_TAG_EXPIRATION_SEC`.
+    pub unreferenced_hold: Duration,
+    /// How long an upload may rest before it is given up. Default 48 h, Quay's `BLOBUPLOAD_DELETION_DATE_THRESHOLD`.
+    pub abandoned_after: Duration,
+    /// The most tags that come with one manifest. Default 100; the distribution specification asks for 10 or more.
+    pub tags_per_push_max: usize,
+    /// The most entries of one page of tags or repositories, also when the client asks for more or names no number. Default
+    /// 1000: at most 250 kB; Quay stops at 100.
+    pub page_entries_max: u32,
+    /// The most bytes of manifests whose descriptors share one page of referrers; a page has at least one. Default 4 MiB, what
+    /// clients accept as an index. A descriptor carries its manifest's annotations, so manifests bound it.
+    pub referrers_page_bytes_max: u64,
+    /// The queue into which a pushed manifest puts the copies of its blobs that are missing, Quay's `REPLICATION_QUEUE_NAME`. `None`
+    /// when replication is off. Default `imagestoragereplication`.
+    pub replication_queue: Option<String>,
+    /// The namespace of repositories whose names have a single segment, Quay's `LIBRARY_NAMESPACE`. Default `library`.
+    pub library_namespace: String,
+}
+
+impl Default for DistributionOptions {
+    fn default() -> Self {
+        Self {
+            writes: Writes::Taken,
+            blob_bytes_max: 20 << 30,
+            body_idle_timeout: Duration::from_mins(1),
+            read_idle_timeout: Duration::from_secs(30),
+            session_wait: Duration::from_secs(2),
+            checkpoint_bytes: 64 << 20,
+            location_cool_down: Duration::from_secs(10),
+            unreferenced_hold: Duration::from_hours(1),
+            abandoned_after: Duration::from_hours(48),
+            tags_per_push_max: 100,
+            page_entries_max: 1000,
+            referrers_page_bytes_max: 4 << 20,
+            replication_queue: Some("imagestoragereplication".to_owned()),
+            library_namespace: "library".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Whether a repository takes changes at all: the one place that looks at its state and the registry's.
+
+use roadstead_metadata::{Repository, RepositoryPath, RepositoryState};
+use roadstead_oci::ErrorCode;
+
+use crate::options::Writes;
+
+/// Why nothing may be changed, whoever asks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The registry only reads.
+    #[error("the registry is read-only at present; try again later")]
+    RegistryReadOnly,
+    /// The registry takes no pushes.
+    #[error("pushes are disabled at present; try again later")]
+    PushesDisabled,
+    /// The repository only reads.
+    #[error("repository `{repository}` is read-only; ask its owner to change its state")]
+    RepositoryReadOnly {
+        /// The repository.
+        repository: RepositoryPath,
+    },
+    /// The repository follows another registry, and only the mirroring may change it.
+    #[error("repository `{repository}` is a mirror; push to the repository that it follows")]
+    RepositoryMirrored {
+        /// The repository.
+        repository: RepositoryPath,
+    },
+    /// The repository does not hold images.
+    #[error("repository `{repository}` does not hold images; choose another name")]
+    NotForImages {
+        /// The repository.
+        repository: RepositoryPath,
+    },
+}
+
+impl Refusal {
+    /// The code to answer a client with.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::RegistryReadOnly
+            | Self::RepositoryReadOnly { .. }
+            | Self::RepositoryMirrored { .. } => ErrorCode::Denied,
+            Self::PushesDisabled | Self::NotForImages { .. } => ErrorCode::Unsupported,
+        }
+    }
+}
+
+/// Checks that `repository` takes changes.
+pub(crate) fn require_writable(writes: Writes, repository: &Repository) -> Result<(), Refusal> {
+    match writes {
+        Writes::Taken => {}
+        Writes::PushesDisabled => return Err(Refusal::PushesDisabled),
+        Writes::ReadOnly => return Err(Refusal::RegistryReadOnly),
+    }
+    let repository_path = || repository.path.clone();
+    match repository.state {
+        RepositoryState::Normal if repository.holds_images => Ok(()),
+        RepositoryState::Normal => Err(Refusal::NotForImages {
+            repository: repository_path(),
+        }),
+        RepositoryState::ReadOnly => Err(Refusal::RepositoryReadOnly {
+            repository: repository_path(),
+        }),
+        RepositoryState::Mirror | RepositoryState::OrganizationMirror => {
+            Err(Refusal::RepositoryMirrored {
+                repository: repository_path(),
+            })
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The registry: what its functions work on, and the handles by which they are reached.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use roadstead_metadata::{CatalogViewer, Database, MetadataError, Repository, RepositoryPath};
+use roadstead_oci::RepositoryName;
+use roadstead_placement::Topology;
+use roadstead_runtime::{Environment, Timestamp};
+
+use crate::blobs::Blobs;
+use crate::catalog;
+use crate::locations::Locations;
+use crate::manifests::Manifests;
+use crate::options::DistributionOptions;
+use crate::refusal::{Refusal, require_writable};
+use crate::tags::Tags;
+use crate::uploads::{Abandoned, SessionLocks, Uploads};
+
+/// What a [`Registry`] is put together from.
+#[derive(Clone, Debug)]
+pub struct RegistryParts {
+    /// Where the metadata is.
+    pub database: Database,
+    /// The locations that this registry can reach.
+    pub locations: Arc<Locations>,
+    /// In which order they are used.
+    pub topology: Arc<Topology>,
+    /// Time and ids.
+    pub environment: Environment,
+    /// Limits.
+    pub options: DistributionOptions,
+}
+
+/// One registry. Clones are the same registry. Any number of registries, in any number of processes, may work on the same
+/// database and locations.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) database: Database,
+    pub(crate) locations: Arc<Locations>,
+    pub(crate) topology: Arc<Topology>,
+    pub(crate) environment: Environment,
+    pub(crate) options: DistributionOptions,
+    pub(crate) sessions: SessionLocks,
+}
+
+impl Inner {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.environment.now()
+    }
+
+    pub(crate) fn require_writable(&self, repository: &Repository) -> Result<(), Refusal> {
+        require_writable(self.options.writes, repository)
+    }
+
+    /// Until when something stays without anything that refers to it.
+    pub(crate) fn hold_until(&self, now: Timestamp) -> Timestamp {
+        after(now, self.options.unreferenced_hold)
+    }
+
+    /// Uploads that have rested since before this are given up.
+    pub(crate) fn abandoned_before(&self) -> Timestamp {
+        TimeDelta::from_std(self.options.abandoned_after)
+            .ok()
+            .and_then(|delta| self.now().checked_sub_signed(delta))
+            .unwrap_or(Timestamp::MIN_UTC)
+    }
+
+    /// Until when a location that fails now is passed over.
+    pub(crate) fn cool_until(&self) -> Timestamp {
+        after(self.now(), self.options.location_cool_down)
+    }
+
+    /// How many entries a page has of which a client asks for so many.
+    pub(crate) fn page_limit(&self, entries: Option<u64>) -> u32 {
+        let limit = self.options.page_entries_max;
+        entries.map_or(limit, |entries| {
+            u32::try_from(entries).unwrap_or(u32::MAX).min(limit)
+        })
+    }
+}
+
+/// `now` and so much later, or the end of time.
+fn after(now: Timestamp, duration: Duration) -> Timestamp {
+    TimeDelta::from_std(duration)
+        .ok()
+        .and_then(|delta| now.checked_add_signed(delta))
+        .unwrap_or(Timestamp::MAX_UTC)
+}
+
+/// Some entries of a list that may be longer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The entries.
+    pub entries: Vec<T>,
+    /// Whether there are more behind the last of them.
+    pub more: bool,
+}
+
+impl<T> Page<T> {
+    /// No entries, and none behind them.
+    pub(crate) const fn empty() -> Self {
+        Self {
+            entries: Vec::new(),
+            more: false,
+        }
+    }
+
+    /// The first `limit` of what was found. One more of them tells that there are more.
+    pub(crate) fn cut(mut found: Vec<T>, limit: u32) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let more = found.len() > limit;
+        found.truncate(limit);
+        Self {
+            entries: found,
+            more,
+        }
+    }
+}
+
+impl Registry {
+    /// A registry on these parts. Asks nobody yet.
+    #[must_use]
+    pub fn new(parts: RegistryParts) -> Self {
+        let RegistryParts {
+            database,
+            locations,
+            topology,
+            environment,
+            options,
+        } = parts;
+        Self {
+            inner: Arc::new(Inner {
+                database,
+                locations,
+                topology,
+                environment,
+                options,
+                sessions: SessionLocks::default(),
+            }),
+        }
+    }
+
+    /// What it keeps to.
+    pub fn options(&self) -> &DistributionOptions {
+        &self.inner.options
+    }
+
+    /// The locations that it can reach.
+    pub fn locations(&self) -> &Arc<Locations> {
+        &self.inner.locations
+    }
+
+    /// Where a repository of this name is kept: a name of a single segment belongs to the library namespace.
+    pub fn path_of(&self, name: &RepositoryName) -> RepositoryPath {
+        RepositoryPath {
+            namespace: name
+                .namespace()
+                .unwrap_or(&self.inner.options.library_namespace)
+                .to_owned(),
+            name: name.rest().to_owned(),
+        }
+    }
+
+    /// Finds a repository by the name that a client gives it. `None` also while it is being deleted.
+    pub async fn find_repository(
+        &self,
+        name: &RepositoryName,
+    ) -> Result<Option<Repository>, MetadataError> {
+        self.inner
+            .database
+            .find_repository(&self.path_of(name))
+            .await
+    }
+
+    /// Pushing blobs.
+    pub fn uploads(&self) -> Uploads<'_> {
+        Uploads::new(&self.inner)
+    }
+
+    /// Pulling and deleting blobs.
+    pub fn blobs(&self) -> Blobs<'_> {
+        Blobs::new(&self.inner)
+    }
+
+    /// Pushing, pulling and deleting manifests, and their referrers.
+    pub fn manifests(&self) -> Manifests<'_> {
+        Manifests::new(&self.inner)
+    }
+
+    /// Listing tags. They are set by pushing and deleted like manifests.
+    pub fn tags(&self) -> Tags<'_> {
+        Tags::new(&self.inner)
+    }
+
+    /// Lists the repositories that `viewer` may see, in byte order from behind `after`, which need not exist. At most `entries`, and
+    /// never more than [`DistributionOptions::page_entries_max`]; with 0 the page is empty and has no more behind it. Names are
+    /// `namespace/name`, also those of the library.
+    pub async fn catalog(
+        &self,
+        viewer: &CatalogViewer,
+        after: Option<&str>,
+        entries: Option<u64>,
+    ) -> Result<Page<String>, MetadataError> {
+        catalog::list(&self.inner, viewer, after, entries).await
+    }
+
+    /// Gives up uploads that rested for longer than [`DistributionOptions::abandoned_after`] and deletes their bytes, at every
+    /// location of this registry that can be reached. Meant to run about once an hour, in one process or in several.
+    ///
+    /// Failures of single locations are logged and counted, and do not keep the others from being cleaned. Works through its
+    /// list in bounded steps; a dropped future leaves a part of it to the next run.
+    ///
+    /// # Errors
+    /// When the metadata cannot be read or changed.
+    pub async fn clean_up_uploads(&self) -> Result<Abandoned, MetadataError> {
+        crate::uploads::clean_up(&self.inner).await
+    }
+}

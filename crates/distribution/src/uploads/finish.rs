@@ -1,0 +1,291 @@
+//! Making an upload a blob: the last bytes, the proof of the digest, the object, and then the rows, in this order.
+//!
+//! A crash leaves the upload where it was acknowledged; after the object was published, that is its end, and the next attempt to
+//! finish it finds the object in place of the staged bytes and goes on from there.
+
+use std::pin::pin;
+
+use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt};
+use roadstead_metadata::{CommitBlob, MetadataError, Repository, Upload};
+use roadstead_oci::{Algorithm, Digest, Digester};
+use roadstead_placement::LocationName;
+use roadstead_storage::{Location, ObjectKey, StorageError, StorageErrorKind};
+use uuid::Uuid;
+
+use super::PushedBlob;
+use super::session::{self, Opened, Session, Unstaged};
+use super::transfer::{Intake, Stopped, require_digest};
+use crate::body::{Announced, BodyError, Incoming};
+use crate::error::PushError;
+use crate::registry::Inner;
+
+pub(super) async fn finish<B>(
+    inner: &Inner,
+    repository: &Repository,
+    id: Uuid,
+    digest: &Digest,
+    announced: Announced,
+    body: B,
+) -> Result<PushedBlob, PushError>
+where
+    B: Stream<Item = Result<Bytes, BodyError>> + Send,
+{
+    inner.require_writable(repository)?;
+    let opened = session::open(inner, repository.id, id, announced).await?;
+    let offset = match &opened {
+        Opened::Ready(session) => session.upload.offset,
+        Opened::Unstaged(unstaged) => unstaged.upload.offset,
+    };
+    let mut body = pin!(body);
+    let body = Incoming::new(
+        body.as_mut(),
+        &*inner.environment.clock,
+        inner.options.body_idle_timeout,
+    );
+    let mut intake = Intake::new(body, announced, offset, inner.options.blob_bytes_max)?;
+    match opened {
+        Opened::Ready(mut session) => {
+            hash_as_named(inner, &mut session, digest.algorithm()).await?;
+            take_last_bytes(inner, &mut session, &mut intake, announced).await?;
+            session.sink.require_digest(digest)?;
+            make_blob(inner, repository, *session, digest).await
+        }
+        Opened::Unstaged(unstaged) => {
+            while let Some(piece) = intake.next().await.map_err(|stopped| stopped.at(offset))? {
+                if !piece.is_empty() {
+                    return Err(PushError::UploadLost { id });
+                }
+            }
+            recognise_blob(inner, repository, *unstaged, digest).await
+        }
+    }
+}
+
+/// Sees to it that the bytes are hashed by the algorithm that the client names the blob by. What has arrived is read once more
+/// if it was hashed by another one, a chunk at a time.
+async fn hash_as_named(
+    inner: &Inner,
+    session: &mut Session,
+    algorithm: Algorithm,
+) -> Result<(), PushError> {
+    if session.sink.digester().algorithm() == algorithm {
+        return Ok(());
+    }
+    let digester = Digester::new(algorithm);
+    if session.upload.offset == 0 {
+        session.sink.replace_digester(digester);
+        return Ok(());
+    }
+    let id = session.upload.uuid;
+    let rehashed = hash_range(
+        &session.location,
+        &ObjectKey::Upload(id),
+        session.upload.offset,
+        digester,
+    )
+    .await;
+    let rehashed = rehashed.map_err(|error| match error.kind() {
+        StorageErrorKind::NotFound | StorageErrorKind::Corrupt => PushError::UploadLost { id },
+        _ => session::write_failed(inner, error),
+    })?;
+    session.sink.add_digester(rehashed);
+    Ok(())
+}
+
+async fn hash_range(
+    location: &Location,
+    key: &ObjectKey,
+    size: u64,
+    mut digester: Digester,
+) -> Result<Digester, StorageError> {
+    let mut stream = location.read(key, 0..size).await?.read_ahead();
+    while let Some(chunk) = stream.try_next().await? {
+        digester.update(&chunk);
+    }
+    Ok(digester)
+}
+
+/// Takes the bytes that come with the closing request. They are acknowledged only once the digest is proven, so that a wrong one
+/// leaves the upload as it was; a body that breaks off by itself is kept as far as it came, like a chunk.
+async fn take_last_bytes<B>(
+    inner: &Inner,
+    session: &mut Session,
+    intake: &mut Intake<'_, B>,
+    announced: Announced,
+) -> Result<(), PushError>
+where
+    B: Stream<Item = Result<Bytes, BodyError>>,
+{
+    loop {
+        match intake.next().await {
+            Ok(Some(piece)) => {
+                let taken = session.sink.take(piece).await;
+                taken.map_err(|error| session.failed(inner, error))?;
+            }
+            Ok(None) => return Ok(()),
+            Err(Stopped::BrokenOff(source)) if announced.range.is_none() => {
+                session.acknowledge(inner).await?;
+                return Err(Stopped::BrokenOff(source).at(session.upload.offset));
+            }
+            Err(stopped) => return Err(stopped.at(session.upload.offset)),
+        }
+    }
+}
+
+/// Makes a blob of an upload whose bytes have the digest.
+async fn make_blob(
+    inner: &Inner,
+    repository: &Repository,
+    mut session: Session,
+    digest: &Digest,
+) -> Result<PushedBlob, PushError> {
+    // Before the bytes leave the staging area the row has to say that they were there, all of them: that is how a later attempt
+    // recognises the object as this upload's. It also keeps other processes off: the staged file's lock is given up for the
+    // publication, and whoever takes it then finds the row changed.
+    session.acknowledge(inner).await?;
+    let Session {
+        upload,
+        location,
+        sink,
+        lock,
+    } = session;
+    drop(sink);
+    publish(inner, &location, upload.uuid, upload.offset, digest).await?;
+    let blob = commit(inner, repository, digest, &upload).await;
+    drop(lock);
+    blob
+}
+
+/// Makes a blob of an upload whose bytes are not staged any more, if they have become the object before a crash.
+async fn recognise_blob(
+    inner: &Inner,
+    repository: &Repository,
+    unstaged: Unstaged,
+    digest: &Digest,
+) -> Result<PushedBlob, PushError> {
+    let Unstaged {
+        upload,
+        location,
+        digester,
+        _lock,
+    } = unstaged;
+    let lost = || PushError::UploadLost { id: upload.uuid };
+    if digester.algorithm() == digest.algorithm() {
+        require_digest(digest, digester.finish())?;
+    } else {
+        // The upload's bytes are known by another algorithm only: the object has to have that digest too.
+        let key = ObjectKey::Blob(digest.clone());
+        let object = hash_range(
+            &location,
+            &key,
+            upload.offset,
+            Digester::new(digester.algorithm()),
+        )
+        .await;
+        let object = object.map_err(|error| match error.kind() {
+            StorageErrorKind::NotFound | StorageErrorKind::Corrupt => lost(),
+            _ => session::write_failed(inner, error),
+        })?;
+        if object.finish() != digester.finish() {
+            return Err(lost());
+        }
+    }
+    tracing::info!(
+        upload.id = %upload.uuid,
+        blob.digest = %digest,
+        "Upload {} was published before and not recorded; taking {digest} as its blob",
+        upload.uuid
+    );
+    // Reads the object back and hashes it, because nothing is staged.
+    publish(inner, &location, upload.uuid, upload.offset, digest).await?;
+    commit(inner, repository, digest, &upload).await
+}
+
+/// Turns staged bytes into the object. It replaces one that is there already, which costs no more and heals a damaged one.
+pub(super) async fn publish(
+    inner: &Inner,
+    location: &Location,
+    id: Uuid,
+    size: u64,
+    digest: &Digest,
+) -> Result<(), PushError> {
+    let published = location
+        .publish(id, size, &ObjectKey::Blob(digest.clone()))
+        .await;
+    published.map_err(|error| match error.kind() {
+        StorageErrorKind::Busy => PushError::SessionBusy { id },
+        StorageErrorKind::StagedShort { .. } | StorageErrorKind::NotFound => {
+            PushError::UploadLost { id }
+        }
+        _ => session::write_failed(inner, error),
+    })
+}
+
+async fn commit(
+    inner: &Inner,
+    repository: &Repository,
+    digest: &Digest,
+    upload: &Upload,
+) -> Result<PushedBlob, PushError> {
+    let recorded = record(
+        inner,
+        repository,
+        digest,
+        upload.offset,
+        &upload.location,
+        Some(upload),
+    )
+    .await;
+    let Err(MetadataError::Conflict { .. }) = recorded else {
+        return Ok(recorded?);
+    };
+    let id = upload.uuid;
+    match inner.database.find_upload(repository.id, id).await? {
+        Some(current) if current.version == upload.version => Err(PushError::LocationClosed {
+            location: upload.location.clone(),
+        }),
+        Some(_) => Err(PushError::SessionBusy { id }),
+        // The session has ended. If that was because another request finished it just so, this one has what it wanted.
+        None => match inner
+            .database
+            .find_blob(repository.id, digest, inner.now())
+            .await?
+        {
+            Some(blob) => Ok(PushedBlob {
+                digest: blob.digest,
+                size: blob.size,
+            }),
+            None => Err(PushError::UploadUnknown { id }),
+        },
+    }
+}
+
+/// Records a blob whose bytes are safe at a location, and ends the session that brought them.
+pub(super) async fn record(
+    inner: &Inner,
+    repository: &Repository,
+    digest: &Digest,
+    size: u64,
+    location: &LocationName,
+    upload: Option<&Upload>,
+) -> Result<PushedBlob, MetadataError> {
+    let now = inner.now();
+    inner
+        .database
+        .commit_blob(&CommitBlob {
+            repository: repository.id,
+            digest,
+            size,
+            location,
+            protect_until: inner.hold_until(now),
+            upload,
+            uuid: inner.environment.ids.uuid(),
+            now,
+        })
+        .await?;
+    Ok(PushedBlob {
+        digest: digest.clone(),
+        size,
+    })
+}

@@ -1,0 +1,81 @@
+//! A blob in one request: the way of an upload, without a session. Nobody else knows its id, and there is nothing to go on with.
+
+use std::pin::pin;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use roadstead_metadata::{MetadataError, Repository};
+use roadstead_oci::{Digest, Digester};
+
+use super::PushedBlob;
+use super::finish::{publish, record};
+use super::session::{discard, write_failed};
+use super::start::Writable;
+use super::transfer::{Intake, Sink};
+use crate::body::{Announced, BodyError, Incoming};
+use crate::error::PushError;
+use crate::registry::Inner;
+
+pub(super) async fn monolithic<B>(
+    inner: &Inner,
+    repository: &Repository,
+    digest: &Digest,
+    length: Option<u64>,
+    body: B,
+) -> Result<PushedBlob, PushError>
+where
+    B: Stream<Item = Result<Bytes, BodyError>> + Send,
+{
+    inner.require_writable(repository)?;
+    let mut body = pin!(body);
+    let body = Incoming::new(
+        body.as_mut(),
+        &*inner.environment.clock,
+        inner.options.body_idle_timeout,
+    );
+    let announced = Announced {
+        range: None,
+        length,
+    };
+    let mut intake = Intake::new(body, announced, 0, inner.options.blob_bytes_max)?;
+
+    let id = inner.environment.ids.uuid();
+    let (location, writer) = Writable::new(inner).await?.stage(id).await?;
+    let mut sink = Sink::new(writer, Digester::new(digest.algorithm()));
+    let taken = take_all(inner, &mut sink, &mut intake, digest).await;
+    let size = sink.offset();
+    drop(sink);
+    let published = match taken {
+        Ok(()) => publish(inner, &location, id, size, digest).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = published {
+        discard(&location, id).await;
+        return Err(error);
+    }
+    match record(inner, repository, digest, size, location.name(), None).await {
+        // It was closed while the bytes came. Another will take them.
+        Err(MetadataError::Conflict { .. }) => Err(PushError::NoLocation { source: None }),
+        recorded => Ok(recorded?),
+    }
+}
+
+/// Takes the whole body, safe on the disk, if it has the digest.
+async fn take_all<B>(
+    inner: &Inner,
+    sink: &mut Sink,
+    intake: &mut Intake<'_, B>,
+    digest: &Digest,
+) -> Result<(), PushError>
+where
+    B: Stream<Item = Result<Bytes, BodyError>>,
+{
+    while let Some(piece) = intake.next().await.map_err(|stopped| stopped.at(0))? {
+        let taken = sink.take(piece).await;
+        taken.map_err(|error| write_failed(inner, error))?;
+    }
+    sink.require_digest(digest)?;
+    sink.sync()
+        .await
+        .map_err(|error| write_failed(inner, error))
+}

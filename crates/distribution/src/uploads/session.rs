@@ -1,0 +1,223 @@
+//! An upload session in the hands of one request: locked, staged at the acknowledged offset, moved on together with its row.
+
+use roadstead_metadata::{MetadataError, Repository, RepositoryId, Upload};
+use roadstead_oci::Digester;
+use roadstead_storage::{Location, StorageError, StorageErrorKind};
+use uuid::Uuid;
+
+use super::lock::SessionLock;
+use super::transfer::Sink;
+use crate::body::{Announced, ChunkRange, within};
+use crate::error::PushError;
+use crate::locations::Use;
+use crate::registry::Inner;
+
+/// How often ending a session is tried again when its writer moves it on at that moment.
+const CANCEL_ATTEMPTS: usize = 3;
+
+/// A session that this request alone may change.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) upload: Upload,
+    pub(super) location: Location,
+    pub(super) sink: Sink,
+    /// Goes last, after the staged file is closed.
+    pub(super) lock: SessionLock,
+}
+
+/// A session whose staged bytes are fewer than were acknowledged: either they were published and the session did not end, or
+/// the store has lost them.
+#[derive(Debug)]
+pub(super) struct Unstaged {
+    pub(super) upload: Upload,
+    pub(super) location: Location,
+    pub(super) digester: Digester,
+    /// Held while the caller finds out.
+    pub(super) _lock: SessionLock,
+}
+
+/// What [`open`] finds.
+#[derive(Debug)]
+pub(super) enum Opened {
+    Ready(Box<Session>),
+    Unstaged(Box<Unstaged>),
+}
+
+/// The session, or that there is none in this repository.
+pub(super) async fn find(
+    inner: &Inner,
+    repository: RepositoryId,
+    id: Uuid,
+) -> Result<Upload, PushError> {
+    inner
+        .database
+        .find_upload(repository, id)
+        .await?
+        .ok_or(PushError::UploadUnknown { id })
+}
+
+/// Takes hold of a session for a request that brings what `announced` says.
+pub(super) async fn open(
+    inner: &Inner,
+    repository: RepositoryId,
+    id: Uuid,
+    announced: Announced,
+) -> Result<Opened, PushError> {
+    let busy = || PushError::SessionBusy { id };
+    let lock = within(
+        &*inner.environment.clock,
+        inner.options.session_wait,
+        inner.sessions.lock(id),
+    )
+    .await
+    .ok_or_else(busy)?;
+    let upload = find(inner, repository, id).await?;
+    require_contiguous(&upload, announced.range)?;
+    let location = inner
+        .locations
+        .get(&upload.location)
+        .ok_or_else(|| PushError::LocationClosed {
+            location: upload.location.clone(),
+        })?
+        .clone();
+    let digester = digester(&upload)?;
+    let staged = match location.stage(id, upload.offset).await {
+        Ok(writer) => Some(writer),
+        Err(error) => match error.kind() {
+            StorageErrorKind::Busy => return Err(busy()),
+            StorageErrorKind::StagedShort { .. } => None,
+            _ => return Err(write_failed(inner, error)),
+        },
+    };
+    // Another process may have moved the session on before the staged file was ours. From here on nobody does.
+    let current = find(inner, repository, id).await?;
+    if current.version != upload.version {
+        require_contiguous(&current, announced.range)?;
+        return Err(busy());
+    }
+    Ok(match staged {
+        Some(writer) => Opened::Ready(Box::new(Session {
+            upload,
+            location,
+            sink: Sink::new(writer, digester),
+            lock,
+        })),
+        None => Opened::Unstaged(Box::new(Unstaged {
+            upload,
+            location,
+            digester,
+            _lock: lock,
+        })),
+    })
+}
+
+impl Session {
+    /// Makes everything taken so far safe, and acknowledges it: flushed to the disk first, recorded then. Until the row says so,
+    /// a crash takes the upload back to where it was before.
+    pub(super) async fn acknowledge(&mut self, inner: &Inner) -> Result<(), PushError> {
+        let offset = self.sink.offset();
+        if offset == self.upload.offset {
+            return Ok(());
+        }
+        self.sink
+            .sync()
+            .await
+            .map_err(|error| self.failed(inner, error))?;
+        let state = self.sink.digester().save();
+        let advanced = inner
+            .database
+            .advance_upload(&self.upload, offset, &state, inner.now())
+            .await?;
+        self.upload = advanced.ok_or(PushError::SessionBusy {
+            id: self.upload.uuid,
+        })?;
+        Ok(())
+    }
+
+    /// How many bytes have been taken and not acknowledged.
+    pub(super) fn unacknowledged(&self) -> u64 {
+        self.sink.offset().saturating_sub(self.upload.offset)
+    }
+
+    /// The error for a failure of the session's location.
+    pub(super) fn failed(&self, inner: &Inner, error: StorageError) -> PushError {
+        match error.kind() {
+            // Its bytes were thrown away while it was being written: the session was cancelled or given up.
+            StorageErrorKind::NotFound => PushError::UploadUnknown {
+                id: self.upload.uuid,
+            },
+            _ => write_failed(inner, error),
+        }
+    }
+}
+
+/// Ends a session and throws its bytes away.
+pub(super) async fn cancel(
+    inner: &Inner,
+    repository: &Repository,
+    id: Uuid,
+) -> Result<(), PushError> {
+    inner.require_writable(repository)?;
+    for _ in 0..CANCEL_ATTEMPTS {
+        let upload = find(inner, repository.id, id).await?;
+        if inner.database.forget_upload(&upload).await? {
+            if let Some(location) = inner.locations.get(&upload.location) {
+                discard(location, id).await;
+            }
+            return Ok(());
+        }
+    }
+    Err(PushError::SessionBusy { id })
+}
+
+/// Throws away the bytes of an upload that has ended or did not come about. What is left over is cleaned up in time. False if
+/// something is.
+pub(super) async fn discard(location: &Location, id: Uuid) -> bool {
+    let discarded = location.discard(id).await;
+    if let Err(error) = &discarded {
+        tracing::warn!(
+            upload.id = %id,
+            location.id = %location.name(),
+            error = error as &dyn std::error::Error,
+            "Could not discard the bytes of upload {id}; they are cleaned up later"
+        );
+    }
+    discarded.is_ok()
+}
+
+/// A failure to write, which makes the next session begin elsewhere if it is the location's.
+pub(super) fn write_failed(inner: &Inner, source: StorageError) -> PushError {
+    inner
+        .locations
+        .note_failure(Use::Write, &source, inner.cool_until());
+    PushError::Storage { source }
+}
+
+/// The hasher as it was when the session's bytes were acknowledged.
+fn digester(upload: &Upload) -> Result<Digester, MetadataError> {
+    let corrupt = |problem: String| MetadataError::Corrupt {
+        table: "roadstead_upload",
+        column: "hash_state",
+        row: upload.id.to_string(),
+        problem,
+    };
+    let digester =
+        Digester::resume(&upload.hash_state).map_err(|error| corrupt(error.to_string()))?;
+    if digester.bytes_hashed() != upload.offset {
+        return Err(corrupt(format!(
+            "it has hashed {} bytes where {} were acknowledged",
+            digester.bytes_hashed(),
+            upload.offset
+        )));
+    }
+    Ok(digester)
+}
+
+fn require_contiguous(upload: &Upload, range: Option<ChunkRange>) -> Result<(), PushError> {
+    match range {
+        Some(range) if range.start() != upload.offset => Err(PushError::RangeNotContiguous {
+            offset: upload.offset,
+        }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,120 @@
+//! Beginning an upload: the choice of the location that takes its bytes, proven by staging there.
+
+use std::collections::BTreeSet;
+
+use roadstead_metadata::{MetadataError, NewUpload, Repository};
+use roadstead_oci::{Algorithm, Digester};
+use roadstead_placement::{LocationName, choose_write};
+use roadstead_storage::{Location, StagedWriter, StorageError};
+use uuid::Uuid;
+
+use super::UploadStatus;
+use super::session::discard;
+use crate::error::PushError;
+use crate::locations::Use;
+use crate::registry::Inner;
+
+/// Begins a session.
+pub(super) async fn start(
+    inner: &Inner,
+    repository: &Repository,
+    algorithm: Option<Algorithm>,
+) -> Result<UploadStatus, PushError> {
+    inner.require_writable(repository)?;
+    let id = inner.environment.ids.uuid();
+    let hash_state = Digester::new(algorithm.unwrap_or(Algorithm::Sha256)).save();
+    let mut writable = Writable::new(inner).await?;
+    loop {
+        let (location, writer) = writable.stage(id).await?;
+        drop(writer);
+        let begun = inner
+            .database
+            .create_upload(&NewUpload {
+                uuid: id,
+                repository: repository.id,
+                location: location.name(),
+                hash_state: &hash_state,
+                now: inner.now(),
+            })
+            .await;
+        match begun {
+            Ok(upload) => return Ok(UploadStatus::from(&upload)),
+            // The location was closed at this very moment.
+            Err(MetadataError::Conflict { .. }) => {
+                discard(&location, id).await;
+                writable.exclude(location.name());
+            }
+            Err(error) => {
+                discard(&location, id).await;
+                return Err(error.into());
+            }
+        }
+    }
+}
+
+/// The locations that may take new bytes. Each is tried once.
+pub(super) struct Writable<'a> {
+    inner: &'a Inner,
+    excluded: BTreeSet<LocationName>,
+    last_failure: Option<StorageError>,
+}
+
+impl<'a> Writable<'a> {
+    pub(super) async fn new(inner: &'a Inner) -> Result<Self, PushError> {
+        let mut excluded = inner.database.closed_locations().await?;
+        let unreachable = inner.topology.locations().iter();
+        excluded.extend(
+            unreachable
+                .filter(|name| inner.locations.get(name).is_none())
+                .cloned(),
+        );
+        Ok(Self {
+            inner,
+            excluded,
+            last_failure: None,
+        })
+    }
+
+    /// Opens an empty upload at the best location where that succeeds.
+    pub(super) async fn stage(&mut self, id: Uuid) -> Result<(Location, StagedWriter), PushError> {
+        while let Some(location) = self.choose() {
+            match location.stage(id, 0).await {
+                Ok(writer) => return Ok((location, writer)),
+                Err(error) => {
+                    tracing::warn!(
+                        location.id = %location.name(),
+                        error = &error as &dyn std::error::Error,
+                        "Could not begin an upload at location {}; trying the next",
+                        location.name()
+                    );
+                    let inner = self.inner;
+                    inner
+                        .locations
+                        .note_failure(Use::Write, &error, inner.cool_until());
+                    self.exclude(location.name());
+                    self.last_failure = Some(error);
+                }
+            }
+        }
+        Err(PushError::NoLocation {
+            source: self.last_failure.take(),
+        })
+    }
+
+    pub(super) fn exclude(&mut self, location: &LocationName) {
+        self.excluded.insert(location.clone());
+    }
+
+    /// The best location left. Those that have just failed come after all others, and not never.
+    fn choose(&self) -> Option<Location> {
+        let mut in_trouble = self
+            .inner
+            .locations
+            .in_trouble(Use::Write, self.inner.now());
+        in_trouble.extend(self.excluded.iter().cloned());
+        let chosen = choose_write(&self.inner.topology, &in_trouble)
+            .or_else(|_| choose_write(&self.inner.topology, &self.excluded))
+            .ok()?;
+        self.inner.locations.get(&chosen).cloned()
+    }
+}

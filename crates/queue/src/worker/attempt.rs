@@ -1,0 +1,167 @@
+//! One attempt at one job: its handler, the heartbeats of its lease beside it, and what is written down at the end.
+
+use std::any::Any;
+use std::error::Error as StdError;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use roadstead_metadata::{Database, Job, MetadataError};
+use roadstead_placement::retry_delay;
+use roadstead_runtime::{Environment, Shutdown, Timestamp};
+
+use super::after;
+use crate::{Handler, JobOutcome};
+
+/// How often the end of a job is written down before it is left to the lease: with the delays of
+/// [`retry_delay`] these are a few seconds, in which a database restarts.
+const RECORD_ATTEMPTS_MAX: u32 = 5;
+
+/// A claimed job and what it takes to run it.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) database: Database,
+    pub(super) environment: Environment,
+    pub(super) lease: Duration,
+    pub(super) grace: Duration,
+    pub(super) shutdown: Shutdown,
+    pub(super) job: Job,
+}
+
+/// How the handler was stopped, or what it said.
+enum End {
+    Said(JobOutcome),
+    LeaseLost,
+    OutOfTime,
+}
+
+impl Attempt {
+    /// Runs the handler while the lease is held. Returns when the job is due again, if that is known and it is.
+    pub(super) async fn run(&self, handler: &impl Handler) -> Option<Timestamp> {
+        let handled = AssertUnwindSafe(handler.handle(&self.job, &self.shutdown)).catch_unwind();
+        let end = tokio::select! {
+            biased;
+            handled = handled => End::Said(handled.unwrap_or_else(|panic| panicked(panic.as_ref()))),
+            () = self.hold_lease() => End::LeaseLost,
+            () = self.end_of_grace() => End::OutOfTime,
+        };
+        let outcome = match end {
+            End::Said(outcome) => outcome,
+            End::OutOfTime => JobOutcome::Interrupted,
+            End::LeaseLost => {
+                tracing::warn!(job.id = %self.job.id, job.name = %self.job.name, "Lost the lease of a job; another worker has it");
+                return None;
+            }
+        };
+        self.record(outcome).await
+    }
+
+    /// Extends the lease three times in its length. Returns when it is lost.
+    async fn hold_lease(&self) {
+        let clock = &self.environment.clock;
+        let mut held_until = after(clock.now(), self.lease);
+        loop {
+            clock.sleep(self.lease / 3).await;
+            let now = clock.now();
+            let until = after(now, self.lease);
+            match self.database.extend_job(&self.job, until).await {
+                Ok(true) => held_until = until,
+                Err(error) if clock.now() < held_until => {
+                    tracing::warn!(
+                        job.id = %self.job.id,
+                        error = &error as &dyn StdError,
+                        "Could not extend the lease of a job; trying again",
+                    );
+                }
+                // Another worker has it; or it has run out by our own clock, so that another may.
+                Ok(false) | Err(_) => return,
+            }
+        }
+    }
+
+    async fn end_of_grace(&self) {
+        self.shutdown.wait().await;
+        self.environment.clock.sleep(self.grace).await;
+    }
+
+    /// Writes down how the job ended. What cannot be written is left to the lease: the job comes back when it runs out.
+    async fn record(&self, outcome: JobOutcome) -> Option<Timestamp> {
+        let due_again = self.due_again(&outcome);
+        if let JobOutcome::Retry { reason } | JobOutcome::Postpone { reason, .. } = &outcome {
+            tracing::warn!(
+                job.id = %self.job.id,
+                job.attempt = self.job.attempts,
+                due = ?due_again,
+                "Job `{}` is not done: {reason}",
+                self.job.name,
+            );
+        }
+        for attempt in 1..=RECORD_ATTEMPTS_MAX {
+            match self.write(&outcome, due_again).await {
+                Ok(true) => return due_again,
+                Ok(false) => {
+                    tracing::warn!(job.id = %self.job.id, job.name = %self.job.name, "A job ended after its lease was lost");
+                    return None;
+                }
+                Err(error) if error.is_temporary() && attempt < RECORD_ATTEMPTS_MAX => {
+                    let delay = retry_delay(attempt, self.environment.ids.fraction());
+                    // A process that is ending does not wait between its tries.
+                    tokio::select! {
+                        () = self.environment.clock.sleep(delay) => {}
+                        () = self.shutdown.wait() => {}
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(job.id = %self.job.id, error = &error as &dyn StdError, "Could not write down how a job ended; it comes back when its lease runs out");
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    fn due_again(&self, outcome: &JobOutcome) -> Option<Timestamp> {
+        let now = self.environment.now();
+        match outcome {
+            JobOutcome::Done | JobOutcome::Obsolete => None,
+            JobOutcome::Retry { .. } => {
+                let delay = retry_delay(
+                    self.job.attempts.saturating_add(1),
+                    self.environment.ids.fraction(),
+                );
+                Some(after(now, delay))
+            }
+            JobOutcome::Postpone { after: delay, .. } => Some(after(now, *delay)),
+            JobOutcome::Interrupted => Some(now),
+        }
+    }
+
+    async fn write(
+        &self,
+        outcome: &JobOutcome,
+        due_again: Option<Timestamp>,
+    ) -> Result<bool, MetadataError> {
+        let now = self.environment.now();
+        let due = due_again.unwrap_or(now);
+        match outcome {
+            JobOutcome::Done | JobOutcome::Obsolete => self.database.complete_job(&self.job).await,
+            JobOutcome::Retry { reason } | JobOutcome::Postpone { reason, .. } => {
+                self.database
+                    .postpone_job(&self.job, due, reason, now)
+                    .await
+            }
+            JobOutcome::Interrupted => self.database.return_job(&self.job, now).await,
+        }
+    }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> JobOutcome {
+    let said = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    JobOutcome::Retry {
+        reason: format!("the handler panicked: {said}"),
+    }
+}

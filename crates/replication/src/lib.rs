@@ -1,0 +1,39 @@
+//! Everything that brings blobs to the locations where they have to be, proves that they are there, and lets a location go.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `copy` | one blob from one location to another, read once, hashed on the way and read back at the target |
+//! | `replicate` | one job of the queue: looks again at what is required and present, tries the sources in order, records the copy |
+//! | `reconcile` | what must be where, compared with what is there: every gap gets a job, however it came about |
+//! | `store_check` | what the database promises, compared with what the store of a location holds |
+//! | `status` | what is missing where, how long, why, and which images it concerns; waiting until nothing is |
+//! | `removal` | a location is emptied of its promises, but never of the only copy of anything |
+//!
+//! Jobs are only the way: what must be where follows from the configuration and the `userregion` rows, so that a job that was
+//! lost, doubled or done twice does no harm.
+//!
+//! Invariants: a placement is recorded only for bytes that were read back at the target and hashed to the digest; memory does not
+//! grow with the size of a blob; no HTTP.
+
+mod copy;
+mod job_body;
+mod reason;
+mod reconcile;
+mod removal;
+mod replicate;
+mod replication;
+mod status;
+mod store_check;
+#[cfg(test)]
+mod world;
+
+pub use copy::{BlobContent, CHUNKS_IN_FLIGHT_MAX, CopyError, copy_blob};
+pub use job_body::QUEUE;
+pub use reconcile::Reconciled;
+pub use removal::{ForgottenLocation, RemovalError, RemovalEvent};
+pub use replication::{Amount, Locations, Replication, ReplicationParts};
+pub use status::{
+    LocationListing, LocationStatus, Progress, StatusError, StatusOptions, StatusReport,
+    StoreStatus, WaitOptions,
+};
+pub use store_check::{Defect, LostObject, StoreCheckError};

@@ -1,0 +1,342 @@
+//! Lets a location go: proves that every blob there is held elsewhere, then deletes what the database knows of it. The objects in its
+//! store stay where they are, as they do in Quay.
+//!
+//! ```text
+//! active ──begin──> removing ──proof──> uploads ended ──> placements deleted ──> removed
+//!   ^                  │  takes no new bytes; still read from      in batches
+//!   └── refused, cancelled: what was deleted is copied again by the reconciliation
+//! ```
+//!
+//! Interrupted at any point, it goes on when it is begun again. Pushes go on throughout, to the other locations.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+pub use roadstead_metadata::ForgottenLocation;
+use roadstead_metadata::{AffectedImage, LocationState, MetadataError, SoleCopies, StorageId};
+use roadstead_oci::Algorithm;
+use roadstead_placement::LocationName;
+use roadstead_storage::{Location, ObjectKey};
+
+use crate::reason::reason;
+use crate::status::{IMAGES_MAX, state_word};
+use crate::store_check::{Defect, StoreCheckError, compare_shard};
+use crate::{Amount, Replication};
+
+/// Placements deleted in one transaction, which holds the database's one writer for a few milliseconds.
+const BATCH: u32 = 500;
+
+/// How many blobs that only one location holds are looked at to find images.
+const SAMPLE_BLOBS_MAX: u32 = 500;
+
+/// A step of a removal that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RemovalEvent {
+    /// So many 512ths of the comparison with the other locations' stores are done.
+    Compared(u32),
+    /// So many upload sessions were ended.
+    UploadsEnded(u64),
+    /// The placement with this id was deleted.
+    PlacementDeleted(i32),
+    /// The location was deleted, with the rows that named it.
+    LocationDeleted(ForgottenLocation),
+}
+
+/// Why a location was not removed. Unless it says so, the location takes part again as before.
+#[derive(Debug, thiserror::Error)]
+pub enum RemovalError {
+    /// There is no such location.
+    #[error("there is no location `{name}`; known are: {}", list(known))]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// The locations that there are.
+        known: Vec<LocationName>,
+    },
+    /// It was removed before.
+    #[error("location `{name}` was removed already")]
+    AlreadyRemoved {
+        /// The location.
+        name: LocationName,
+    },
+    /// Blobs would be lost with it.
+    #[error("{}", sole_copies(.0))]
+    SoleCopies(Box<AtRisk>),
+    /// The database failed. The location is still being removed: run it again.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+}
+
+/// What would be lost with a location.
+#[derive(Clone, Debug)]
+pub struct AtRisk {
+    /// The location.
+    pub location: LocationName,
+    /// The blobs that no other location is known to hold.
+    pub blobs: Amount,
+    /// Some of the images that need them, by name: at most 20.
+    pub images: Vec<AffectedImage>,
+    /// Whether there may be more images.
+    pub images_more: bool,
+    /// Locations that could not be read, so that nothing there counts, and why.
+    pub unreadable: BTreeMap<LocationName, String>,
+}
+
+impl Replication {
+    /// Finds a location that can be removed, and whether its removal was begun before.
+    pub async fn removable_location(
+        &self,
+        name: &str,
+    ) -> Result<(LocationName, LocationState), RemovalError> {
+        let rows = self.database.locations().await?;
+        match rows.iter().find(|row| row.name.as_str() == name) {
+            Some(row) if row.id.is_none() => Err(RemovalError::AlreadyRemoved {
+                name: row.name.clone(),
+            }),
+            Some(row) => Ok((row.name.clone(), row.state)),
+            None => {
+                let known = self.known_locations().await?;
+                Err(RemovalError::Unknown {
+                    name: name.to_owned(),
+                    known: known.into_iter().map(|row| row.name).collect(),
+                })
+            }
+        }
+    }
+
+    /// Takes a begun removal back: the location takes part again. What was deleted already is copied again by the reconciliation.
+    pub async fn cancel_removal(&self, location: &LocationName) -> Result<(), RemovalError> {
+        tracing::info!(location.id = %location, "Location {location} is {} again", state_word(LocationState::Active));
+        Ok(self
+            .database
+            .set_location_state(location, LocationState::Active, self.environment.now())
+            .await?)
+    }
+
+    /// Removes a location, and tells `each` step.
+    ///
+    /// A blob counts as held elsewhere when an active, configured location has a placement of it and its store lists the object with
+    /// the right size. Objects that a store does not hold although it should are taken from the placements, and copied again.
+    ///
+    /// Dropped or interrupted, it leaves the location as being removed; run again, it goes on.
+    pub async fn remove_location(
+        &self,
+        location: &LocationName,
+        each: impl FnMut(RemovalEvent) + Send,
+    ) -> Result<(), RemovalError> {
+        self.remove_in_batches(location, BATCH, each).await
+    }
+
+    async fn remove_in_batches(
+        &self,
+        location: &LocationName,
+        batch: u32,
+        mut each: impl FnMut(RemovalEvent) + Send,
+    ) -> Result<(), RemovalError> {
+        let now = self.environment.now();
+        // First of all, so that what is proven below stays proven: nothing new can come to be here only.
+        self.database
+            .set_location_state(location, LocationState::Removing, now)
+            .await?;
+        // Asked for after that, so that of two removals at a time at least one does not trust the other's location.
+        let mut trusted = self.trusted(location).await?;
+        let unreadable = self.prove_trust(location, &mut trusted, &mut each).await?;
+        self.refuse_sole_copies(location, &trusted, &unreadable)
+            .await?;
+        let ended = self.database.forget_uploads(location).await?;
+        each(RemovalEvent::UploadsEnded(ended));
+        loop {
+            let deleted = self
+                .database
+                .forget_placements(location, &trusted, batch)
+                .await?;
+            if deleted.is_empty() {
+                break;
+            }
+            for placement in deleted {
+                each(RemovalEvent::PlacementDeleted(placement));
+            }
+        }
+        // What is left came with uploads that were finished between the proof and their end.
+        self.refuse_sole_copies(location, &trusted, &unreadable)
+            .await?;
+        let forgotten = self
+            .database
+            .forget_location(location, self.environment.now())
+            .await?;
+        each(RemovalEvent::LocationDeleted(forgotten));
+        Ok(())
+    }
+
+    /// The other locations that are configured and active.
+    async fn trusted(
+        &self,
+        leaving: &LocationName,
+    ) -> Result<BTreeSet<LocationName>, MetadataError> {
+        let closed = self.database.closed_locations().await?;
+        let others = self.locations.keys();
+        Ok(others
+            .filter(|name| *name != leaving && !closed.contains(*name))
+            .cloned()
+            .collect())
+    }
+
+    /// Compares the trusted locations' stores with their placements. One that cannot be read is trusted no more.
+    async fn prove_trust(
+        &self,
+        leaving: &LocationName,
+        trusted: &mut BTreeSet<LocationName>,
+        each: &mut (impl FnMut(RemovalEvent) + Send),
+    ) -> Result<BTreeMap<LocationName, String>, MetadataError> {
+        let mut unreadable = BTreeMap::new();
+        let mut compared = 0;
+        for algorithm in Algorithm::ALL {
+            for first_byte in 0..=u8::MAX {
+                let prefix = format!("{first_byte:02x}");
+                let leaves = self
+                    .database
+                    .placements_in_shard(leaving, algorithm, &prefix)
+                    .await?;
+                if !leaves.is_empty() {
+                    for location in trusted
+                        .clone()
+                        .iter()
+                        .filter_map(|name| self.locations.get(name))
+                    {
+                        match self.prove_shard(location, algorithm, first_byte).await {
+                            Ok(()) => {}
+                            Err(StoreCheckError::Store(error)) => {
+                                trusted.remove(location.name());
+                                unreadable.insert(location.name().clone(), reason(&error));
+                            }
+                            Err(StoreCheckError::Metadata(error)) => return Err(error),
+                        }
+                    }
+                }
+                compared += 1;
+                each(RemovalEvent::Compared(compared));
+            }
+        }
+        Ok(unreadable)
+    }
+
+    /// Takes the placements of one shard away that the store disproves.
+    async fn prove_shard(
+        &self,
+        location: &Location,
+        algorithm: Algorithm,
+        first_byte: u8,
+    ) -> Result<(), StoreCheckError> {
+        // Also when no placement is there to compare: nothing is known about a store that is down.
+        location.stat(&ObjectKey::Probe).await?;
+        let mut lost: BTreeMap<&str, Vec<StorageId>> = BTreeMap::new();
+        compare_shard(
+            &self.database,
+            location,
+            algorithm,
+            first_byte,
+            &mut |blob, defect| {
+                let reason = match defect {
+                    None => return,
+                    Some(Defect::Missing) => "the store does not hold the object",
+                    Some(Defect::Damaged) => "the store holds other bytes than the digest says",
+                };
+                lost.entry(reason).or_default().push(blob.storage);
+            },
+        )
+        .await?;
+        for (reason, storages) in lost {
+            self.report_lost(location.name(), &storages, reason).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends a removal with which blobs would be lost, and opens the location again.
+    async fn refuse_sole_copies(
+        &self,
+        location: &LocationName,
+        trusted: &BTreeSet<LocationName>,
+        unreadable: &BTreeMap<LocationName, String>,
+    ) -> Result<(), RemovalError> {
+        let sole = self
+            .database
+            .sole_copies(location, trusted, SAMPLE_BLOBS_MAX)
+            .await?;
+        if sole.blobs == 0 {
+            return Ok(());
+        }
+        let at_risk = self.at_risk(location, &sole, unreadable).await?;
+        self.cancel_removal(location).await?;
+        Err(RemovalError::SoleCopies(Box::new(at_risk)))
+    }
+
+    async fn at_risk(
+        &self,
+        location: &LocationName,
+        sole: &SoleCopies,
+        unreadable: &BTreeMap<LocationName, String>,
+    ) -> Result<AtRisk, MetadataError> {
+        let now = self.environment.now();
+        let mut images = self
+            .database
+            .images_of(&sole.some, now, IMAGES_MAX + 1)
+            .await?;
+        let more = images.len() > IMAGES_MAX as usize || sole.blobs > u64::from(SAMPLE_BLOBS_MAX);
+        images.truncate(IMAGES_MAX as usize);
+        Ok(AtRisk {
+            location: location.clone(),
+            blobs: Amount {
+                blobs: sole.blobs,
+                bytes: sole.bytes,
+            },
+            images,
+            images_more: more,
+            unreadable: unreadable.clone(),
+        })
+    }
+}
+
+fn list(names: &[LocationName]) -> String {
+    let names: Vec<&str> = names.iter().map(LocationName::as_str).collect();
+    names.join(", ")
+}
+
+fn sole_copies(at_risk: &AtRisk) -> String {
+    let AtRisk {
+        location,
+        blobs,
+        images,
+        images_more,
+        unreadable,
+    } = at_risk;
+    let mut text = format!(
+        "{} blobs ({} bytes) are known to be at location `{location}` only and would be lost",
+        blobs.blobs, blobs.bytes,
+    );
+    for (name, reason) in unreadable {
+        // Writing to a `String` cannot fail.
+        write!(
+            text,
+            "\n  nothing at location `{name}` counts, because it could not be read: {reason}"
+        )
+        .ok();
+    }
+    for image in images {
+        write!(text, "\n  {image} needs {}", image.blob).ok();
+    }
+    if images.is_empty() {
+        text.push_str(
+            "\n  no image needs them: they were uploaded, or their manifests were deleted",
+        );
+    } else if *images_more {
+        text.push_str("\n  and more images");
+    }
+    text.push_str(
+        "\nlet them be copied first, with `admin backfillreplication` and `admin replication status --wait`; if this does not end, see \
+         that another location is among DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS and can be written",
+    );
+    text
+}

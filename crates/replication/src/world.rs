@@ -1,0 +1,306 @@
+//! A small registry for tests: a database, local locations that fail on command, a manual clock, and a repository to push into.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use roadstead_metadata::{
+    Blob, ClaimJobs, CommitBlob, Database, DatabaseOptions, Ensured, FirstAccount, Job,
+    NewRepository, PutManifest, PutManifestOutcome, Repository, RepositoryPath,
+};
+use roadstead_oci::{Algorithm, Digest, Manifest, ManifestLimits, MediaType, Tag};
+use roadstead_placement::{LocationName, Topology};
+use roadstead_queue::{Handler, JobOutcome, WakeUp};
+use roadstead_runtime::{Environment, ManualClock, SeededIds, Shutdown};
+use roadstead_storage::faults::Faults;
+use roadstead_storage::{LocalOptions, Location, ObjectKey};
+use tempfile::TempDir;
+
+use crate::{QUEUE, Replication, ReplicationParts};
+
+const SEED: u64 = 31;
+
+/// How long a condition is waited for before a test fails; far more than any takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct World {
+    pub(crate) replication: Replication,
+    pub(crate) clock: Arc<ManualClock>,
+    faults: BTreeMap<LocationName, Faults>,
+    repository: Repository,
+    directory: TempDir,
+}
+
+impl World {
+    /// Locations of these names, preferred in this order, every one of them a default location.
+    pub(crate) async fn new(locations: &[&str]) -> Self {
+        Self::with_defaults(locations, locations).await
+    }
+
+    pub(crate) async fn with_defaults(locations: &[&str], defaults: &[&str]) -> Self {
+        println!("seed {SEED}");
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("roadstead.db");
+        let database = Database::open(&DatabaseOptions::Sqlite { path })
+            .await
+            .unwrap();
+        database.migrate().await.unwrap();
+        let clock = Arc::new(ManualClock::at("2026-01-01T00:00:00Z".parse().unwrap()));
+        let environment = Environment {
+            clock: Arc::<ManualClock>::clone(&clock),
+            ids: Arc::new(SeededIds::new(SEED)),
+        };
+        let mut faults = BTreeMap::new();
+        let mut stores = BTreeMap::new();
+        for location in locations {
+            let root = directory.path().join(location);
+            fs::create_dir(&root).unwrap();
+            let control = Faults::new(Arc::<ManualClock>::clone(&clock));
+            let options = LocalOptions::default();
+            let location =
+                Location::local_with_faults(name(location), root, options, &control).unwrap();
+            faults.insert(location.name().clone(), control);
+            stores.insert(location.name().clone(), location);
+        }
+        let names: Vec<_> = locations.iter().map(|location| name(location)).collect();
+        database.ensure_locations(&names).await.unwrap();
+        let topology = Topology::new(
+            names.clone(),
+            names,
+            defaults.iter().map(|location| name(location)).collect(),
+        );
+        let repository = repository(&database, &environment).await;
+        Self {
+            replication: Replication::from(ReplicationParts {
+                database,
+                locations: Arc::new(stores),
+                topology: Arc::new(topology.unwrap()),
+                environment,
+                queue: QUEUE.to_owned(),
+                wake_up: WakeUp::default(),
+            }),
+            clock,
+            faults,
+            repository,
+            directory,
+        }
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        &self.replication.database
+    }
+
+    pub(crate) fn faults(&self, location: &str) -> &Faults {
+        &self.faults[&name(location)]
+    }
+
+    pub(crate) fn location(&self, location: &str) -> &Location {
+        &self.replication.locations[&name(location)]
+    }
+
+    /// Where the object of a blob lies in the file system.
+    pub(crate) fn object(&self, location: &str, blob: &Blob) -> PathBuf {
+        let path = ObjectKey::Blob(blob.digest.clone()).path();
+        self.directory.path().join(location).join(path)
+    }
+
+    /// Takes the root of a location away; [`World::mount`] puts it back.
+    pub(crate) fn unmount(&self, location: &str) {
+        let root = self.directory.path().join(location);
+        fs::rename(&root, root.with_extension("unmounted")).unwrap();
+    }
+
+    pub(crate) fn mount(&self, location: &str) {
+        let root = self.directory.path().join(location);
+        fs::rename(root.with_extension("unmounted"), &root).unwrap();
+    }
+
+    /// Puts a blob into the repository, its bytes at one location. Nothing is queued.
+    pub(crate) async fn push_blob(&self, location: &str, content: &[u8]) -> Blob {
+        let environment = &self.replication.environment;
+        let digest = Digest::of(Algorithm::Sha256, content);
+        let store = self.location(location);
+        let (id, size) = (environment.ids.uuid(), content.len() as u64);
+        let mut writer = store.stage(id, 0).await.unwrap();
+        writer.write(Bytes::copy_from_slice(content)).await.unwrap();
+        writer.sync().await.unwrap();
+        drop(writer);
+        store
+            .publish(id, size, &ObjectKey::Blob(digest.clone()))
+            .await
+            .unwrap();
+        let now = environment.now();
+        let commit = CommitBlob {
+            repository: self.repository.id,
+            digest: &digest,
+            size,
+            location: &name(location),
+            protect_until: now + Duration::from_hours(1),
+            upload: None,
+            uuid: environment.ids.uuid(),
+            now,
+        };
+        self.database().commit_blob(&commit).await.unwrap()
+    }
+
+    /// Pushes an image of these layers to one location; the copies of its blobs are queued. The first blob is its config.
+    pub(crate) async fn push_image(
+        &self,
+        location: &str,
+        tag: &str,
+        layers: &[&[u8]],
+    ) -> Vec<Blob> {
+        let config = format!(r#"{{"tag":"{tag}"}}"#);
+        let mut blobs = vec![self.push_blob(location, config.as_bytes()).await];
+        for layer in layers {
+            blobs.push(self.push_blob(location, layer).await);
+        }
+        self.put_manifest(tag, &blobs).await;
+        blobs
+    }
+
+    /// Makes an image of blobs that are in the repository: config and layers.
+    pub(crate) async fn put_manifest(&self, tag: &str, blobs: &[Blob]) {
+        let descriptor = |blob: &Blob, kind: &str| {
+            serde_json::json!({
+                "mediaType": format!("application/vnd.oci.image.{kind}"),
+                "digest": blob.digest,
+                "size": blob.size,
+            })
+        };
+        let [config, layers @ ..] = blobs else {
+            panic!("an image has a config");
+        };
+        let document = serde_json::json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": descriptor(config, "config.v1+json"),
+            "layers": layers.iter().map(|layer| descriptor(layer, "layer.v1.tar")).collect::<Vec<_>>(),
+        });
+        let bytes = Bytes::from(document.to_string());
+        let media_type: MediaType = "application/vnd.oci.image.manifest.v1+json"
+            .parse()
+            .unwrap();
+        let manifest =
+            Manifest::parse(Some(&media_type), bytes, &ManifestLimits::default()).unwrap();
+        let tags: [Tag; 1] = [tag.parse().unwrap()];
+        let environment = &self.replication.environment;
+        let put = PutManifest {
+            repository: self.repository.id,
+            namespace: self.repository.namespace_id,
+            digest: &manifest.digest(Algorithm::Sha256),
+            manifest: &manifest,
+            tags: &tags,
+            untagged_until: environment.now(),
+            required: self.replication.topology.defaults(),
+            queue: QUEUE,
+            ids: environment.ids.as_ref(),
+            now: environment.now(),
+        };
+        let outcome = self.database().put_manifest(&put).await.unwrap();
+        assert!(
+            matches!(outcome, PutManifestOutcome::Stored { .. }),
+            "{outcome:?}"
+        );
+    }
+
+    /// A job as Quay would have made it: without a target.
+    pub(crate) fn quays_job(&self, blob: &Blob) -> Job {
+        Job {
+            id: roadstead_metadata::JobId(0),
+            token: String::new(),
+            name: format!("{QUEUE}/{}/", blob.uuid),
+            body: format!(
+                r#"{{"namespace_user_id": {}, "storage_id": "{}"}}"#,
+                self.repository.namespace_id, blob.uuid
+            ),
+            target: None,
+            attempts: 0,
+            wanted_since: None,
+        }
+    }
+
+    pub(crate) async fn handle(&self, job: &Job) -> JobOutcome {
+        self.replication.handle(job, &Shutdown::default()).await
+    }
+
+    /// The blob as the database has it now.
+    pub(crate) async fn blob(&self, blob: &Blob) -> Blob {
+        self.database()
+            .find_blob_by_uuid(&blob.uuid)
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    /// Where the database says that a blob is.
+    pub(crate) async fn present(&self, blob: &Blob) -> Vec<String> {
+        let present: BTreeSet<LocationName> = self.blob(blob).await.present;
+        present.iter().map(ToString::to_string).collect()
+    }
+
+    pub(crate) async fn jobs(&self) -> u64 {
+        self.database().count_jobs(QUEUE).await.unwrap()
+    }
+
+    /// Takes the jobs that are due now, handles each once and writes its outcome down; a failed one is due a second later.
+    pub(crate) async fn work(&self) -> Vec<JobOutcome> {
+        let now = self.replication.environment.now();
+        let claim = ClaimJobs {
+            queue: QUEUE,
+            limit: 1000,
+            now,
+            lease_until: now + Duration::from_mins(1),
+            token: self.replication.environment.ids.uuid(),
+        };
+        let mut outcomes = Vec::new();
+        for job in self.database().claim_jobs(&claim).await.unwrap() {
+            let outcome = self.handle(&job).await;
+            let written = match &outcome {
+                JobOutcome::Done | JobOutcome::Obsolete => self.database().complete_job(&job).await,
+                JobOutcome::Retry { reason } | JobOutcome::Postpone { reason, .. } => {
+                    let due = now + Duration::from_secs(1);
+                    self.database().postpone_job(&job, due, reason, now).await
+                }
+                JobOutcome::Interrupted => self.database().return_job(&job, now).await,
+            };
+            assert!(written.unwrap(), "nobody else has the lease");
+            outcomes.push(outcome);
+        }
+        outcomes
+    }
+}
+
+async fn repository(database: &Database, environment: &Environment) -> Repository {
+    let account = FirstAccount {
+        username: "admin",
+        email: "admin@example.org",
+        password_hash: "",
+        uuid: environment.ids.uuid(),
+        now: environment.now(),
+    };
+    assert!(database.create_first_account(&account).await.unwrap());
+    let account = database.find_account("admin").await.unwrap().unwrap();
+    let new = NewRepository {
+        path: &RepositoryPath {
+            namespace: "admin".to_owned(),
+            name: "app".to_owned(),
+        },
+        creator: account.id,
+        private: true,
+        create_namespace: false,
+        ids: environment.ids.as_ref(),
+        now: environment.now(),
+    };
+    match database.ensure_repository(&new).await.unwrap() {
+        Ensured::Created(repository) => repository,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) fn name(name: &str) -> LocationName {
+    LocationName::new(name).unwrap()
+}

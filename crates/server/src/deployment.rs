@@ -1,0 +1,147 @@
+//! A deployment opened: its database, its locations and its topology, as every program of ours needs them.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use roadstead_config::{Config, DatabaseUri, Driver};
+use roadstead_metadata::{Database, DatabaseOptions};
+use roadstead_placement::{LocationName, Topology};
+use roadstead_queue::WakeUp;
+use roadstead_replication::{Replication, ReplicationParts};
+use roadstead_runtime::Environment;
+use roadstead_storage::{LocalOptions, Location};
+
+use crate::error::StartError;
+
+/// Makes the [`Location`] of a local directory. Tests put faults in here.
+pub type OpenLocal = Arc<dyn Fn(LocationName, PathBuf, LocalOptions) -> Result<Location, roadstead_storage::StorageError> + Send + Sync>;
+
+/// What a configuration stands for, opened.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    /// What is where.
+    pub database: Database,
+    /// The configured locations that have not been removed, in the order of the configuration.
+    pub locations: Vec<Location>,
+    /// In which order they are used from here, and which must hold everything.
+    pub topology: Arc<Topology>,
+    /// Time, ids, chance.
+    pub environment: Environment,
+    /// The replication queue's name; none when replication is off.
+    pub queue: Option<String>,
+    /// Locations that the configuration names although they were removed.
+    pub removed: BTreeSet<LocationName>,
+    /// The file of the database.
+    pub database_path: PathBuf,
+    /// Wakes this process's replication worker.
+    pub wake_up: WakeUp,
+}
+
+impl Deployment {
+    /// Opens the database and brings its schema up to date, gives every configured location its row, and makes the directories of
+    /// locations that the database has never seen. A store that is down does not matter here.
+    pub async fn open(config: &Config, environment: Environment) -> Result<Self, StartError> {
+        Self::open_with(config, environment, Arc::new(|name, root, options| Location::local(name, root, options))).await
+    }
+
+    /// As [`Deployment::open`], with locations made by `open_local`.
+    pub async fn open_with(
+        config: &Config,
+        environment: Environment,
+        open_local: OpenLocal,
+    ) -> Result<Self, StartError> {
+        let DatabaseUri::Sqlite { path } = &config.database.uri;
+        let database = Database::open(&DatabaseOptions::Sqlite { path: path.clone() }).await?;
+        database.migrate().await?;
+
+        let mut locations = Vec::with_capacity(config.storage.locations.len());
+        for configured in &config.storage.locations {
+            let Driver::LocalStorage { storage_path } = &configured.driver;
+            let name = location_name(&configured.name)?;
+            locations.push(open_local(name, storage_path.clone(), LocalOptions::default())?);
+        }
+        let known: BTreeSet<LocationName> = database
+            .locations()
+            .await?
+            .into_iter()
+            .map(|row| row.name)
+            .collect();
+        for location in &locations {
+            // Only a location that the database has never seen starts empty. The directory of one that it has seen is never made
+            // anew: if it is missing, a disk is missing, and an empty directory in its place would hide that.
+            if !known.contains(location.name()) {
+                location.create_root().await?;
+            }
+        }
+        let names: Vec<LocationName> = locations.iter().map(|location| location.name().clone()).collect();
+        let removed = database.ensure_locations(&names).await?;
+        for name in &removed {
+            tracing::warn!(
+                location.id = %name,
+                "Location {name} was removed from this registry: take it out of DISTRIBUTED_STORAGE_CONFIG. It is not used"
+            );
+        }
+        locations.retain(|location| !removed.contains(location.name()));
+
+        let topology = topology(config, &locations, &removed)?;
+        Ok(Self {
+            database,
+            locations,
+            topology: Arc::new(topology),
+            environment,
+            queue: config
+                .replication
+                .enabled
+                .then(|| config.replication.queue_name.clone()),
+            removed,
+            database_path: path.clone(),
+            wake_up: WakeUp::default(),
+        })
+    }
+
+    /// What copies, compares and forgets. It works whether or not replication is switched on.
+    pub fn replication(&self, config: &Config) -> Replication {
+        Replication::from(ReplicationParts {
+            database: self.database.clone(),
+            locations: Arc::new(
+                self.locations
+                    .iter()
+                    .map(|location| (location.name().clone(), location.clone()))
+                    .collect(),
+            ),
+            topology: Arc::clone(&self.topology),
+            environment: self.environment.clone(),
+            queue: config.replication.queue_name.clone(),
+            wake_up: self.wake_up.clone(),
+        })
+    }
+}
+
+fn topology(
+    config: &Config,
+    locations: &[Location],
+    removed: &BTreeSet<LocationName>,
+) -> Result<Topology, StartError> {
+    let named = |names: &[String]| {
+        names
+            .iter()
+            .map(|name| location_name(name))
+            .filter(|name| !matches!(name, Ok(name) if removed.contains(name)))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let preference = named(&config.storage.preference)?;
+    let defaults = named(&config.storage.default_locations)?;
+    Ok(Topology::new(
+        locations.iter().map(|location| location.name().clone()).collect(),
+        preference,
+        defaults.into_iter().collect(),
+    )?)
+}
+
+fn location_name(name: &str) -> Result<LocationName, StartError> {
+    LocationName::new(name).map_err(|source| StartError::LocationName {
+        name: name.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,85 @@
+//! Why a process could not start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use roadstead_auth::FirstAccountError;
+use roadstead_metadata::MetadataError;
+use roadstead_placement::{LocationNameError, TopologyError};
+use roadstead_storage::StorageError;
+
+/// Why a deployment could not be opened or a server not started. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A directory that is needed cannot be made.
+    #[error("could not make the directory `{}`: make it yourself, or choose another with --data-dir", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The database cannot be opened, is from another version, or does not answer.
+    #[error("could not start on the database")]
+    Database {
+        /// Why.
+        #[from]
+        source: MetadataError,
+    },
+    /// A configured location has a name that cannot be one.
+    #[error("DISTRIBUTED_STORAGE_CONFIG names a location `{name}`")]
+    LocationName {
+        /// The name.
+        name: String,
+        /// Why not.
+        #[source]
+        source: LocationNameError,
+    },
+    /// The locations of the configuration do not fit together.
+    #[error("the locations of the configuration do not fit together")]
+    Topology {
+        /// How.
+        #[from]
+        source: TopologyError,
+    },
+    /// A new location's store could not be set up.
+    #[error("could not set up the store of a new location")]
+    Storage {
+        /// Why.
+        #[from]
+        source: StorageError,
+    },
+    /// The first account could not be made.
+    #[error("could not make the first account")]
+    FirstAccount {
+        /// Why.
+        #[from]
+        source: FirstAccountError,
+    },
+    /// The first account's password could not be put into its file.
+    #[error("could not write the first account's password to `{}`: make the directory writable", path.display())]
+    PasswordFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The address cannot be listened on.
+    #[error("could not listen on {address}: free the port, or choose another with --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// `SERVER_HOSTNAME` is no host.
+    #[error("SERVER_HOSTNAME")]
+    Hostname {
+        /// Why not.
+        #[from]
+        source: roadstead_api::ExternalUrlError,
+    },
+}

@@ -1,0 +1,15 @@
+//! Composition: a configuration in, a running registry and replicator out. What an embedding program calls.
+//!
+//! Invariant: nothing is decided here; every choice is the configuration's or a crate's below.
+
+mod connections;
+mod deployment;
+mod error;
+mod first_start;
+mod probes;
+mod server;
+
+pub use deployment::{Deployment, OpenLocal};
+pub use error::StartError;
+pub use first_start::FirstAccount;
+pub use server::{Replicator, Running, Settings};

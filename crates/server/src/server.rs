@@ -1,0 +1,318 @@
+//! A running server: what is started, in which order, and how it ends.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use roadstead_api::{ApiOptions, ExternalUrl, Health, HealthOptions, RegistryService, ServiceParts};
+use roadstead_auth::{AuthOptions, Authenticator, SigningKeyOptions, SigningKeys};
+use roadstead_config::{Config, RegistryState, UrlScheme};
+use roadstead_distribution::{DistributionOptions, Locations, Registry, RegistryParts, Writes};
+use roadstead_queue::{Worker, WorkerOptions};
+use roadstead_replication::Replication;
+use roadstead_runtime::{Environment, Shutdown, Tasks};
+
+use crate::connections;
+use crate::deployment::{Deployment, OpenLocal};
+use crate::error::StartError;
+use crate::first_start::{FirstAccount, make_first_account};
+use crate::probes;
+
+/// How often uploads that were given up are looked for: Quay's `BLOBUPLOAD_CLEANUP_FREQUENCY`.
+const UPLOAD_CLEAN_UP_INTERVAL: Duration = Duration::from_hours(1);
+
+/// How long requests in flight may take to end after the shutdown.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// How long background work may take to end after that.
+const STOP: Duration = Duration::from_secs(10);
+
+/// What tokens are for when the configuration names no host: every region of a registry on one machine shares it.
+const STANDALONE_HOSTNAME: &str = "localhost";
+
+/// How to run a server.
+#[derive(Clone)]
+pub struct Settings {
+    /// The configuration.
+    pub config: Config,
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Whether to copy blobs between locations in this process, when the configuration has replication switched on.
+    pub replicate: bool,
+    /// Time, ids, chance.
+    pub environment: Environment,
+    /// How locations are made; none: as the configuration says. Tests put faults in here.
+    pub open_local: Option<OpenLocal>,
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Settings")
+            .field("listen", &self.listen)
+            .field("replicate", &self.replicate)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    /// A server of this configuration on this address, replicating, on the machine's clock.
+    pub fn new(config: Config, listen: SocketAddr) -> Self {
+        Self {
+            config,
+            listen,
+            replicate: true,
+            environment: Environment::system(),
+            open_local: None,
+        }
+    }
+}
+
+/// A server that runs. Dropping it leaves its tasks running; end it with [`Running::stop`].
+#[derive(Debug)]
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it stands on.
+    pub deployment: Deployment,
+    /// What copies, compares and forgets on it.
+    pub replication: Replication,
+    /// The account that this start made.
+    pub first_account: Option<FirstAccount>,
+    tasks: Tasks,
+}
+
+impl Running {
+    /// Starts a server: when this returns, it answers.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let Settings {
+            config,
+            listen,
+            replicate,
+            environment,
+            open_local,
+        } = settings;
+        // First of all: a port that is taken must not leave a half-made data directory behind.
+        let listener = connections::listen(listen)
+            .await
+            .map_err(|source| StartError::Listen {
+                address: listen,
+                source,
+            })?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| StartError::Listen {
+                address: listen,
+                source,
+            })?;
+        let deployment = match open_local {
+            Some(open_local) => Deployment::open_with(&config, environment.clone(), open_local).await?,
+            None => Deployment::open(&config, environment.clone()).await?,
+        };
+        let directory = deployment
+            .database_path
+            .parent()
+            .unwrap_or(Path::new("."))
+            .to_owned();
+
+        let tasks = Tasks::new();
+        let keys = SigningKeys::new(
+            deployment.database.clone(),
+            environment.clone(),
+            tasks.clone(),
+            SigningKeyOptions {
+                service: config.accounts.token_service.clone(),
+                name: format!("http://{address}"),
+            },
+        );
+        let authenticator = Authenticator::new(
+            deployment.database.clone(),
+            environment.clone(),
+            tasks.clone(),
+            keys.clone(),
+            auth_options(&config),
+        );
+        let first_account = make_first_account(&authenticator, environment.ids.as_ref(), &directory).await?;
+
+        let registry = Registry::new(RegistryParts {
+            database: deployment.database.clone(),
+            locations: Arc::new(Locations::new(deployment.locations.iter().cloned())),
+            topology: Arc::clone(&deployment.topology),
+            environment: environment.clone(),
+            options: distribution_options(&config, &deployment),
+        });
+        let health = Health::new(
+            probes::services(
+                &deployment.database,
+                &keys,
+                &deployment.locations,
+                &config.storage.preference.iter().cloned().collect(),
+                directory,
+            ),
+            HealthOptions::default(),
+            Arc::clone(&environment.clock),
+        );
+        let service = RegistryService::new(ServiceParts {
+            registry: registry.clone(),
+            authenticator,
+            health: Arc::new(health),
+            environment: environment.clone(),
+            tasks: tasks.clone(),
+            wake_up: deployment.wake_up.clone(),
+            options: api_options(&config)?,
+        });
+
+        let replication = deployment.replication(&config);
+        let shutdown = tasks.shutdown();
+        tasks.spawn({
+            let shutdown = shutdown.clone();
+            async move { keys.keep_fresh(shutdown).await }
+        });
+        tasks.spawn(clean_up_uploads(registry, environment.clone(), shutdown.clone()));
+        if replicate {
+            spawn_replicator(&config, &deployment, &replication, &tasks);
+        }
+        tasks.spawn(connections::serve(listener, service, tasks.clone(), shutdown, DRAIN));
+        Ok(Self {
+            address,
+            deployment,
+            replication,
+            first_account,
+            tasks,
+        })
+    }
+
+    /// Stops accepting, lets requests in flight end, gives leases back, and closes the database. Says whether all ended in time.
+    pub async fn stop(self) -> bool {
+        let ended = self.tasks.stop(DRAIN + STOP).await;
+        self.deployment.database.close().await;
+        ended
+    }
+}
+
+/// A replicator without a registry.
+#[derive(Debug)]
+pub struct Replicator {
+    deployment: Deployment,
+    tasks: Tasks,
+}
+
+impl Replicator {
+    /// Starts copying. None when the configuration has replication switched off.
+    pub async fn start(config: &Config, environment: Environment) -> Result<Option<Self>, StartError> {
+        let deployment = Deployment::open(config, environment).await?;
+        if deployment.queue.is_none() {
+            return Ok(None);
+        }
+        let tasks = Tasks::new();
+        let replication = deployment.replication(config);
+        spawn_replicator(config, &deployment, &replication, &tasks);
+        Ok(Some(Self { deployment, tasks }))
+    }
+
+    /// Gives leases back and closes the database. Says whether all ended in time.
+    pub async fn stop(self) -> bool {
+        let ended = self.tasks.stop(STOP).await;
+        self.deployment.database.close().await;
+        ended
+    }
+}
+
+fn spawn_replicator(config: &Config, deployment: &Deployment, replication: &Replication, tasks: &Tasks) {
+    let Some(queue) = &deployment.queue else { return };
+    let worker = Worker::new(
+        deployment.database.clone(),
+        deployment.environment.clone(),
+        WorkerOptions {
+            concurrency: config.replication.concurrency,
+            ..WorkerOptions::new(queue.clone())
+        },
+        deployment.wake_up.clone(),
+    );
+    let shutdown = tasks.shutdown();
+    let handler = Arc::new(replication.clone());
+    tasks.spawn({
+        let shutdown = shutdown.clone();
+        async move { worker.run(handler, shutdown).await }
+    });
+    let replication = replication.clone();
+    let interval = config.replication.reconcile;
+    tasks.spawn(async move { replication.keep_reconciled(interval, &shutdown).await });
+}
+
+async fn clean_up_uploads(registry: Registry, environment: Environment, shutdown: Shutdown) {
+    while !shutdown.requested() {
+        match registry.clean_up_uploads().await {
+            Ok(abandoned) => tracing::debug!(?abandoned, "Looked for abandoned uploads"),
+            Err(error) => tracing::warn!(%error, "Could not clean up abandoned uploads; trying again in an hour"),
+        }
+        tokio::select! {
+            () = shutdown.wait() => return,
+            () = environment.clock.sleep(UPLOAD_CLEAN_UP_INTERVAL) => {}
+        }
+    }
+}
+
+fn auth_options(config: &Config) -> AuthOptions {
+    let hostname = config
+        .hosting
+        .server_hostname
+        .clone()
+        .unwrap_or_else(|| STANDALONE_HOSTNAME.to_owned());
+    AuthOptions {
+        service: config.accounts.token_service.clone(),
+        superusers: config.accounts.super_users.iter().cloned().collect(),
+        // There are no roles to give yet, so whoever runs the registry may do everything in it.
+        superusers_full_access: true,
+        anonymous_access: config.registry.anonymous_access,
+        public_catalog: config.registry.public_catalog,
+        create_namespace_on_push: config.registry.create_namespace_on_push,
+        private_on_push: config.registry.create_private_repo_on_push,
+        library_namespace: config.registry.library_namespace.clone(),
+        token_life_max: config.accounts.token_lifetime_max,
+        ..AuthOptions::new(hostname)
+    }
+}
+
+fn distribution_options(config: &Config, deployment: &Deployment) -> DistributionOptions {
+    let defaults = DistributionOptions::default();
+    DistributionOptions {
+        writes: match (config.registry.state, config.registry.disable_pushes) {
+            (RegistryState::ReadOnly, _) => Writes::ReadOnly,
+            (RegistryState::Normal, true) => Writes::PushesDisabled,
+            (RegistryState::Normal, false) => Writes::Taken,
+        },
+        blob_bytes_max: config
+            .registry
+            .maximum_layer_size
+            .unwrap_or(defaults.blob_bytes_max),
+        unreferenced_hold: config.registry.push_temp_tag_expiration,
+        abandoned_after: config.registry.blob_upload_threshold,
+        replication_queue: deployment.queue.clone(),
+        library_namespace: config
+            .registry
+            .library_namespace
+            .clone()
+            .unwrap_or(defaults.library_namespace.clone()),
+        ..defaults
+    }
+}
+
+fn api_options(config: &Config) -> Result<ApiOptions, StartError> {
+    let scheme = match config.hosting.preferred_url_scheme {
+        UrlScheme::Http => roadstead_api::UrlScheme::Http,
+        UrlScheme::Https => roadstead_api::UrlScheme::Https,
+    };
+    Ok(ApiOptions {
+        external_url: config
+            .hosting
+            .server_hostname
+            .as_deref()
+            .map(|host| ExternalUrl::new(scheme, host))
+            .transpose()?,
+        manifest_bytes_max: config.registry.manifest_size_limit,
+        chunk_bytes_min: config.registry.upload_chunk_min_length.map(Into::into),
+        ..ApiOptions::default()
+    })
+}

@@ -1,0 +1,87 @@
+//! Development workflows, one subcommand each: `cargo xtask --help` lists them.
+//!
+//! Everything here only starts other programs and reads files; what is slow to build stays out of this crate, because
+//! every workflow waits for it. Every program that is started has a time limit and is named when it fails.
+
+mod bench;
+mod ci;
+mod dev;
+mod process;
+mod regions;
+mod test;
+mod tidy;
+mod tools;
+mod workspace;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use workspace::Workspace;
+
+/// Development workflows of Roadstead.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    workflow: Workflow,
+}
+
+#[derive(Debug, Subcommand)]
+enum Workflow {
+    /// Install what the tests need, build the binaries and run every test.
+    Test {
+        /// Run only tests whose name contains this.
+        filter: Option<String>,
+    },
+    /// Run two regions on this machine, over one database, until Ctrl-C.
+    Dev {
+        /// Where their configuration, database and blobs are kept (default: `target/dev`).
+        #[arg(long)]
+        data_dir: Option<PathBuf>,
+        /// Forget what earlier runs left there.
+        #[arg(long)]
+        reset: bool,
+        /// Build with optimisations.
+        #[arg(long)]
+        release: bool,
+    },
+    /// Check the shape of the tree: layers, manifests, file openings, module names, links.
+    Tidy,
+    /// Everything that has to pass before a change lands: test, fmt, clippy, deny, tidy, doc.
+    Ci,
+    /// Run the benches; what follows is handed to them.
+    Bench {
+        /// Arguments of criterion: a name to select benches, `--save-baseline`, `--baseline`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments.workflow) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            process::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(workflow: Workflow) -> Result<()> {
+    let workspace = Workspace::find()?;
+    match workflow {
+        Workflow::Test { filter } => test::run(&workspace, filter.as_deref()).map(drop),
+        Workflow::Dev {
+            data_dir,
+            reset,
+            release,
+        } => dev::run(&workspace, data_dir, reset, release),
+        Workflow::Tidy => tidy::run(&workspace),
+        Workflow::Ci => ci::run(&workspace),
+        Workflow::Bench { arguments } => bench::run(&workspace, &arguments),
+    }
+}

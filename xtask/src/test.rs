@@ -1,0 +1,92 @@
+//! `cargo xtask test`: set-up, then every test of the workspace.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::process::{Step, say};
+use crate::tools;
+use crate::workspace::Workspace;
+
+/// Tells the tests where the real `registry`, `replicator` and `admin` are: the directory that holds them.
+const BINARIES: &str = "ROADSTEAD_BINARIES";
+
+/// How the tests went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    passed: u64,
+    failed: u64,
+}
+
+impl Tally {
+    /// Takes in a line of libtest's output, if it is a summary.
+    fn add(&mut self, line: &str) {
+        let Some(summary) = line.strip_prefix("test result: ") else {
+            return;
+        };
+        for part in summary.split(['.', ';']) {
+            let (count, what) = part.trim().split_once(' ').unwrap_or_default();
+            match (count.parse::<u64>(), what) {
+                (Ok(count), "passed") => self.passed += count,
+                (Ok(count), "failed") => self.failed += count,
+                _ => {}
+            }
+        }
+    }
+
+    /// Prints itself as the last word on the tests.
+    pub(crate) fn say(self) {
+        say(&format!("{} passed, {} failed", self.passed, self.failed));
+    }
+}
+
+/// Installs what is missing, builds the binaries and runs the tests whose name contains `filter`.
+pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<Tally> {
+    tools::ensure_test_programs()?;
+    // Apart from the tests, because tests build some crates with features for tests and these are the real thing.
+    Step::cargo(
+        ["build", "--workspace", "--bins", "--locked"],
+        Duration::from_mins(30),
+    )
+    .directory(&workspace.root)
+    .run()?;
+    let arguments = ["test", "--workspace", "--locked", "--no-fail-fast"]
+        .into_iter()
+        .chain(filter);
+    let mut tally = Tally::default();
+    let outcome = Step::cargo(arguments, Duration::from_mins(40))
+        .directory(&workspace.root)
+        .env(BINARIES, workspace.target.join("debug"))
+        .run_reading(|line| tally.add(line));
+    tally.say();
+    outcome?;
+    if tally.passed == 0 {
+        bail!("no test has run");
+    }
+    Ok(tally)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summaries_are_added_up_and_other_lines_are_not() {
+        let mut tally = Tally::default();
+        for line in [
+            "running 3 tests",
+            "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 9 filtered out; finished in 0.01s",
+            "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.20s",
+            "7 passed; 7 failed",
+        ] {
+            tally.add(line);
+        }
+        assert_eq!(
+            tally,
+            Tally {
+                passed: 4,
+                failed: 2
+            }
+        );
+    }
+}

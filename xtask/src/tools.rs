@@ -1,0 +1,107 @@
+//! Programs from outside that a workflow needs: found, installed, or asked for.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::{Step, say};
+
+/// What the tests run: the program that shows whether it is there, and Debian's package that brings it.
+const TEST_PROGRAMS: [(&str, &str); 6] = [
+    ("skopeo", "skopeo"),
+    ("podman", "podman"),
+    ("buildah", "buildah"),
+    ("docker-registry", "docker-registry"),
+    ("debootstrap", "debootstrap"),
+    ("busybox", "busybox-static"),
+];
+
+/// The version of cargo-deny that this workspace's `deny.toml` was written for.
+const CARGO_DENY: &str = "0.20.2";
+
+/// Makes sure that every program of the tests is there. As root, with apt-get, installs what is missing; else says how.
+pub(crate) fn ensure_test_programs() -> Result<()> {
+    let missing: Vec<&str> = TEST_PROGRAMS
+        .iter()
+        .filter(|(program, _)| find(program).is_none())
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages = missing.join(" ");
+    if find("apt-get").is_none() {
+        bail!(
+            "the tests need programs that are not here; install what Debian calls {packages}, then run this again"
+        );
+    }
+    if Step::new("id", ["-u"], Duration::from_secs(10))
+        .output()?
+        .trim()
+        != "0"
+    {
+        bail!(
+            "the tests need programs that are not here; run `sudo apt-get install -y {packages}`, then this again"
+        );
+    }
+    say(&format!("installing what the tests need: {packages}"));
+    apt_get(&["update"])?;
+    let install = ["install", "-y", "--no-install-recommends"];
+    apt_get(&[&install[..], &missing].concat())?;
+    match TEST_PROGRAMS
+        .iter()
+        .find(|(program, _)| find(program).is_none())
+    {
+        None => Ok(()),
+        Some((program, package)) => {
+            bail!("{package} is installed, and yet there is no {program} in PATH")
+        }
+    }
+}
+
+fn apt_get(arguments: &[&str]) -> Result<()> {
+    // Retried because mirrors close connections; `-q` because a progress bar means nothing in a log.
+    let arguments = [&["-q", "-o", "Acquire::Retries=3"], arguments].concat();
+    Step::new("apt-get", arguments, Duration::from_mins(10))
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .run()
+}
+
+/// cargo-deny, built on first use into `~/.cargo/bin`, where it serves other checkouts too.
+pub(crate) fn cargo_deny() -> Result<PathBuf> {
+    if let Some(path) = find("cargo-deny") {
+        return Ok(path);
+    }
+    say("cargo-deny is not here and is built now, once");
+    let arguments = ["install", "cargo-deny", "--locked", "--version", CARGO_DENY];
+    Step::cargo(arguments, Duration::from_mins(20)).run()?;
+    find("cargo-deny")
+        .or_else(|| {
+            let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+            let home = home.or_else(|| Some(Path::new(&env::var_os("HOME")?).join(".cargo")))?;
+            Some(home.join("bin/cargo-deny")).filter(|path| path.is_file())
+        })
+        .context("cargo-deny is installed, and yet it is neither in PATH nor in ~/.cargo/bin")
+}
+
+/// Where `program` is: in PATH, or where Debian keeps what administrators use and a user's PATH may lack.
+fn find(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+        .map(|directory| directory.join(program))
+        .find(|candidate| candidate.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_by_name() {
+        assert!(find("sh").is_some_and(|path| path.is_absolute()));
+        assert_eq!(find("there-is-no-such-program"), None);
+    }
+}
