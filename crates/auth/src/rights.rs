@@ -5,7 +5,7 @@
 //!
 //! | who | existing repository | missing repository | missing namespace |
 //! |---|---|---|---|
-//! | superuser with full access | everything | create, pull | create, where pushes may make namespaces |
+//! | superuser with full access | everything | create, pull | pull; create, where pushes may make namespaces |
 //! | owner of the namespace | everything | create, pull | - |
 //! | everybody with an account | pull if public | - | - |
 //! | anonymous | pull if public and anonymous access is on | - | - |
@@ -169,6 +169,7 @@ pub(crate) fn rights(asker: Asker, target: Target, policy: Policy) -> Rights {
             ..Rights::default()
         },
         Target::MissingNamespace => Rights {
+            pull: full_access,
             create: full_access && policy.create_namespace_on_push,
             ..Rights::default()
         },
@@ -252,7 +253,7 @@ mod tests {
         for (asker, target, expected) in [
             (SUPERUSER, repository(false, Normal), "push pull *"),
             (SUPERUSER, missing, "pull create"),
-            (SUPERUSER, Target::MissingNamespace, "create"),
+            (SUPERUSER, Target::MissingNamespace, "pull create"),
             (user(OWNER), repository(false, Normal), "push pull *"),
             (user(OWNER), missing, "pull create"),
             (user(OWNER), Target::MissingNamespace, ""),
@@ -318,7 +319,7 @@ mod tests {
         };
         assert_eq!(
             words(rights(SUPERUSER, Target::MissingNamespace, policy)),
-            ""
+            "pull"
         );
     }
 

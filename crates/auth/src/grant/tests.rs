@@ -150,7 +150,16 @@ async fn a_namespace_springs_into_being_on_a_superusers_push_where_that_is_allow
     let scope = "repository:fresh/deep/app:push,pull";
     assert_eq!(
         granted(&world, "admin", "repository:fresh/deep/app:pull").await,
-        ""
+        "pull",
+        "the answer to a superuser's pull is that there is no such repository"
+    );
+    assert!(
+        world
+            .database
+            .find_namespace("fresh")
+            .await
+            .unwrap()
+            .is_none()
     );
     assert_eq!(granted(&world, "admin", scope).await, "push,pull");
     assert_eq!(
@@ -171,7 +180,7 @@ async fn a_namespace_springs_into_being_on_a_superusers_push_where_that_is_allow
         ..AuthOptions::standalone(HOST, "admin")
     };
     let world = world_with(quays).await;
-    assert_eq!(granted(&world, "admin", scope).await, "");
+    assert_eq!(granted(&world, "admin", scope).await, "pull");
     assert!(
         world
             .database
