@@ -14,6 +14,9 @@ pub(crate) async fn list(
     if limit == 0 {
         return Ok(Page::empty());
     }
-    let found = inner.database.catalog(viewer, after, limit + 1).await?;
+    let found = inner
+        .database
+        .catalog(viewer, after, limit.saturating_add(1))
+        .await?;
     Ok(Page::cut(found, limit))
 }

@@ -14,6 +14,25 @@
 //!
 //! Each function says what a dropped future leaves behind.
 //!
+//! ```no_run
+//! # use bytes::Bytes;
+//! # use futures_util::stream;
+//! # use roadstead_distribution::{Announced, BodyError, PullError, PushError, Registry};
+//! # use roadstead_oci::{Algorithm, Digest};
+//! # async fn example(registry: Registry, repository: roadstead_metadata::Repository) -> Result<(), Box<dyn std::error::Error>> {
+//! let digest = Digest::of(Algorithm::Sha256, b"layer");
+//! let body = stream::iter([Ok::<_, BodyError>(Bytes::from_static(b"layer"))]);
+//! let upload = registry.uploads().start(&repository, None).await?;
+//! registry.uploads().append(&repository, upload.id, Announced::NOTHING, body).await?;
+//! registry.uploads().finish(&repository, upload.id, &digest, Announced::NOTHING, stream::empty()).await?;
+//!
+//! let blob = registry.blobs().find(&repository, &digest).await?;
+//! let stream = registry.blobs().open(&blob, 0..blob.size).await?;
+//! assert_eq!(stream.remaining(), 5);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Invariant: nothing here knows HTTP, a driver or SQL, or reads the system's clock.
 
 mod blobs;

@@ -36,7 +36,12 @@ impl<'a> Tags<'a> {
             .inner
             .database
             // One more than is shown tells whether there is more.
-            .list_tags(repository.id, after, limit + 1, self.inner.now())
+            .list_tags(
+                repository.id,
+                after,
+                limit.saturating_add(1),
+                self.inner.now(),
+            )
             .await?;
         Ok(Page::cut(found, limit))
     }

@@ -1,10 +1,13 @@
 //! The crate's promises, tried on a real database, real directories and locations that fail on demand.
 
+mod bad_pushes;
 mod concurrency;
 mod crashes;
 mod lists;
 mod manifests;
 mod mounting;
+mod placing;
 mod pulls;
 mod pushes;
+mod referrers;
 mod world;

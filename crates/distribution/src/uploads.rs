@@ -107,7 +107,8 @@ impl<'a> Uploads<'a> {
     /// - With a range the chunk counts whole or not at all: it has to begin at the upload's offset and to have exactly the bytes
     ///   that were announced, otherwise the upload stays where it was.
     /// - Without a range every byte that arrives counts, also when the body breaks off in the middle: the offset is then in
-    ///   [`PushError::BodyInterrupted`].
+    ///   [`PushError::BodyInterrupted`]. A body that ends well and is not as long as was announced counts as far as its last
+    ///   checkpoint.
     ///
     /// A dropped future leaves the upload at its last checkpoint
     /// ([`DistributionOptions::checkpoint_bytes`](crate::DistributionOptions::checkpoint_bytes)), so let a request that has begun

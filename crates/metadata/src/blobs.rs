@@ -190,7 +190,18 @@ impl Database {
             )
             .await?;
         let storage = match found {
-            Some(row) => row.id,
+            Some(row) => {
+                // The size is proven now. A row that says otherwise, or nothing as Quay's may, would make every pull fail.
+                transaction
+                    .execute(
+                        OPERATION,
+                        "UPDATE imagestorage SET image_size = $2
+                         WHERE id = $1 AND (image_size IS NULL OR image_size <> $2)",
+                        params![row.id, bytes_column(commit.size)],
+                    )
+                    .await?;
+                row.id
+            }
             None => transaction
                 .row::<Identified>(
                     OPERATION,

@@ -170,11 +170,13 @@ impl Location {
         ObjectStream::open(Arc::clone(calls), call, range, chunk_bytes).await
     }
 
-    /// Opens the staged bytes of upload `id` and cuts them back to exactly `at`, the offset that was acknowledged; `0`
+    /// Opens the staged bytes of upload `id` to go on at exactly `at`, the offset that was acknowledged; `0`
     /// starts the upload, or starts it again.
     ///
     /// The caller owns the upload's session. A second writer is kept out all the same: it waits for
-    /// [`LocalOptions::lock_timeout`] and is then refused. A dropped future may have cut the bytes.
+    /// [`LocalOptions::lock_timeout`] and is then refused. What lies beyond `at` is cut off
+    /// when the first byte is written or the writer is synced: whoever staged with an offset that is out of date and then looks
+    /// again has destroyed nothing.
     ///
     /// # Errors
     ///

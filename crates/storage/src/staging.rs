@@ -32,7 +32,7 @@ const WRITEBACK_BEHIND_BYTES: u64 = 64 * 1024 * 1024;
 /// one before is being written.
 ///
 /// Dropping it stops after the write that is under way; what was written since the last [`StagedWriter::sync`] may or
-/// may not be there afterwards, and is cut off when the upload is next staged at the acknowledged offset.
+/// may not be there afterwards, and is cut off when the upload is next written at the acknowledged offset.
 #[derive(Debug)]
 pub struct StagedWriter {
     calls: Arc<Calls>,
@@ -53,6 +53,8 @@ pub struct StagedWriter {
     /// Whether the directory entry survives one.
     entry_synced: bool,
     failed: bool,
+    /// Whether bytes lie beyond the acknowledged ones, to be cut off before anything is written.
+    surplus: bool,
 }
 
 /// The open file. Field order matters: the file's lock goes before the process's.
@@ -82,7 +84,7 @@ impl StagedWriter {
             .await
             .map_err(|_| calls.error(&call, StorageErrorKind::Busy))?;
         let directories = Arc::clone(directories);
-        let staged = calls
+        let (staged, surplus) = calls
             .blocking(&call, move |store| {
                 let path = directories
                     .ensure(&store.root, UPLOADS)?
@@ -98,15 +100,13 @@ impl StagedWriter {
                 if length < at {
                     return Err(short(length));
                 }
-                if length > at {
-                    file.set_len(at)?;
-                }
                 (&file).seek(SeekFrom::Start(at))?;
-                Ok(Staged {
+                let staged = Staged {
                     file,
                     path,
                     _exclusive: exclusive,
-                })
+                };
+                Ok((staged, length > at))
             })
             .await?;
         Ok(Self {
@@ -124,6 +124,7 @@ impl StagedWriter {
             // Bytes that were acknowledged were flushed together with their entry.
             entry_synced: at > 0,
             failed: false,
+            surplus,
         })
     }
 
@@ -159,14 +160,18 @@ impl StagedWriter {
         self.hand_over().await?;
         self.finish_flush().await?;
         self.finish_writeback().await?;
-        if self.entry_synced && self.synced == self.offset {
+        if self.entry_synced && self.synced == self.offset && !self.surplus {
             return Ok(());
         }
         let call = self.call(Operation::Sync);
         let staged = Arc::clone(&self.staged);
         let entry_synced = self.entry_synced;
+        let cut_to = self.surplus.then_some(self.offset);
         self.calls
             .blocking(&call, move |store| {
+                if let Some(length) = cut_to {
+                    staged.file.set_len(length)?;
+                }
                 staged.file.sync_all()?;
                 if !entry_synced {
                     sync_directory(&store.root.join(UPLOADS))?;
@@ -179,6 +184,7 @@ impl StagedWriter {
             })
             .await?;
         self.entry_synced = true;
+        self.surplus = false;
         self.synced = self.offset;
         Ok(())
     }
@@ -201,7 +207,11 @@ impl StagedWriter {
             .writing(at, &mut chunks)
             .map_err(|failure| self.calls.error(&call, failure))?;
         let (staged, synced) = (Arc::clone(&self.staged), self.synced);
+        let surplus = std::mem::take(&mut self.surplus);
         self.flush = Some(self.calls.start(permit, move |_| {
+            if surplus {
+                staged.file.set_len(at)?;
+            }
             let written = write_chunks(&staged.file, &chunks).map_err(Failure::from);
             if let Err(failure) = &written
                 && failure.kind == StorageErrorKind::Full

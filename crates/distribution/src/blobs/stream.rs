@@ -166,7 +166,8 @@ impl Reading {
                 Some(Ok(stream)) => {
                     return Ok(Source {
                         location: name,
-                        stream,
+                        // The next chunk comes from the disk while the client takes this one.
+                        stream: stream.read_ahead(),
                     });
                 }
                 Some(Err(error)) => self.note_failure(error).await,

@@ -145,16 +145,12 @@ async fn a_location_that_fails_in_the_middle_is_followed_by_the_rest_from_the_ne
 async fn a_location_that_falls_silent_is_followed_by_the_next() {
     let world = World::new().await;
     let (blob, digest) = replicated(&world, 44).await;
+    world.us.stall(Operation::Read);
     let passing = async {
         world.us.until_stalled(1).await;
-        loop {
-            world.clock.advance(Duration::from_secs(31));
-            tokio::task::yield_now().await;
-        }
+        world.clock.advance(Duration::from_secs(31));
     };
-    world.us.stall(Operation::Read);
-    let pulled =
-        tokio::select! { pulled = world.pull(&digest) => pulled, () = passing => unreachable!() };
+    let (pulled, ()) = tokio::join!(world.pull(&digest), passing);
     assert_eq!(pulled.unwrap(), blob);
 }
 

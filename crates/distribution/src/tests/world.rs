@@ -36,9 +36,7 @@ pub(super) struct World {
     pub(super) other: Repository,
     pub(super) us: Faults,
     pub(super) eu: Faults,
-    options: DistributionOptions,
-    ids: Arc<SeededIds>,
-    directory: TempDir,
+    ground: Ground,
 }
 
 impl World {
@@ -47,12 +45,18 @@ impl World {
     }
 
     pub(super) async fn with(change: impl FnOnce(&mut DistributionOptions)) -> Self {
-        let directory = TempDir::new().unwrap();
         let mut options = DistributionOptions::default();
         change(&mut options);
         let clock = Arc::new(ManualClock::at(SystemClock.now()));
-        let ids = Arc::new(SeededIds::new(1));
-        let database = open_database(&directory).await;
+        let ground = Ground {
+            directory: TempDir::new().unwrap(),
+            ids: Arc::new(SeededIds::new(1)),
+            options,
+            us: Faults::new(clock.clone()),
+            eu: Faults::new(clock.clone()),
+            clock: clock.clone(),
+        };
+        let database = ground.database().await;
         database.migrate().await.unwrap();
         database
             .ensure_locations(&[name("us"), name("eu")])
@@ -69,8 +73,7 @@ impl World {
         let creator = database.find_account("admin").await.unwrap().unwrap().id;
         let repository = make_repository(&database, &clock, creator, "app", true).await;
         let other = make_repository(&database, &clock, creator, "other", true).await;
-        let (us, eu) = (Faults::new(clock.clone()), Faults::new(clock.clone()));
-        let registry = assemble(&directory, &database, &clock, &ids, &options, &us, &eu);
+        let registry = ground.registry(database.clone());
         for location in registry.locations().iter() {
             location.create_root().await.unwrap();
         }
@@ -80,27 +83,15 @@ impl World {
             clock,
             repository,
             other,
-            us,
-            eu,
-            options,
-            ids,
-            directory,
+            us: ground.us.clone(),
+            eu: ground.eu.clone(),
+            ground,
         }
     }
 
     /// Another registry on the same database and directories, as another process or after a restart.
     pub(super) async fn another_registry(&self) -> Registry {
-        let database = open_database(&self.directory).await;
-        let (clock, ids, options) = (&self.clock, &self.ids, &self.options);
-        assemble(
-            &self.directory,
-            &database,
-            clock,
-            ids,
-            options,
-            &self.us,
-            &self.eu,
-        )
+        self.ground.registry(self.ground.database().await)
     }
 
     pub(super) async fn private_repository(&self) -> Repository {
@@ -120,7 +111,7 @@ impl World {
 
     /// The file of an object or of staged bytes.
     pub(super) fn file(&self, location: &str, key: &ObjectKey) -> PathBuf {
-        self.directory.path().join(location).join(key.path())
+        self.ground.directory.path().join(location).join(key.path())
     }
 
     /// Uploads that have staged bytes at a location.
@@ -256,13 +247,6 @@ impl World {
     }
 }
 
-async fn open_database(directory: &TempDir) -> Database {
-    let options = DatabaseOptions::Sqlite {
-        path: directory.path().join("metadata.sqlite"),
-    };
-    Database::open(&options).await.unwrap()
-}
-
 async fn make_repository(
     database: &Database,
     clock: &ManualClock,
@@ -287,36 +271,50 @@ async fn make_repository(
     }
 }
 
-fn assemble(
-    directory: &TempDir,
-    database: &Database,
-    clock: &Arc<ManualClock>,
-    ids: &Arc<SeededIds>,
-    options: &DistributionOptions,
-    us: &Faults,
-    eu: &Faults,
-) -> Registry {
-    let local = || LocalOptions {
-        read_chunk_bytes: PIECE,
-        write_chunk_bytes: PIECE,
-        ..LocalOptions::default()
-    };
-    let at = |location: &str, faults: &Faults| {
-        let root = directory.path().join(location);
-        Location::local_with_faults(name(location), root, local(), faults).unwrap()
-    };
-    let both = [name("us"), name("eu")];
-    let topology = Topology::new(both.to_vec(), vec![name("us")], BTreeSet::from(both)).unwrap();
-    Registry::new(RegistryParts {
-        database: database.clone(),
-        locations: Arc::new(Locations::new([at("us", us), at("eu", eu)])),
-        topology: Arc::new(topology),
-        environment: Environment {
-            clock: clock.clone(),
-            ids: ids.clone(),
-        },
-        options: options.clone(),
-    })
+/// What the registries of one world have in common.
+struct Ground {
+    directory: TempDir,
+    clock: Arc<ManualClock>,
+    ids: Arc<SeededIds>,
+    options: DistributionOptions,
+    us: Faults,
+    eu: Faults,
+}
+
+impl Ground {
+    async fn database(&self) -> Database {
+        let options = DatabaseOptions::Sqlite {
+            path: self.directory.path().join("metadata.sqlite"),
+        };
+        Database::open(&options).await.unwrap()
+    }
+
+    fn registry(&self, database: Database) -> Registry {
+        let both = [name("us"), name("eu")];
+        let topology =
+            Topology::new(both.to_vec(), vec![name("us")], BTreeSet::from(both)).unwrap();
+        let locations = [self.location("us", &self.us), self.location("eu", &self.eu)];
+        Registry::new(RegistryParts {
+            database,
+            locations: Arc::new(Locations::new(locations)),
+            topology: Arc::new(topology),
+            environment: Environment {
+                clock: self.clock.clone(),
+                ids: self.ids.clone(),
+            },
+            options: self.options.clone(),
+        })
+    }
+
+    fn location(&self, location: &str, faults: &Faults) -> Location {
+        let options = LocalOptions {
+            read_chunk_bytes: PIECE,
+            write_chunk_bytes: PIECE,
+            ..LocalOptions::default()
+        };
+        let root = self.directory.path().join(location);
+        Location::local_with_faults(name(location), root, options, faults).unwrap()
+    }
 }
 
 pub(super) fn name(location: &str) -> LocationName {

@@ -24,7 +24,8 @@ async fn staged_bytes_are_on_the_disk_after_sync_and_nowhere_else() {
 }
 
 #[tokio::test]
-async fn staging_at_the_acknowledged_offset_cuts_off_what_came_after_it() {
+async fn writing_at_the_acknowledged_offset_cuts_off_what_came_after_it_and_staging_alone_does_not()
+{
     let fixture = Fixture::new().await;
     stage(&fixture.location, id(1), b"acknowledged, not acknowledged")
         .await
@@ -34,7 +35,8 @@ async fn staging_at_the_acknowledged_offset_cuts_off_what_came_after_it() {
     assert_eq!(writer.offset(), 12);
     assert_eq!(
         fixture.content(&ObjectKey::Upload(id(1))).unwrap(),
-        b"acknowledged"
+        b"acknowledged, not acknowledged",
+        "whoever staged with an old offset has destroyed nothing yet"
     );
     writer.write(Bytes::from_static(b" again")).await.unwrap();
     writer.sync().await.unwrap();
