@@ -16,6 +16,7 @@
 //! grow with the size of a blob; no HTTP.
 
 mod copy;
+mod images;
 mod job_body;
 mod reason;
 mod reconcile;
@@ -28,10 +29,13 @@ mod store_check;
 mod world;
 
 pub use copy::{BlobContent, CHUNKS_IN_FLIGHT_MAX, CopyError, copy_blob};
+pub use images::{ConcernedImage, ConcernedImages};
 pub use job_body::QUEUE;
 pub use reconcile::Reconciled;
-pub use removal::{ForgottenLocation, RemovalError, RemovalEvent};
+pub use removal::{AtRisk, ForgottenLocation, RemovalError, RemovalEvent};
 pub use replication::{Amount, Locations, Replication, ReplicationParts};
+pub use roadstead_metadata::LocationState;
+pub use roadstead_placement::LocationName;
 pub use status::{
     LocationListing, LocationStatus, Progress, StatusError, StatusOptions, StatusReport,
     StoreStatus, WaitOptions,

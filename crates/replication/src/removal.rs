@@ -16,13 +16,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 pub use roadstead_metadata::ForgottenLocation;
-use roadstead_metadata::{AffectedImage, LocationState, MetadataError, SoleCopies, StorageId};
+use roadstead_metadata::{LocationState, MetadataError, SoleCopies, StorageId};
 use roadstead_oci::Algorithm;
 use roadstead_placement::LocationName;
 use roadstead_storage::{Location, ObjectKey};
 
+use crate::images::ConcernedImages;
 use crate::reason::reason;
-use crate::status::{IMAGES_MAX, state_word};
+use crate::status::state_word;
 use crate::store_check::{Defect, StoreCheckError, compare_shard};
 use crate::{Amount, Replication};
 
@@ -77,10 +78,8 @@ pub struct AtRisk {
     pub location: LocationName,
     /// The blobs that no other location is known to hold.
     pub blobs: Amount,
-    /// Some of the images that need them, by name: at most 20.
-    pub images: Vec<AffectedImage>,
-    /// Whether there may be more images.
-    pub images_more: bool,
+    /// The images that need them.
+    pub images: ConcernedImages,
     /// Locations that could not be read, so that nothing there counts, and why.
     pub unreadable: BTreeMap<LocationName, String>,
 }
@@ -279,13 +278,8 @@ impl Replication {
         sole: &SoleCopies,
         unreadable: &BTreeMap<LocationName, String>,
     ) -> Result<AtRisk, MetadataError> {
-        let now = self.environment.now();
-        let mut images = self
-            .database
-            .images_of(&sole.some, now, IMAGES_MAX + 1)
-            .await?;
-        let more = images.len() > IMAGES_MAX as usize || sole.blobs > u64::from(SAMPLE_BLOBS_MAX);
-        images.truncate(IMAGES_MAX as usize);
+        let sampled = sole.blobs > u64::from(SAMPLE_BLOBS_MAX);
+        let images = self.concerned_images(&sole.some, sampled).await?;
         Ok(AtRisk {
             location: location.clone(),
             blobs: Amount {
@@ -293,7 +287,6 @@ impl Replication {
                 bytes: sole.bytes,
             },
             images,
-            images_more: more,
             unreadable: unreadable.clone(),
         })
     }
@@ -309,7 +302,6 @@ fn sole_copies(at_risk: &AtRisk) -> String {
         location,
         blobs,
         images,
-        images_more,
         unreadable,
     } = at_risk;
     let mut text = format!(
@@ -324,14 +316,14 @@ fn sole_copies(at_risk: &AtRisk) -> String {
         )
         .ok();
     }
-    for image in images {
-        write!(text, "\n  {image} needs {}", image.blob).ok();
+    for image in &images.some {
+        write!(text, "\n  {image}").ok();
     }
-    if images.is_empty() {
+    if images.some.is_empty() {
         text.push_str(
             "\n  no image needs them: they were uploaded, or their manifests were deleted",
         );
-    } else if *images_more {
+    } else if images.more {
         text.push_str("\n  and more images");
     }
     text.push_str(

@@ -7,7 +7,9 @@ mod tests;
 use std::time::Duration;
 
 use roadstead_metadata::{Blob, MetadataError, Recorded, UserId};
-use roadstead_placement::{CopyPlan, LocationName, plan_copies, rank_reads, required_locations};
+use roadstead_placement::{
+    CopyPlan, LocationName, RETRY_DELAY_MAX, plan_copies, rank_reads, required_locations,
+};
 use roadstead_queue::{Handler, Job, JobOutcome};
 use roadstead_runtime::Shutdown;
 use roadstead_storage::{Location, ObjectKey, Verification};
@@ -88,7 +90,14 @@ impl Replication {
             size: blob.size,
         };
         if sources.is_empty() && !content.is_empty() {
-            return Err(no_source(&blob));
+            return match target {
+                Some(_) => Err(no_source(&blob)),
+                // Nothing counts the attempts of such a row, so that its delay would not grow.
+                None => Ok(JobOutcome::Postpone {
+                    reason: reason(&no_source(&blob)),
+                    after: RETRY_DELAY_MAX,
+                }),
+            };
         }
         let Some(target) = target else {
             // A row of Quay's stands for every location that lacks the blob, and there may be a dozen of them for one blob. Each

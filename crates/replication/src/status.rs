@@ -7,26 +7,25 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use roadstead_metadata::{
-    AffectedImage, LocationRow, LocationState, MetadataError, MissingCopies, StorageId,
-};
+use roadstead_metadata::{LocationRow, LocationState, MetadataError, MissingCopies, StorageId};
 use roadstead_oci::Algorithm;
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
 use roadstead_storage::{Location, ObjectKey, StorageError};
 use serde::{Serialize, Serializer};
 
+use crate::images::ConcernedImage;
 use crate::reason::reason;
 use crate::store_check::{Defect, LostObject, StoreCheckError, compare};
 use crate::{Amount, Replication};
 
 pub use wait::{Progress, WaitOptions};
 
-/// How many images a report names.
-pub(crate) const IMAGES_MAX: u32 = 20;
-
 /// How many missing blobs of one location are looked at to find images. More than that are counted and not named.
 const SAMPLE_BLOBS_MAX: u32 = 500;
+
+/// How many lost blobs of all locations are looked at to find images.
+const CONCERNED_MAX: usize = 2_000;
 
 /// What a report is to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +49,7 @@ pub struct StatusReport {
     /// Jobs in the queue, waiting and running.
     pub jobs: u64,
     /// Some of the images that lack a blob somewhere, by name: at most 20.
-    #[serde(serialize_with = "images_as_text")]
-    pub images: Vec<AffectedImage>,
+    pub images: Vec<ConcernedImage>,
     /// Whether there may be more of them.
     pub images_more: bool,
     /// What the store check found, to be reported as lost. Bounded: see [`LostObjects`].
@@ -187,13 +185,10 @@ impl Replication {
         }
         report.complete =
             report.blobs_nowhere == 0 && report.locations.iter().all(LocationStatus::is_complete);
-        let images = self
-            .database
-            .images_of(&concerned, now, IMAGES_MAX + 1)
-            .await?;
-        report.images_more =
-            images.len() > IMAGES_MAX as usize || concerned.len() >= SAMPLE_BLOBS_MAX as usize;
-        report.images = images.into_iter().take(IMAGES_MAX as usize).collect();
+        let sampled = concerned.len() >= SAMPLE_BLOBS_MAX as usize;
+        let images = self.concerned_images(&concerned, sampled).await?;
+        report.images_more = images.more;
+        report.images = images.some;
         Ok(report)
     }
 
@@ -282,7 +277,9 @@ impl Replication {
                 compare(&self.database, location, |blob, defect| {
                     if let Some(defect) = defect {
                         found += Amount::one(blob.size);
-                        concerned.push(blob.storage);
+                        if concerned.len() < CONCERNED_MAX {
+                            concerned.push(blob.storage);
+                        }
                         lost.add(
                             name,
                             LostObject {
@@ -363,6 +360,11 @@ impl LocationStatus {
             && !matches!(self.store, StoreStatus::Unreadable { .. })
     }
 
+    /// Its state in one word.
+    pub fn state_word(&self) -> &'static str {
+        state_word(self.state)
+    }
+
     fn add_missing(&mut self, missing: &MissingCopies, now: Timestamp) {
         self.missing += Amount {
             blobs: missing.blobs,
@@ -375,6 +377,13 @@ impl LocationStatus {
             .oldest
             .map(|oldest| (now - oldest).num_seconds().try_into().unwrap_or_default());
         self.last_failure.clone_from(&missing.last_failure);
+    }
+}
+
+impl LocationListing {
+    /// Its state in one word.
+    pub fn state_word(&self) -> &'static str {
+        state_word(self.state)
     }
 }
 
@@ -402,19 +411,4 @@ pub(crate) const fn state_word(state: LocationState) -> &'static str {
 )]
 fn state_as_text<S: Serializer>(state: &LocationState, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(state_word(*state))
-}
-
-fn images_as_text<S: Serializer>(
-    images: &[AffectedImage],
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    struct Image<'a> {
-        image: String,
-        blob: &'a roadstead_oci::Digest,
-    }
-    serializer.collect_seq(images.iter().map(|image| Image {
-        image: image.to_string(),
-        blob: &image.blob,
-    }))
 }

@@ -24,7 +24,7 @@ use crate::{QUEUE, Replication, ReplicationParts};
 const SEED: u64 = 31;
 
 /// How long a condition is waited for before a test fails; far more than any takes.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 pub(crate) struct World {
     pub(crate) replication: Replication,

@@ -20,7 +20,7 @@ use crate::JobOutcome;
 const SEED: u64 = 21;
 const QUEUE: &str = "imagestoragereplication";
 /// How long a condition is waited for before a test fails; far more than any takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A manual clock that tells how long its sleepers mean to sleep, as soon as they do.
 #[derive(Debug)]

@@ -1,0 +1,8 @@
+//! The commands, a file each: they ask, call, and print.
+
+pub(crate) mod backfill;
+pub(crate) mod location_list;
+pub(crate) mod remove_location;
+pub(crate) mod replication_status;
+#[cfg(test)]
+mod world;

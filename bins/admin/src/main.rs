@@ -1,0 +1,125 @@
+//! `admin`: what an operator does to a registry from the command line. The work itself is `roadstead_replication`'s.
+//!
+//! Standard output has what scripts read: Quay's lines where Quay has the command, tables and JSON elsewhere. Everything else,
+//! progress, hints and errors, goes to standard error. Exit status 0: done, and for `replication status` nothing is missing;
+//! 1: failed, refused, or something is missing; 2: the command line cannot be understood.
+
+mod commands;
+mod console;
+mod open;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use roadstead_cli::{ConfigurationArgs, LogArgs, failed};
+use roadstead_runtime::Environment;
+
+use crate::commands::{backfill, location_list, remove_location, replication_status};
+use crate::console::Console;
+use crate::open::Opened;
+
+/// Operates a registry: what is missing where, backfill, removal of a location
+#[derive(Debug, Parser)]
+#[command(name = "admin", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    configuration: ConfigurationArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Queue the copy of every blob that a location lacks, as Quay's util.backfillreplication does
+    ///
+    /// Prints one line for each blob that gets a job. It may be run at any time and as often as you like: what is queued
+    /// already is not queued again. That nothing is printed does not mean that everything has arrived: ask
+    /// `admin replication status`.
+    Backfillreplication,
+    /// Remove a location from the registry, as Quay's util.removelocation does
+    ///
+    /// Asks first. Refuses while any blob is known to be at this location only, and names the images. Pushes go on meanwhile, to
+    /// the other locations. The objects in the location's store are left alone. Interrupted, it goes on when it is run again;
+    /// answered with no, an interrupted removal is taken back.
+    Removelocation {
+        /// The name of the location
+        location: String,
+    },
+    /// Locations
+    #[command(subcommand)]
+    Location(LocationCommand),
+    /// Replication
+    #[command(subcommand)]
+    Replication(ReplicationCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum LocationCommand {
+    /// List the locations with their state, whether their stores work, and what is there
+    List(location_list::Arguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum ReplicationCommand {
+    /// Say what is missing where; exit status 0 if nothing is
+    Status(replication_status::Arguments),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = match arguments() {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    match run(cli, &mut Console::of_process()).await {
+        Ok(code) => code,
+        Err(error) => failed(error.as_ref()),
+    }
+}
+
+/// The command line. What a server logs as a matter of course would only be in the way here.
+fn arguments() -> Result<Cli, clap::Error> {
+    let command = Cli::command().mut_arg("log", |log| log.default_value("warn"));
+    Cli::from_arg_matches(&command.get_matches())
+}
+
+async fn run(cli: Cli, console: &mut Console) -> anyhow::Result<ExitCode> {
+    cli.log.init()?;
+    let loaded = cli.configuration.load()?;
+    let opened = Opened::open(&loaded.config, Environment::system()).await?;
+    let code = dispatch(&cli.command, &opened, console).await?;
+    console.finish()?;
+    Ok(code)
+}
+
+async fn dispatch(
+    command: &Command,
+    opened: &Opened,
+    console: &mut Console,
+) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Backfillreplication => backfill::run(opened, console).await,
+        Command::Removelocation { location } => {
+            remove_location::run(location, opened, console).await
+        }
+        Command::Location(LocationCommand::List(arguments)) => {
+            location_list::run(arguments, opened, console).await
+        }
+        Command::Replication(ReplicationCommand::Status(arguments)) => {
+            replication_status::run(arguments, opened, console).await
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

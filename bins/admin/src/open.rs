@@ -1,0 +1,46 @@
+//! A registry opened for a command: that of the configuration, which must exist.
+
+use anyhow::ensure;
+use roadstead_config::{Config, DatabaseUri};
+use roadstead_replication::{LocationName, Replication};
+use roadstead_runtime::Environment;
+use roadstead_server::Deployment;
+
+/// What every command works on.
+pub(crate) struct Opened {
+    pub(crate) deployment: Deployment,
+    pub(crate) replication: Replication,
+    /// The name of the replication queue; none when replication is switched off.
+    pub(crate) queue: Option<String>,
+    /// How many copies one process makes at a time.
+    pub(crate) concurrency: std::num::NonZeroUsize,
+}
+
+impl Opened {
+    /// Opens the registry that the configuration describes. Unlike the server it makes none.
+    pub(crate) async fn open(config: &Config, environment: Environment) -> anyhow::Result<Self> {
+        let DatabaseUri::Sqlite { path } = &config.database.uri;
+        ensure!(
+            path.exists(),
+            "there is no registry here: its database `{}` does not exist; start `registry` first, or choose another with --data-dir \
+             or --config-dir",
+            path.display()
+        );
+        let deployment = Deployment::open(config, environment).await?;
+        Ok(Self {
+            replication: deployment.replication(config),
+            queue: deployment.queue.clone(),
+            concurrency: config.replication.concurrency,
+            deployment,
+        })
+    }
+
+    /// Whether the configuration names the location.
+    pub(crate) fn is_configured(&self, location: &LocationName) -> bool {
+        self.deployment
+            .locations
+            .iter()
+            .any(|configured| configured.name() == location)
+            || self.deployment.removed.contains(location)
+    }
+}
