@@ -36,7 +36,12 @@ struct ServeArgs {
     #[command(flatten)]
     configuration: ConfigurationArgs,
     /// The address to listen on
-    #[arg(long, env = "ROADSTEAD_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
+    #[arg(
+        long,
+        env = "ROADSTEAD_LISTEN",
+        default_value = "127.0.0.1:8080",
+        value_name = "ADDRESS:PORT"
+    )]
     listen: SocketAddr,
     /// Leave the copying to other processes
     #[arg(long)]
@@ -69,7 +74,7 @@ async fn main() -> ExitCode {
 
 async fn serve(args: ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
     log.init()?;
-    let loaded = args.configuration.load()?;
+    let loaded = args.configuration.load_or_begin()?;
     let settings = Settings {
         replicate: !args.no_replicator,
         ..Settings::new(loaded.config, args.listen)
@@ -86,7 +91,10 @@ async fn serve(args: ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "the one time that the password is shown; logs never hold it")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the one time that the password is shown; logs never hold it"
+)]
 fn show_once(account: &FirstAccount) {
     println!(
         "Created the superuser `{}` with the password {}\nIt is kept in {} and not shown again.",
@@ -97,7 +105,10 @@ fn show_once(account: &FirstAccount) {
 }
 
 async fn demo(args: DemoArgs) -> anyhow::Result<()> {
-    let demo = roadstead_demo::run(DemoOptions { data_dir: args.data_dir }).await?;
+    let demo = roadstead_demo::run(DemoOptions {
+        data_dir: args.data_dir,
+    })
+    .await?;
     if !args.exit {
         demo.announce();
         stop_requested().await?;

@@ -31,12 +31,16 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     cli.log.init()?;
     let loaded = cli.configuration.load()?;
     let Some(replicator) = Replicator::start(&loaded.config, Environment::system()).await? else {
-        anyhow::bail!("replication is switched off: set FEATURE_STORAGE_REPLICATION to true in config.yaml");
+        anyhow::bail!(
+            "replication is switched off: set FEATURE_STORAGE_REPLICATION to true in config.yaml"
+        );
     };
     tracing::info!("Replicating");
     stop_requested().await?;
     if !replicator.stop().await {
-        tracing::warn!("A copy was still running when the time to stop was over; it is taken up again later");
+        tracing::warn!(
+            "A copy was still running when the time to stop was over; it is taken up again later"
+        );
     }
     Ok(())
 }

@@ -15,9 +15,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
-use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use http::Uri;
-use roadstead_auth::{Access, Action, Credentials, LoginError, Secret, TokenError, TokenRefusal, TokenRequest};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use roadstead_auth::{
+    Access, Action, Credentials, LoginError, Secret, TokenError, TokenRefusal, TokenRequest,
+};
 use roadstead_metadata::Repository;
 use roadstead_oci::RepositoryName;
 
@@ -93,10 +95,20 @@ impl Inner {
     pub(crate) async fn caller(&self, head: &Head, scopes: &[String]) -> Result<Caller, ApiError> {
         let (access, presented) = match credentials(&head.headers) {
             Ok(Presentation::Nothing) => (Access::anonymous(), Presented::Nothing),
-            Ok(Presentation::Token(token)) => (self.verify(token, head, scopes).await?, Presented::Token),
-            Ok(Presentation::Password(credentials)) => (self.sign_in(credentials, head, scopes).await?, Presented::Password),
+            Ok(Presentation::Token(token)) => {
+                (self.verify(token, head, scopes).await?, Presented::Token)
+            }
+            Ok(Presentation::Password(credentials)) => (
+                self.sign_in(credentials, head, scopes).await?,
+                Presented::Password,
+            ),
             Err(Unreadable) => {
-                return Err(self.unauthorized(head, scopes, Some("invalid_token"), "Invalid bearer token format"));
+                return Err(self.unauthorized(
+                    head,
+                    scopes,
+                    Some("invalid_token"),
+                    "Invalid bearer token format",
+                ));
             }
         };
         if let Some(username) = access.username() {
@@ -126,14 +138,18 @@ impl Inner {
         let scopes = wants.scopes();
         let caller = self.caller(head, &scopes).await?;
         let found = self.registry.find_repository(wants.name).await?;
-        if self.authenticator.may(&caller.access, wants.action, wants.name, found.as_ref()) {
+        if self
+            .authenticator
+            .may(&caller.access, wants.action, wants.name, found.as_ref())
+        {
             Ok((caller, found))
         } else {
             Err(self.refuse(head, &caller, wants.name, &scopes))
         }
     }
 
-    /// The repository to mount from, if it is there and the caller may read it. `Err` when a token should be fetched that says.
+    /// The repository to mount from, if it is there and the caller may read it. `Err` when a token should be fetched that says so;
+    /// a client that does not get one there either goes on with an upload, as with Docker's registry.
     pub(crate) async fn readable(
         &self,
         head: &Head,
@@ -142,7 +158,10 @@ impl Inner {
         name: &RepositoryName,
     ) -> Result<Option<Repository>, ApiError> {
         let found = self.registry.find_repository(name).await?;
-        if self.authenticator.may(&caller.access, Action::Pull, name, found.as_ref()) {
+        if self
+            .authenticator
+            .may(&caller.access, Action::Pull, name, found.as_ref())
+        {
             return Ok(found);
         }
         match caller.presented {
@@ -154,38 +173,72 @@ impl Inner {
         }
     }
 
-    fn refuse(&self, head: &Head, caller: &Caller, name: &RepositoryName, scopes: &[String]) -> ApiError {
+    fn refuse(
+        &self,
+        head: &Head,
+        caller: &Caller,
+        name: &RepositoryName,
+        scopes: &[String],
+    ) -> ApiError {
         match caller.presented {
             Presented::Password => ApiError::Denied { name: name.clone() },
-            Presented::Token => self.unauthorized(head, scopes, Some("insufficient_scope"), "access to the requested resource is not authorized"),
+            Presented::Token => self.unauthorized(
+                head,
+                scopes,
+                Some("insufficient_scope"),
+                "access to the requested resource is not authorized",
+            ),
             Presented::Nothing => self.unauthorized(head, scopes, None, "authentication required"),
         }
     }
 
-    async fn verify(&self, token: &str, head: &Head, scopes: &[String]) -> Result<Access, ApiError> {
-        self.authenticator.verify(token).await.map_err(|error| match error {
-            TokenError::Busy | TokenError::Backend { .. } => ApiError::Token(error),
-            _ => self.unauthorized(head, scopes, Some("invalid_token"), error.client_message()),
-        })
+    async fn verify(
+        &self,
+        token: &str,
+        head: &Head,
+        scopes: &[String],
+    ) -> Result<Access, ApiError> {
+        self.authenticator
+            .verify(token)
+            .await
+            .map_err(|error| match error {
+                TokenError::Busy | TokenError::Backend { .. } => ApiError::Token(error),
+                _ => self.unauthorized(head, scopes, Some("invalid_token"), error.client_message()),
+            })
     }
 
-    async fn sign_in(&self, credentials: Credentials, head: &Head, scopes: &[String]) -> Result<Access, ApiError> {
+    async fn sign_in(
+        &self,
+        credentials: Credentials,
+        head: &Head,
+        scopes: &[String],
+    ) -> Result<Access, ApiError> {
         let request = TokenRequest {
             credentials: Some(credentials),
             scopes: scopes.iter().map(String::as_str).collect(),
             service: None,
         };
-        let token = self.authenticator.token(request).await.map_err(|refusal| match refusal {
-            TokenRefusal::Login(error @ (LoginError::Invalid { .. } | LoginError::Disabled)) => {
-                self.unauthorized(head, scopes, None, &error.client_message())
-            }
-            refusal => refusal.into(),
-        })?;
+        let token = self
+            .authenticator
+            .token(request)
+            .await
+            .map_err(|refusal| match refusal {
+                TokenRefusal::Login(
+                    error @ (LoginError::Invalid { .. } | LoginError::Disabled),
+                ) => self.unauthorized(head, scopes, None, &error.client_message()),
+                refusal => refusal.into(),
+            })?;
         self.verify(token.value.expose(), head, scopes).await
     }
 
     /// 401 with a challenge.
-    pub(crate) fn unauthorized(&self, head: &Head, scopes: &[String], error: Option<&str>, message: &str) -> ApiError {
+    pub(crate) fn unauthorized(
+        &self,
+        head: &Head,
+        scopes: &[String],
+        error: Option<&str>,
+        message: &str,
+    ) -> ApiError {
         ApiError::Unauthorized {
             challenge: self.challenge(&head.uri, &head.headers, scopes, error),
             message: message.to_owned(),
@@ -194,7 +247,13 @@ impl Inner {
 
     /// The challenge of the token specification of Docker's registry. All scopes stand in one parameter, divided by spaces: clients
     /// read one only.
-    fn challenge(&self, uri: &Uri, headers: &HeaderMap, scopes: &[String], error: Option<&str>) -> HeaderValue {
+    fn challenge(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        scopes: &[String],
+        error: Option<&str>,
+    ) -> HeaderValue {
         let realm = token_url(self.options.external_url.as_ref(), uri, headers);
         let service = &self.authenticator.options().hostname;
         let mut challenge = format!("Bearer realm=\"{realm}\",service=\"{service}\"");
@@ -232,7 +291,11 @@ pub(crate) fn credentials(headers: &HeaderMap) -> Result<Presentation<'_>, Unrea
     let Some(value) = headers.get(AUTHORIZATION) else {
         return Ok(Presentation::Nothing);
     };
-    let (scheme, rest) = value.to_str().ok().and_then(|value| value.split_once(' ')).ok_or(Unreadable)?;
+    let (scheme, rest) = value
+        .to_str()
+        .ok()
+        .and_then(|value| value.split_once(' '))
+        .ok_or(Unreadable)?;
     let rest = rest.trim();
     if scheme.eq_ignore_ascii_case("bearer") && !rest.is_empty() {
         Ok(Presentation::Token(rest))
@@ -247,7 +310,10 @@ fn password(encoded: &str) -> Result<Presentation<'static>, Unreadable> {
     if encoded.len() > CREDENTIAL_BYTES_MAX {
         return Err(Unreadable);
     }
-    let decoded = STANDARD.decode(encoded).or_else(|_| STANDARD_NO_PAD.decode(encoded)).map_err(|_| Unreadable)?;
+    let decoded = STANDARD
+        .decode(encoded)
+        .or_else(|_| STANDARD_NO_PAD.decode(encoded))
+        .map_err(|_| Unreadable)?;
     let decoded = Secret::new(String::from_utf8(decoded).map_err(|_| Unreadable)?);
     match decoded.expose().split_once(':') {
         Some(("", "")) => Ok(Presentation::Nothing),
@@ -264,11 +330,16 @@ mod tests {
     use super::*;
 
     fn read(value: &[u8]) -> String {
-        let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_bytes(value).expect("a header"))]);
+        let headers = HeaderMap::from_iter([(
+            AUTHORIZATION,
+            HeaderValue::from_bytes(value).expect("a header"),
+        )]);
         match credentials(&headers) {
             Ok(Presentation::Nothing) => "nothing".to_owned(),
             Ok(Presentation::Token(token)) => format!("token {token}"),
-            Ok(Presentation::Password(credentials)) => format!("{} {}", credentials.username, credentials.password.expose()),
+            Ok(Presentation::Password(credentials)) => {
+                format!("{} {}", credentials.username, credentials.password.expose())
+            }
             Err(Unreadable) => "unreadable".to_owned(),
         }
     }
@@ -293,10 +364,18 @@ mod tests {
             (b"Bearer \xff".to_vec(), "unreadable"),
         ];
         for (value, expected) in cases {
-            assert_eq!(read(&value), expected, "{}", String::from_utf8_lossy(&value));
+            assert_eq!(
+                read(&value),
+                expected,
+                "{}",
+                String::from_utf8_lossy(&value)
+            );
         }
         let long = format!("Basic {}", STANDARD.encode([b'a'; CREDENTIAL_BYTES_MAX]));
         assert_eq!(read(long.as_bytes()), "unreadable");
-        assert!(matches!(credentials(&HeaderMap::new()), Ok(Presentation::Nothing)));
+        assert!(matches!(
+            credentials(&HeaderMap::new()),
+            Ok(Presentation::Nothing)
+        ));
     }
 }

@@ -42,7 +42,10 @@ enum Inner {
 
 impl std::fmt::Debug for Body {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Body").field("remaining", &self.remaining()).finish_non_exhaustive()
+        formatter
+            .debug_struct("Body")
+            .field("remaining", &self.remaining())
+            .finish_non_exhaustive()
     }
 }
 
@@ -91,7 +94,10 @@ impl Body {
     }
 
     /// The next piece of content. `None` at the end.
-    fn poll_content(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+    fn poll_content(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, BodyError>>> {
         match self.content.as_deref_mut() {
             None => Poll::Ready(None),
             Some(Inner::Whole(content)) => {
@@ -108,7 +114,9 @@ impl Body {
                         return Poll::Ready(Some(Ok(piece)));
                     }
                     Some(Err(error)) => Some(Err(error)),
-                    None if *remaining > 0 => Some(Err(BodyError::Short { missing: *remaining })),
+                    None if *remaining > 0 => Some(Err(BodyError::Short {
+                        missing: *remaining,
+                    })),
                     Some(Ok(_)) | None => None,
                 };
                 self.content = None;
@@ -122,7 +130,10 @@ impl http_body::Body for Body {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let piece = std::task::ready!(this.poll_content(context));
         if let Some(log) = &mut this.log {
@@ -150,13 +161,17 @@ mod tests {
     async fn read(body: Body) -> Result<Vec<u8>, BodyError> {
         let mut body = std::pin::pin!(body);
         let mut content = Vec::new();
-        while let Some(frame) = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await {
+        while let Some(frame) =
+            std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await
+        {
             content.extend_from_slice(&frame?.into_data().expect("data"));
         }
         Ok(content)
     }
 
-    fn pieces(pieces: &[&'static str]) -> impl Stream<Item = Result<Bytes, BodyError>> + Send + use<> {
+    fn pieces(
+        pieces: &[&'static str],
+    ) -> impl Stream<Item = Result<Bytes, BodyError>> + Send + use<> {
         stream::iter(pieces.to_vec()).map(|piece| Ok(Bytes::from_static(piece.as_bytes())))
     }
 
@@ -176,8 +191,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_of_another_length_than_promised_is_cut_or_fails() {
-        assert_eq!(read(Body::stream(pieces(&["con", "tent"]), 5)).await.expect("cut"), b"conte");
+        assert_eq!(
+            read(Body::stream(pieces(&["con", "tent"]), 5))
+                .await
+                .expect("cut"),
+            b"conte"
+        );
         let short = read(Body::stream(pieces(&["con"]), 5)).await;
-        assert!(matches!(short, Err(BodyError::Short { missing: 2 })), "{short:?}");
+        assert!(
+            matches!(short, Err(BodyError::Short { missing: 2 })),
+            "{short:?}"
+        );
     }
 }

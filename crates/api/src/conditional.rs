@@ -46,15 +46,20 @@ enum Comparison {
 /// Whether the header lists the content's tag, or `*`. Tags without quotes are taken too: some clients forget them, and a digest
 /// holds no comma.
 fn lists(headers: &HeaderMap, name: &HeaderName, digest: &Digest, comparison: Comparison) -> bool {
-    let tags = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    tags.flat_map(|value| value.split(',')).map(str::trim).any(|tag| {
-        let tag = match tag.strip_prefix("W/") {
-            Some(_) if comparison == Comparison::Strong => return false,
-            Some(weak) => weak,
-            None => tag,
-        };
-        tag == "*" || tag.trim_matches('"') == digest.as_str()
-    })
+    let tags = headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok());
+    tags.flat_map(|value| value.split(','))
+        .map(str::trim)
+        .any(|tag| {
+            let tag = match tag.strip_prefix("W/") {
+                Some(_) if comparison == Comparison::Strong => return false,
+                Some(weak) => weak,
+                None => tag,
+            };
+            tag == "*" || tag.trim_matches('"') == digest.as_str()
+        })
 }
 
 #[cfg(test)]
@@ -65,30 +70,59 @@ mod tests {
     fn headers(entries: &[(HeaderName, &str)]) -> HeaderMap {
         entries
             .iter()
-            .map(|(name, value)| (name.clone(), HeaderValue::from_str(value).expect("a header")))
+            .map(|(name, value)| {
+                (
+                    name.clone(),
+                    HeaderValue::from_str(value).expect("a header"),
+                )
+            })
             .collect()
     }
 
     #[test]
     fn conditions_compare_with_the_digest() {
-        let (this, other) = (Digest::of(Algorithm::Sha256, b"this"), Digest::of(Algorithm::Sha256, b"other"));
+        let (this, other) = (
+            Digest::of(Algorithm::Sha256, b"this"),
+            Digest::of(Algorithm::Sha256, b"other"),
+        );
         let (same, different) = (format!("\"{this}\""), format!("\"{other}\""));
         for (entries, expected) in [
             (vec![], Condition::Proceed),
             (vec![(IF_NONE_MATCH, same.clone())], Condition::NotModified),
-            (vec![(IF_NONE_MATCH, format!("W/{same}"))], Condition::NotModified),
-            (vec![(IF_NONE_MATCH, this.to_string())], Condition::NotModified),
-            (vec![(IF_NONE_MATCH, "*".to_owned())], Condition::NotModified),
-            (vec![(IF_NONE_MATCH, format!("{different}, {same}"))], Condition::NotModified),
+            (
+                vec![(IF_NONE_MATCH, format!("W/{same}"))],
+                Condition::NotModified,
+            ),
+            (
+                vec![(IF_NONE_MATCH, this.to_string())],
+                Condition::NotModified,
+            ),
+            (
+                vec![(IF_NONE_MATCH, "*".to_owned())],
+                Condition::NotModified,
+            ),
+            (
+                vec![(IF_NONE_MATCH, format!("{different}, {same}"))],
+                Condition::NotModified,
+            ),
             (vec![(IF_NONE_MATCH, different.clone())], Condition::Proceed),
-            (vec![(IF_NONE_MATCH, "garbage,,\"".to_owned())], Condition::Proceed),
+            (
+                vec![(IF_NONE_MATCH, "garbage,,\"".to_owned())],
+                Condition::Proceed,
+            ),
             (vec![(IF_MATCH, same.clone())], Condition::Proceed),
             (vec![(IF_MATCH, "*".to_owned())], Condition::Proceed),
             (vec![(IF_MATCH, format!("W/{same}"))], Condition::Failed),
             (vec![(IF_MATCH, different.clone())], Condition::Failed),
-            (vec![(IF_MATCH, different.clone()), (IF_NONE_MATCH, same.clone())], Condition::Failed),
+            (
+                vec![(IF_MATCH, different.clone()), (IF_NONE_MATCH, same.clone())],
+                Condition::Failed,
+            ),
         ] {
-            let entries: Vec<_> = entries.iter().map(|(name, value)| (name.clone(), value.as_str())).collect();
+            let entries: Vec<_> = entries
+                .iter()
+                .map(|(name, value)| (name.clone(), value.as_str()))
+                .collect();
             assert_eq!(evaluate(&headers(&entries), &this), expected, "{entries:?}");
         }
     }
@@ -102,7 +136,11 @@ mod tests {
             ("\"other\"".to_owned(), false),
             ("Wed, 21 Oct 2015 07:28:00 GMT".to_owned(), false),
         ] {
-            assert_eq!(range_counts(&headers(&[(IF_RANGE, &value)]), &this), expected, "{value}");
+            assert_eq!(
+                range_counts(&headers(&[(IF_RANGE, &value)]), &this),
+                expected,
+                "{value}"
+            );
         }
         assert!(range_counts(&HeaderMap::new(), &this));
     }

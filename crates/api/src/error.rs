@@ -4,19 +4,29 @@
 //! What a client can do something about is told in the body. What only an operator can do something about goes to the log, with
 //! all its causes and the request's id, and the body says no more than that id.
 
-use http::header::{ACCEPT_RANGES, ALLOW, CONNECTION, CONTENT_RANGE, HeaderValue, LOCATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ACCEPT_RANGES, ALLOW, CONNECTION, CONTENT_RANGE, HeaderValue, LOCATION, RANGE, RETRY_AFTER,
+    WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, Response, StatusCode};
-use roadstead_auth::{GrantError, IssueError, KeyError, LoginError, ScopeError, TokenError, TokenRefusal};
-use roadstead_distribution::{BodyError, DeleteError, ManifestPushError, PullError, PushError, Refusal};
+use roadstead_auth::{
+    GrantError, IssueError, KeyError, LoginError, ScopeError, TokenError, TokenRefusal,
+};
+use roadstead_distribution::{
+    BodyError, DeleteError, ManifestPushError, PullError, PushError, Refusal,
+};
 use roadstead_metadata::MetadataError;
-use roadstead_oci::{Digest, DigestError, ErrorCode, ManifestError, MediaTypeError, NameError, RepositoryName, TagError};
+use roadstead_oci::{
+    Digest, DigestError, ErrorCode, ManifestError, MediaTypeError, NameError, RepositoryName,
+    TagError,
+};
 use roadstead_storage::StorageErrorKind;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::time::Duration;
 
 use crate::body::Body;
-use crate::headers::{API_VERSION, API_VERSION_VALUE, UPLOAD_UUID};
+use crate::headers::UPLOAD_UUID;
 use crate::pagination::PageNumberError;
 use crate::query::QueryError;
 use crate::range::{ContentRangeError, upload_range};
@@ -62,7 +72,10 @@ pub(crate) enum ApiError {
 
     /// The client has to say who it is, or to get a token that reaches further.
     #[error("{message}")]
-    Unauthorized { challenge: HeaderValue, message: String },
+    Unauthorized {
+        challenge: HeaderValue,
+        message: String,
+    },
     /// Who the client is, is known, and not enough.
     #[error("you may not do this in repository `{name}`")]
     Denied { name: RepositoryName },
@@ -133,7 +146,11 @@ impl ApiError {
             self.log(status, context.request_id);
             vec![Entry {
                 code: code.as_str(),
-                message: format!("{}; request id {}", self.public_reason(code), context.request_id),
+                message: format!(
+                    "{}; request id {}",
+                    self.public_reason(code),
+                    context.request_id
+                ),
                 detail: json!({ "request_id": context.request_id }),
             }]
         } else {
@@ -141,8 +158,7 @@ impl ApiError {
         };
         let mut response = json_response(status, &Errors { errors });
         let headers = response.headers_mut();
-        headers.insert(API_VERSION, API_VERSION_VALUE);
-        self.add_headers(headers);
+        self.add_headers(headers, status);
         let retry_after = self.retry_after(status, context.retry_after);
         if let Some(delay) = retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(delay));
@@ -151,38 +167,50 @@ impl ApiError {
     }
 
     /// The status and the code: the table of this API.
+    #[expect(clippy::match_same_arms, reason = "a table has a line for each case")]
     fn status_and_code(&self) -> (StatusCode, ErrorCode) {
         use StatusCode as S;
         match self {
             Self::Route(error) => route(error),
             Self::Method { .. } => (S::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
             Self::Query(QueryError::TooMany) => (S::URI_TOO_LONG, ErrorCode::Unsupported),
-            Self::Query(QueryError::Encoding { name, .. }) => (S::BAD_REQUEST, code_of_parameter(name)),
+            Self::Query(QueryError::Encoding { name, .. }) => {
+                (S::BAD_REQUEST, code_of_parameter(name))
+            }
             Self::Page(_) => usual(ErrorCode::PaginationNumberInvalid),
             Self::Digest(_) | Self::DigestMissing => usual(ErrorCode::DigestInvalid),
             Self::Name(_) => usual(ErrorCode::NameInvalid),
             Self::Tag(_) => usual(ErrorCode::TagInvalid),
             Self::MediaType(error) => usual(error.code()),
             Self::ContentRange(_) => usual(ErrorCode::BlobUploadInvalid),
-            Self::Collect(CollectError::TooLarge { .. }) | Self::Manifest(ManifestError::TooLarge { .. }) => {
+            Self::Collect(CollectError::TooLarge { .. })
+            | Self::Manifest(ManifestError::TooLarge { .. }) => {
                 (S::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid)
             }
             Self::Collect(CollectError::Length { .. }) => usual(ErrorCode::SizeInvalid),
-            Self::Collect(CollectError::Broken(BodyError::TimedOut)) => (S::REQUEST_TIMEOUT, ErrorCode::SizeInvalid),
-            Self::Collect(CollectError::Broken(BodyError::Interrupted { .. })) => usual(ErrorCode::SizeInvalid),
+            Self::Collect(CollectError::Broken(BodyError::TimedOut)) => {
+                (S::REQUEST_TIMEOUT, ErrorCode::SizeInvalid)
+            }
+            Self::Collect(CollectError::Broken(BodyError::Interrupted { .. })) => {
+                usual(ErrorCode::SizeInvalid)
+            }
             Self::RangeNotSatisfiable { .. } => usual(ErrorCode::RangeInvalid),
             Self::PreconditionFailed => (S::PRECONDITION_FAILED, ErrorCode::Unsupported),
             Self::TokenForm { .. } => (S::BAD_REQUEST, ErrorCode::Unsupported),
             Self::Unauthorized { .. } => usual(ErrorCode::Unauthorized),
             Self::Denied { .. } => usual(ErrorCode::Denied),
             Self::NameUnknown { .. } => usual(ErrorCode::NameUnknown),
-            Self::Token(TokenError::Busy | TokenError::Backend { .. }) => usual(ErrorCode::Unavailable),
+            Self::Token(TokenError::Busy | TokenError::Backend { .. }) => {
+                usual(ErrorCode::Unavailable)
+            }
             Self::Token(_) => usual(ErrorCode::Unauthorized),
             Self::TokenRefusal(refusal) => token_refusal(refusal),
             Self::Push(error) | Self::Upload { source: error, .. } => push(error),
             Self::Manifest(error) => usual(error.code()),
             Self::ManifestPush(ManifestPushError::Refused(refusal)) => refused(refusal),
-            Self::ManifestPush(error @ ManifestPushError::TooManyTags { .. }) => (S::URI_TOO_LONG, error.code()),
+            Self::ManifestPush(error @ ManifestPushError::TooManyTags { .. }) => {
+                (S::URI_TOO_LONG, error.code())
+            }
             Self::ManifestPush(error) => usual(error.code()),
             Self::Pull(error) => usual(error.code()),
             Self::Delete(DeleteError::Refused(refusal)) => refused(refusal),
@@ -205,8 +233,12 @@ impl ApiError {
             digests.iter().take(MISSING_MAX).map(entry).collect()
         };
         match self {
-            Self::ManifestPush(ManifestPushError::BlobsUnknown(digests)) => missing(digests, "blob"),
-            Self::ManifestPush(ManifestPushError::ManifestsUnknown(digests)) => missing(digests, "manifest"),
+            Self::ManifestPush(ManifestPushError::BlobsUnknown(digests)) => {
+                missing(digests, "blob")
+            }
+            Self::ManifestPush(ManifestPushError::ManifestsUnknown(digests)) => {
+                missing(digests, "manifest")
+            }
             _ => vec![Entry {
                 code: code.as_str(),
                 message: self.client_message(),
@@ -233,13 +265,17 @@ impl ApiError {
 
     fn detail(&self) -> Value {
         match self {
-            Self::Upload { upload, .. } => upload.offset.map_or_else(|| json!({}), |offset| json!({ "offset": offset })),
+            Self::Upload { upload, .. } => upload
+                .offset
+                .map_or_else(|| json!({}), |offset| json!({ "offset": offset })),
             Self::Push(PushError::DigestMismatch { expected, actual })
             | Self::ManifestPush(ManifestPushError::DigestMismatch { expected, actual }) => {
                 json!({ "expected": expected.as_str(), "actual": actual.as_str() })
             }
-            Self::Delete(DeleteError::BlobInUse { manifests, .. }) => json!({ "manifests": manifests }),
-            Self::Page(PageNumberError { .. }) => json!({ "parameter": "n" }),
+            Self::Delete(DeleteError::BlobInUse { manifests, .. }) => {
+                json!({ "manifests": manifests })
+            }
+            Self::Page(PageNumberError) => json!({ "parameter": "n" }),
             Self::NameUnknown { name } | Self::Denied { name } => json!({ "name": name.as_str() }),
             _ => json!({}),
         }
@@ -248,10 +284,14 @@ impl ApiError {
     /// What is told of a failure that is ours.
     fn public_reason(&self, code: ErrorCode) -> &'static str {
         match self {
-            Self::Push(PushError::NoLocation { .. }) => "no storage location takes new bytes at present",
-            Self::Push(PushError::Storage { source }) | Self::Upload { source: PushError::Storage { source }, .. }
-                if source.kind() == StorageErrorKind::Full =>
-            {
+            Self::Push(PushError::NoLocation { .. }) => {
+                "no storage location takes new bytes at present"
+            }
+            Self::Push(PushError::Storage { source })
+            | Self::Upload {
+                source: PushError::Storage { source },
+                ..
+            } if source.kind() == StorageErrorKind::Full => {
                 "no space is left in the storage location"
             }
             Self::Pull(PullError::NoCopy { .. }) => "no copy of the blob can be read at present",
@@ -262,26 +302,30 @@ impl ApiError {
     fn log(&self, status: StatusCode, request_id: &str) {
         let error = Chain(self);
         if status == StatusCode::INTERNAL_SERVER_ERROR {
-            tracing::error!(request.id = request_id, error = %error, "A request failed: {error}");
+            tracing::error!(request.id = request_id, error = %error, "A request failed");
         } else {
-            tracing::warn!(request.id = request_id, error = %error, "A request could not be served at present: {error}");
+            tracing::warn!(request.id = request_id, error = %error, "A request could not be served at present");
         }
     }
 
-    fn add_headers(&self, headers: &mut HeaderMap) {
+    fn add_headers(&self, headers: &mut HeaderMap, status: StatusCode) {
         match self {
             Self::Method { allowed } => {
                 headers.insert(ALLOW, HeaderValue::from_static(allowed));
             }
             Self::Push(PushError::Refused(_))
-            | Self::ManifestPush(ManifestPushError::Refused(_)) | Self::Delete(DeleteError::Refused(_)) => {
+            | Self::ManifestPush(ManifestPushError::Refused(_))
+            | Self::Delete(DeleteError::Refused(_)) => {
                 headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             }
             Self::Unauthorized { challenge, .. } => {
                 headers.insert(WWW_AUTHENTICATE, challenge.clone());
             }
-            Self::TokenRefusal(_) => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"registry\""));
+            Self::TokenRefusal(_) if status == StatusCode::UNAUTHORIZED => {
+                headers.insert(
+                    WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Basic realm=\"registry\""),
+                );
             }
             Self::Upload { source, upload } => {
                 if matches!(source, PushError::BodyInterrupted { .. }) {
@@ -297,7 +341,8 @@ impl ApiError {
                 headers.insert(CONTENT_RANGE, text(format!("bytes */{size}")));
                 headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
             }
-            Self::Collect(CollectError::Broken(_)) | Self::Push(PushError::BodyInterrupted { .. }) => close(headers),
+            Self::Collect(CollectError::Broken(_))
+            | Self::Push(PushError::BodyInterrupted { .. }) => close(headers),
             _ => {}
         }
     }
@@ -305,9 +350,19 @@ impl ApiError {
     /// When to try again, in whole seconds, at least one.
     fn retry_after(&self, status: StatusCode, usual: Duration) -> Option<u64> {
         let delay = match self {
-            Self::TokenRefusal(TokenRefusal::Login(LoginError::Locked { retry_after } | LoginError::Busy { retry_after })) => *retry_after,
+            Self::TokenRefusal(TokenRefusal::Login(
+                LoginError::Locked { retry_after } | LoginError::Busy { retry_after },
+            )) => *retry_after,
             Self::Token(TokenError::Busy) => Duration::from_secs(1),
-            _ if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS | StatusCode::INSUFFICIENT_STORAGE) => usual,
+            _ if matches!(
+                status,
+                StatusCode::SERVICE_UNAVAILABLE
+                    | StatusCode::TOO_MANY_REQUESTS
+                    | StatusCode::INSUFFICIENT_STORAGE
+            ) =>
+            {
+                usual
+            }
             _ => return None,
         };
         Some(delay.as_secs() + u64::from(delay.subsec_nanos() > 0)).map(|seconds| seconds.max(1))
@@ -391,9 +446,11 @@ fn refused(refusal: &Refusal) -> (StatusCode, ErrorCode) {
     (StatusCode::METHOD_NOT_ALLOWED, refusal.code())
 }
 
+#[expect(clippy::match_same_arms, reason = "a table has a line for each case")]
 fn token_refusal(refusal: &TokenRefusal) -> (StatusCode, ErrorCode) {
     match refusal {
-        TokenRefusal::LoginRequired | TokenRefusal::Login(LoginError::Invalid { .. } | LoginError::Disabled) => {
+        TokenRefusal::LoginRequired
+        | TokenRefusal::Login(LoginError::Invalid { .. } | LoginError::Disabled) => {
             usual(ErrorCode::Unauthorized)
         }
         TokenRefusal::Login(LoginError::Locked { .. }) => usual(ErrorCode::TooManyRequests),
@@ -402,10 +459,15 @@ fn token_refusal(refusal: &TokenRefusal) -> (StatusCode, ErrorCode) {
         TokenRefusal::Scope(ScopeError::Malformed { .. } | ScopeError::TooMany) => {
             (StatusCode::BAD_REQUEST, ErrorCode::Unsupported)
         }
-        TokenRefusal::Grant(GrantError::NamespaceDisabled { .. }) => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Denied),
+        TokenRefusal::Grant(GrantError::NamespaceDisabled { .. }) => {
+            (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Denied)
+        }
         TokenRefusal::Grant(GrantError::NoImages { .. }) => usual(ErrorCode::Unsupported),
-        TokenRefusal::Issue(IssueError::Audience { .. }) => (StatusCode::BAD_REQUEST, ErrorCode::Unsupported),
-        TokenRefusal::Login(LoginError::Backend { source }) | TokenRefusal::Grant(GrantError::Backend { source }) => {
+        TokenRefusal::Issue(IssueError::Audience { .. }) => {
+            (StatusCode::BAD_REQUEST, ErrorCode::Unsupported)
+        }
+        TokenRefusal::Login(LoginError::Backend { source })
+        | TokenRefusal::Grant(GrantError::Backend { source }) => {
             if source.is_temporary() {
                 usual(ErrorCode::Unavailable)
             } else {
@@ -413,7 +475,9 @@ fn token_refusal(refusal: &TokenRefusal) -> (StatusCode, ErrorCode) {
             }
         }
         TokenRefusal::Issue(IssueError::Key(KeyError::NotReady)) => usual(ErrorCode::Unavailable),
-        TokenRefusal::Issue(IssueError::Key(KeyError::Share { source })) if source.is_temporary() => {
+        TokenRefusal::Issue(IssueError::Key(KeyError::Share { source }))
+            if source.is_temporary() =>
+        {
             usual(ErrorCode::Unavailable)
         }
         TokenRefusal::Issue(_) => usual(ErrorCode::InternalError),

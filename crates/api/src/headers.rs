@@ -7,7 +7,8 @@ pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-co
 /// The id of an upload.
 pub(crate) const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 /// By which Docker's clients know a registry.
-pub(crate) const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+pub(crate) const API_VERSION: HeaderName =
+    HeaderName::from_static("docker-distribution-api-version");
 /// The one version.
 pub(crate) const API_VERSION_VALUE: HeaderValue = HeaderValue::from_static("registry/2.0");
 /// The least length of a chunk that is not the last.

@@ -114,11 +114,17 @@ impl Health {
             preferred: true,
             probe: Arc::new(Watched::new(name.to_owned(), probe)),
         };
-        let (database, auth) = (service("database", services.database), service("auth", services.auth));
+        let (database, auth) = (
+            service("database", services.database),
+            service("auth", services.auth),
+        );
         let storage = services.storage.into_iter().map(|storage| Service {
             name: "storage",
             preferred: storage.preferred,
-            probe: Arc::new(Watched::new(format!("storage at location {}", storage.location), storage.probe)),
+            probe: Arc::new(Watched::new(
+                format!("storage at location {}", storage.location),
+                storage.probe,
+            )),
         });
         Self {
             clock,
@@ -163,7 +169,10 @@ impl Health {
         match select(answer, self.clock.sleep(self.options.deadline)).await {
             Either::Left((works, _)) => works,
             Either::Right(((), _)) => {
-                tracing::warn!(service = service.probe.name(), "A service did not answer a health check in time");
+                tracing::warn!(
+                    service = service.probe.name(),
+                    "A service did not answer a health check in time"
+                );
                 false
             }
         }
@@ -186,6 +195,10 @@ impl HealthReport {
     }
 
     /// The body, as Quay writes it: JSON without spaces and with sorted keys, and a line feed.
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "text and truth values can always be written"
+    )]
     pub fn body(&self) -> Bytes {
         #[derive(Serialize)]
         struct Report<'a> {

@@ -30,6 +30,8 @@ mod request_log;
 mod response;
 mod route;
 mod service;
+#[cfg(test)]
+mod tests;
 mod v2;
 
 pub use body::{Body, BodyError};

@@ -63,11 +63,17 @@ pub(crate) fn token_url(external: Option<&ExternalUrl>, uri: &Uri, headers: &Hea
         return format!("{}{PATH}", url.as_str());
     }
     // HTTP/2 has the host in the request's own URI.
-    let host = uri.authority().map(http::uri::Authority::as_str).or_else(|| headers.get(HOST)?.to_str().ok());
+    let host = uri
+        .authority()
+        .map(http::uri::Authority::as_str)
+        .or_else(|| headers.get(HOST)?.to_str().ok());
     let Some(host) = host.filter(|host| is_host(host)) else {
         return PATH.to_owned();
     };
-    let scheme = headers.get("x-forwarded-proto").and_then(UrlScheme::from_header).unwrap_or(UrlScheme::Http);
+    let scheme = headers
+        .get("x-forwarded-proto")
+        .and_then(UrlScheme::from_header)
+        .unwrap_or(UrlScheme::Http);
     format!("{}://{host}{PATH}", scheme.as_str())
 }
 
@@ -92,15 +98,34 @@ mod tests {
     #[test]
     fn the_token_endpoint_is_at_the_configured_host_or_at_the_one_that_was_asked() {
         let url = ExternalUrl::new(UrlScheme::Https, "registry.example.com").expect("a good host");
-        let (path, absolute) = (Uri::from_static("/v2/"), Uri::from_static("http://two.example:81/v2/"));
-        let host = |host: &'static str| HeaderMap::from_iter([(HOST, HeaderValue::from_static(host))]);
+        let (path, absolute) = (
+            Uri::from_static("/v2/"),
+            Uri::from_static("http://two.example:81/v2/"),
+        );
+        let host =
+            |host: &'static str| HeaderMap::from_iter([(HOST, HeaderValue::from_static(host))]);
         let mut forwarded = host("one.example");
         forwarded.insert("x-forwarded-proto", HeaderValue::from_static("https"));
         for (external, uri, headers, expected) in [
-            (Some(&url), &path, host("one.example"), "https://registry.example.com/v2/auth"),
-            (None, &path, host("one.example:8080"), "http://one.example:8080/v2/auth"),
+            (
+                Some(&url),
+                &path,
+                host("one.example"),
+                "https://registry.example.com/v2/auth",
+            ),
+            (
+                None,
+                &path,
+                host("one.example:8080"),
+                "http://one.example:8080/v2/auth",
+            ),
             (None, &path, forwarded, "https://one.example/v2/auth"),
-            (None, &absolute, HeaderMap::new(), "http://two.example:81/v2/auth"),
+            (
+                None,
+                &absolute,
+                HeaderMap::new(),
+                "http://two.example:81/v2/auth",
+            ),
             (None, &path, HeaderMap::new(), "/v2/auth"),
             (None, &path, host("a\",service=\"b"), "/v2/auth"),
         ] {

@@ -42,7 +42,9 @@ pub struct ExternalUrl(String);
 
 /// Why a text is not an [`ExternalUrl`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{host}` is not a host name with an optional port; write it without scheme, path and spaces")]
+#[error(
+    "`{host}` is not a host name with an optional port; write it without scheme, path and spaces"
+)]
 pub struct ExternalUrlError {
     host: String,
 }
@@ -53,7 +55,9 @@ impl ExternalUrl {
         if is_host(host) {
             Ok(Self(format!("{}://{host}", scheme.as_str())))
         } else {
-            Err(ExternalUrlError { host: host.to_owned() })
+            Err(ExternalUrlError {
+                host: host.to_owned(),
+            })
         }
     }
 
@@ -83,9 +87,11 @@ impl UrlScheme {
 
     /// Reads what a balancer says in `X-Forwarded-Proto` about the connection that it took.
     pub(crate) fn from_header(value: &HeaderValue) -> Option<Self> {
-        [Self::Http, Self::Https]
-            .into_iter()
-            .find(|scheme| value.as_bytes().eq_ignore_ascii_case(scheme.as_str().as_bytes()))
+        [Self::Http, Self::Https].into_iter().find(|scheme| {
+            value
+                .as_bytes()
+                .eq_ignore_ascii_case(scheme.as_str().as_bytes())
+        })
     }
 }
 
@@ -94,9 +100,9 @@ pub(crate) fn is_host(text: &str) -> bool {
     // 253 characters of a name, a colon and a port.
     !text.is_empty()
         && text.len() <= 259
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']'))
+        && text.bytes().all(|byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']')
+        })
 }
 
 #[cfg(test)]
@@ -105,12 +111,25 @@ mod tests {
 
     #[test]
     fn an_external_url_is_a_scheme_and_a_host() {
-        for host in ["registry.example.com", "localhost:8080", "[::1]:5000", "10.0.0.1"] {
+        for host in [
+            "registry.example.com",
+            "localhost:8080",
+            "[::1]:5000",
+            "10.0.0.1",
+        ] {
             let url = ExternalUrl::new(UrlScheme::Https, host).expect("a good host");
             assert_eq!(url.as_str(), format!("https://{host}"));
         }
         let long = "a".repeat(260);
-        for host in ["", "https://example.com", "example.com/path", "a b", "a\"b", "é", &long] {
+        for host in [
+            "",
+            "https://example.com",
+            "example.com/path",
+            "a b",
+            "a\"b",
+            "é",
+            &long,
+        ] {
             assert!(ExternalUrl::new(UrlScheme::Http, host).is_err(), "{host}");
         }
     }

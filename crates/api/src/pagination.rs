@@ -7,7 +7,7 @@ use crate::query::{Query, QueryError};
 /// Why `n` is not a number of entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`n` is not a number of entries; use the digits of 0 or more")]
-pub struct PageNumberError;
+pub(crate) struct PageNumberError;
 
 /// Which part of a list is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +73,11 @@ mod tests {
             ("n=0x10", Err(())),
         ] {
             let page = page_request(&Query::parse(Some(query)).expect("a good query"));
-            assert_eq!(page.map(|page| page.entries).map_err(|_| ()), expected, "{query}");
+            assert_eq!(
+                page.map(|page| page.entries).map_err(|_| ()),
+                expected,
+                "{query}"
+            );
         }
     }
 }

@@ -27,7 +27,10 @@ pub(crate) fn decode(text: &str) -> Result<Cow<'_, str>, EncodingFault> {
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
         if byte == b'%' {
-            let (high, low) = (bytes.next().and_then(hex_value), bytes.next().and_then(hex_value));
+            let (high, low) = (
+                bytes.next().and_then(hex_value),
+                bytes.next().and_then(hex_value),
+            );
             let (Some(high), Some(low)) = (high, low) else {
                 return Err(EncodingFault::Escape);
             };
@@ -92,7 +95,11 @@ mod tests {
             ("%ff", Err(EncodingFault::NotUtf8)),
             ("%c3%28", Err(EncodingFault::NotUtf8)),
         ] {
-            assert_eq!(decode(encoded).as_deref(), decoded.as_ref().copied(), "{encoded}");
+            assert_eq!(
+                decode(encoded).as_deref(),
+                decoded.as_ref().copied(),
+                "{encoded}"
+            );
         }
     }
 

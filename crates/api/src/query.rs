@@ -9,7 +9,7 @@ const PARAMETERS_MAX: usize = 128;
 
 /// Why a query cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum QueryError {
+pub(crate) enum QueryError {
     /// There are more parameters than are looked at.
     #[error("the query has more than {PARAMETERS_MAX} parameters")]
     TooMany,
@@ -50,20 +50,32 @@ impl<'a> Query<'a> {
     }
 
     /// All values of a parameter, in their order; `+` as in [`Query::get`].
-    pub(crate) fn values(&self, name: &'static str) -> impl Iterator<Item = Result<Cow<'a, str>, QueryError>> {
-        self.raw(name).map(move |value| decode(value).map_err(|fault| QueryError::Encoding { name, fault }))
+    pub(crate) fn values(
+        &self,
+        name: &'static str,
+    ) -> impl Iterator<Item = Result<Cow<'a, str>, QueryError>> {
+        self.raw(name)
+            .map(move |value| decode(value).map_err(|fault| QueryError::Encoding { name, fault }))
     }
 
     /// All values of a parameter in which a `+` stands for a space, as HTML forms write them.
-    pub(crate) fn form_values(&self, name: &'static str) -> impl Iterator<Item = Result<String, QueryError>> {
+    pub(crate) fn form_values(
+        &self,
+        name: &'static str,
+    ) -> impl Iterator<Item = Result<String, QueryError>> {
         self.raw(name).map(move |value| {
             let value = value.replace('+', " ");
-            decode(&value).map(Cow::into_owned).map_err(|fault| QueryError::Encoding { name, fault })
+            decode(&value)
+                .map(Cow::into_owned)
+                .map_err(|fault| QueryError::Encoding { name, fault })
         })
     }
 
     fn raw(&self, name: &'static str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(key, _)| *key == name).map(|(_, value)| *value)
+        self.0
+            .iter()
+            .filter(move |(key, _)| *key == name)
+            .map(|(_, value)| *value)
     }
 }
 
@@ -73,21 +85,36 @@ mod tests {
 
     #[test]
     fn parameters_are_found_and_decoded_when_asked_for() {
-        let query = Query::parse(Some("tag=a&tag=b%2Ec&&artifactType=application/x+json&scope=one+two&flag&bad=%zz")).expect("a good query");
-        let tags: Vec<_> = query.values("tag").map(|tag| tag.expect("a good value")).collect();
+        let query = Query::parse(Some(
+            "tag=a&tag=b%2Ec&&artifactType=application/x+json&scope=one+two&flag&bad=%zz",
+        ))
+        .expect("a good query");
+        let tags: Vec<_> = query
+            .values("tag")
+            .map(|tag| tag.expect("a good value"))
+            .collect();
         assert_eq!(tags, ["a", "b.c"]);
-        assert_eq!(query.get("artifactType"), Ok(Some("application/x+json".into())));
+        assert_eq!(
+            query.get("artifactType"),
+            Ok(Some("application/x+json".into()))
+        );
         let scopes: Vec<_> = query.form_values("scope").collect();
         assert_eq!(scopes, [Ok("one two".to_owned())]);
         assert_eq!(query.get("flag"), Ok(Some("".into())));
         assert_eq!(query.get("missing"), Ok(None));
-        assert!(matches!(query.get("bad"), Err(QueryError::Encoding { name: "bad", .. })));
+        assert!(matches!(
+            query.get("bad"),
+            Err(QueryError::Encoding { name: "bad", .. })
+        ));
     }
 
     #[test]
     fn the_number_of_parameters_is_bounded() {
         let many = "n=1&".repeat(PARAMETERS_MAX);
         assert!(Query::parse(Some(&many)).is_ok());
-        assert_eq!(Query::parse(Some(&format!("{many}n=1"))).err(), Some(QueryError::TooMany));
+        assert_eq!(
+            Query::parse(Some(&format!("{many}n=1"))).err(),
+            Some(QueryError::TooMany)
+        );
     }
 }

@@ -24,7 +24,9 @@ impl RangeRequest {
     /// A range whose end lies before its start, or that has no numbers, is [`RangeRequest::Unsatisfiable`] (section 14.2 allows to
     /// reject it, and the conformance suite expects that).
     pub(crate) fn of(header: Option<&HeaderValue>, size: u64) -> Self {
-        let Some(header) = header else { return Self::Whole };
+        let Some(header) = header else {
+            return Self::Whole;
+        };
         let Some(set) = header.to_str().ok().and_then(bytes_unit) else {
             return Self::Whole;
         };
@@ -33,7 +35,9 @@ impl RangeRequest {
         }
         match set.trim().split_once('-') {
             Some(("", length)) => match number(length) {
-                Some(length) if length > 0 && size > 0 => Self::Part(size.saturating_sub(length)..size),
+                Some(length) if length > 0 && size > 0 => {
+                    Self::Part(size.saturating_sub(length)..size)
+                }
                 Some(_) | None => Self::Unsatisfiable,
             },
             Some((start, "")) => match number(start) {
@@ -41,7 +45,9 @@ impl RangeRequest {
                 Some(_) | None => Self::Unsatisfiable,
             },
             Some((start, last)) => match (number(start), number(last)) {
-                (Some(start), Some(last)) if start <= last && start < size => Self::Part(start..last.saturating_add(1).min(size)),
+                (Some(start), Some(last)) if start <= last && start < size => {
+                    Self::Part(start..last.saturating_add(1).min(size))
+                }
                 _ => Self::Unsatisfiable,
             },
             None => Self::Unsatisfiable,
@@ -65,7 +71,7 @@ fn number(text: &str) -> Option<u64> {
 
 /// Why a `Content-Range` cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ContentRangeError {
+pub(crate) enum ContentRangeError {
     /// It is not of the form that is expected.
     #[error("the Content-Range header cannot be read; write it as `<first byte>-<last byte>`")]
     Malformed,
@@ -92,9 +98,16 @@ pub enum ContentRangeError {
 /// The distribution specification writes `0-99`. Clients that follow RFC 9110, section 14.4 write `bytes 0-99/200` or
 /// `bytes 0-99/*`; `bytes=0-99` is seen too. All mean the same. As in Quay, an end one byte before the start is an empty chunk.
 pub(crate) fn content_range(header: &HeaderValue) -> Result<ChunkRange, ContentRangeError> {
-    let text = header.to_str().map_err(|_| ContentRangeError::Malformed)?.trim();
+    let text = header
+        .to_str()
+        .map_err(|_| ContentRangeError::Malformed)?
+        .trim();
     let text = match text.split_at_checked(5) {
-        Some((unit, rest)) if unit.eq_ignore_ascii_case("bytes") && rest.starts_with([' ', '=']) => rest.trim_start_matches([' ', '=']),
+        Some((unit, rest))
+            if unit.eq_ignore_ascii_case("bytes") && rest.starts_with([' ', '=']) =>
+        {
+            rest.trim_start_matches([' ', '='])
+        }
         Some(_) | None => text,
     };
     let (range, total) = match text.split_once('/') {
@@ -103,16 +116,21 @@ pub(crate) fn content_range(header: &HeaderValue) -> Result<ChunkRange, ContentR
     };
     let (start, last) = range.split_once('-').ok_or(ContentRangeError::Malformed)?;
     let (start, last) = (exact(start)?, exact(last)?);
-    let range = ChunkRange::inclusive(start, last).ok_or(ContentRangeError::Backwards { start, last })?;
+    let range =
+        ChunkRange::inclusive(start, last).ok_or(ContentRangeError::Backwards { start, last })?;
     match total {
-        Some(total) if start + range.length() > total => Err(ContentRangeError::BeyondTotal { last, total }),
+        Some(total) if start + range.length() > total => {
+            Err(ContentRangeError::BeyondTotal { last, total })
+        }
         Some(_) | None => Ok(range),
     }
 }
 
 /// A number of digits only that fits in 63 bits, as sizes in the database do.
 fn exact(text: &str) -> Result<u64, ContentRangeError> {
-    number(text).filter(|number| i64::try_from(*number).is_ok()).ok_or(ContentRangeError::Malformed)
+    number(text)
+        .filter(|number| i64::try_from(*number).is_ok())
+        .ok_or(ContentRangeError::Malformed)
 }
 
 /// How far an upload has come, in the form of section "Pushing a blob in chunks" of the distribution specification:
@@ -165,7 +183,15 @@ mod tests {
 
     #[test]
     fn a_chunk_may_be_described_in_the_form_of_the_specification_or_of_http() {
-        for text in ["10-19", "bytes 10-19", "bytes 10-19/30", "bytes 10-19/*", "bytes=10-19", "10-19/20", "Bytes 10-19/*"] {
+        for text in [
+            "10-19",
+            "bytes 10-19",
+            "bytes 10-19/30",
+            "bytes 10-19/*",
+            "bytes=10-19",
+            "10-19/20",
+            "Bytes 10-19/*",
+        ] {
             let header = HeaderValue::from_str(text).expect("a header");
             let range = content_range(&header).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!((range.start(), range.length()), (10, 10), "{text}");
@@ -190,7 +216,10 @@ mod tests {
             ("0-99999999999999999999999", ContentRangeError::Malformed),
             ("lines 0-1", ContentRangeError::Malformed),
             ("9-3", ContentRangeError::Backwards { start: 9, last: 3 }),
-            ("0-9/5", ContentRangeError::BeyondTotal { last: 9, total: 5 }),
+            (
+                "0-9/5",
+                ContentRangeError::BeyondTotal { last: 9, total: 5 },
+            ),
         ] {
             let header = HeaderValue::from_str(text).expect("a header");
             assert_eq!(content_range(&header), Err(expected), "{text}");

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{Either, select};
 use futures_util::{Stream, StreamExt as _};
-use http::header::CONTENT_LENGTH;
 use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
 use http_body::Body;
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -26,13 +26,16 @@ pub(crate) struct RequestBody {
 
 impl std::fmt::Debug for RequestBody {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("RequestBody").field("length", &self.length).finish_non_exhaustive()
+        formatter
+            .debug_struct("RequestBody")
+            .field("length", &self.length)
+            .finish_non_exhaustive()
     }
 }
 
 /// Why a body could not be read whole.
 #[derive(Debug, thiserror::Error)]
-pub enum CollectError {
+pub(crate) enum CollectError {
     /// It is larger than is taken.
     #[error("the body has more than {limit} bytes, the most that is taken here")]
     TooLarge {
@@ -58,7 +61,9 @@ impl RequestBody {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let announced = headers
+            .get(CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse().ok());
         let length = announced.or_else(|| body.size_hint().exact());
         let body = (!body.is_end_stream()).then(|| body.map_err(Into::into).boxed_unsync());
         Self { body, length }
@@ -70,7 +75,12 @@ impl RequestBody {
     }
 
     /// Reads everything, at most `limit` bytes, with at most `idle` between two pieces.
-    pub(crate) async fn collect(mut self, limit: usize, idle: Duration, clock: &dyn Clock) -> Result<Bytes, CollectError> {
+    pub(crate) async fn collect(
+        mut self,
+        limit: usize,
+        idle: Duration,
+        clock: &dyn Clock,
+    ) -> Result<Bytes, CollectError> {
         let fits = |length: u64| usize::try_from(length).is_ok_and(|length| length <= limit);
         if self.length.is_some_and(|length| !fits(length)) {
             return Err(CollectError::TooLarge { limit });
@@ -85,13 +95,20 @@ impl RequestBody {
         }
         let received = collected.len() as u64;
         match self.length {
-            Some(announced) if announced != received => Err(CollectError::Length { announced, received }),
+            Some(announced) if announced != received => Err(CollectError::Length {
+                announced,
+                received,
+            }),
             Some(_) | None => Ok(collected.freeze()),
         }
     }
 }
 
-async fn next_within(body: &mut RequestBody, idle: Duration, clock: &dyn Clock) -> Option<Result<Bytes, BodyError>> {
+async fn next_within(
+    body: &mut RequestBody,
+    idle: Duration,
+    clock: &dyn Clock,
+) -> Option<Result<Bytes, BodyError>> {
     match select(body.next(), pin!(clock.sleep(idle))).await {
         Either::Left((piece, _)) => piece,
         Either::Right(_) => Some(Err(BodyError::TimedOut)),
@@ -103,7 +120,9 @@ impl Stream for RequestBody {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            let Some(body) = &mut self.body else { return Poll::Ready(None) };
+            let Some(body) = &mut self.body else {
+                return Poll::Ready(None);
+            };
             match std::task::ready!(Pin::new(body).poll_frame(context)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(piece) if piece.is_empty() => {}

@@ -79,7 +79,12 @@ impl Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         let entry = &self.entry;
-        let elapsed = self.clock.now().signed_duration_since(entry.started).num_milliseconds().max(0);
+        let elapsed = self
+            .clock
+            .now()
+            .signed_duration_since(entry.started)
+            .num_milliseconds()
+            .max(0);
         macro_rules! line {
             ($level:expr) => {
                 event!(

@@ -20,7 +20,8 @@ pub(crate) fn empty(status: StatusCode) -> Response<Body> {
 
 /// An answer whose body is JSON, without spaces.
 pub(crate) fn json_response(status: StatusCode, content: &impl Serialize) -> Response<Body> {
-    let content = serde_json::to_vec(content).expect("answers have text keys and no other failing parts");
+    let content =
+        serde_json::to_vec(content).expect("answers have text keys and no other failing parts");
     let mut response = Response::new(Body::whole(content));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
@@ -58,12 +59,16 @@ pub(crate) fn digest_value(digest: &Digest) -> HeaderValue {
 /// Makes an answer fit its request: `Content-Length` where there may be one, and no body for HEAD.
 pub(crate) fn finish(mut response: Response<Body>, method: &Method) -> Response<Body> {
     let status = response.status();
-    let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED || status.is_informational();
+    let bodiless = status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED
+        || status.is_informational();
     if !bodiless
         && !response.headers().contains_key(CONTENT_LENGTH)
         && let Some(length) = response.body().size_hint().exact()
     {
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        response
+            .headers_mut()
+            .insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     if method == Method::HEAD || bodiless {
         *response.body_mut() = Body::empty();

@@ -116,7 +116,9 @@ pub enum RouteError {
     #[error(transparent)]
     Digest(#[from] DigestError),
     /// The upload id is not one that this registry gives out.
-    #[error("the upload id is not a UUID; start an upload with POST and use the location in its answer")]
+    #[error(
+        "the upload id is not a UUID; start an upload with POST and use the location in its answer"
+    )]
     UploadId,
 }
 
@@ -164,7 +166,12 @@ impl Route {
             | Self::Uploads { name }
             | Self::Upload { name, .. }
             | Self::Referrers { name, .. } => Some(name),
-            Self::Base | Self::Token | Self::Catalog | Self::Health(_) | Self::InternalPing | Self::LegacyPing => None,
+            Self::Base
+            | Self::Token
+            | Self::Catalog
+            | Self::Health(_)
+            | Self::InternalPing
+            | Self::LegacyPing => None,
         }
     }
 
@@ -209,8 +216,12 @@ impl Route {
         };
         let (before, keyword) = front.rsplit_once('/').ok_or(RouteError::NotFound)?;
         match (keyword, last) {
-            ("tags", "list") => Ok(Self::Tags { name: name(before)? }),
-            ("blobs", "uploads") => Ok(Self::Uploads { name: name(before)? }),
+            ("tags", "list") => Ok(Self::Tags {
+                name: name(before)?,
+            }),
+            ("blobs", "uploads") => Ok(Self::Uploads {
+                name: name(before)?,
+            }),
             ("uploads", "") => Ok(Self::Uploads {
                 name: name(before.strip_suffix("/blobs").ok_or(RouteError::NotFound)?)?,
             }),

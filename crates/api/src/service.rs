@@ -175,7 +175,11 @@ impl Inner {
         };
         let span = tracing::info_span!("http.server", request.id = %request_id, http.route = label);
         let answered = match route {
-            Ok(route) => self.dispatch(&head, body, route).instrument(span.clone()).await,
+            Ok(route) => {
+                self.dispatch(&head, body, route)
+                    .instrument(span.clone())
+                    .await
+            }
             Err(error) => Err(error.into()),
         };
         let response = answered.unwrap_or_else(|error| {
@@ -187,7 +191,9 @@ impl Inner {
         });
         let mut response = finish(response, &head.method);
         if head.uri.path().starts_with("/v2") {
-            response.headers_mut().insert(API_VERSION, API_VERSION_VALUE);
+            response
+                .headers_mut()
+                .insert(API_VERSION, API_VERSION_VALUE);
         }
         if let Ok(id) = HeaderValue::from_str(&request_id) {
             response.headers_mut().insert(REQUEST_ID, id);
@@ -207,30 +213,50 @@ impl Inner {
         response.map(|body| body.with_log(pending))
     }
 
-    async fn dispatch(self: &Arc<Self>, head: &Head, body: RequestBody, route: Route) -> Result<Response<Body>, ApiError> {
+    async fn dispatch(
+        self: &Arc<Self>,
+        head: &Head,
+        body: RequestBody,
+        route: Route,
+    ) -> Result<Response<Body>, ApiError> {
         match route {
             Route::Base => v2::base::answer(self, head).await,
             Route::Token => v2::token::answer(self, head, body).await,
             Route::Catalog => v2::catalog::answer(self, head).await,
             Route::Tags { name } => v2::tags::answer(self, head, &name).await,
-            Route::Manifest { name, reference } => v2::manifests::answer(self, head, body, &name, &reference).await,
+            Route::Manifest { name, reference } => {
+                v2::manifests::answer(self, head, body, &name, &reference).await
+            }
             Route::Blob { name, digest } => v2::blobs::answer(self, head, &name, &digest).await,
             Route::Uploads { name } => v2::uploads::start(self, head, body, &name).await,
             Route::Upload { name, id } => v2::uploads::answer(self, head, body, &name, id).await,
-            Route::Referrers { name, digest } => v2::referrers::answer(self, head, &name, &digest).await,
+            Route::Referrers { name, digest } => {
+                v2::referrers::answer(self, head, &name, &digest).await
+            }
             Route::Health(route) if head.is_read() => {
                 let report = self.health.check(route).await;
                 let mut response = Response::new(Body::whole(report.body()));
                 *response.status_mut() = report.status();
                 Ok(response
-                    .with(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
+                    .with(
+                        http::header::CONTENT_TYPE,
+                        HeaderValue::from_static("application/json"),
+                    )
                     .with(CACHE_CONTROL, NOT_KEPT))
             }
             Route::InternalPing if head.is_read() => Ok(json_response(StatusCode::OK, &true)),
             Route::LegacyPing if head.is_read() => Ok(json_response(StatusCode::OK, &true)
-                .with(http::HeaderName::from_static("x-docker-registry-version"), HeaderValue::from_static("0.6.0"))
-                .with(http::HeaderName::from_static("x-docker-registry-standalone"), HeaderValue::from_static("0"))),
-            Route::Health(_) | Route::InternalPing | Route::LegacyPing => Err(ApiError::Method { allowed: "GET, HEAD" }),
+                .with(
+                    http::HeaderName::from_static("x-docker-registry-version"),
+                    HeaderValue::from_static("0.6.0"),
+                )
+                .with(
+                    http::HeaderName::from_static("x-docker-registry-standalone"),
+                    HeaderValue::from_static("0"),
+                )),
+            Route::Health(_) | Route::InternalPing | Route::LegacyPing => Err(ApiError::Method {
+                allowed: "GET, HEAD",
+            }),
         }
     }
 
@@ -238,9 +264,15 @@ impl Inner {
     fn request_id(&self, headers: &HeaderMap) -> Arc<str> {
         let fit = |id: &&str| {
             (1..=REQUEST_ID_MAX).contains(&id.len())
-                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+                && id
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
         };
-        match headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(fit) {
+        match headers
+            .get(REQUEST_ID)
+            .and_then(|id| id.to_str().ok())
+            .filter(fit)
+        {
             Some(id) => id.into(),
             None => self.environment.ids.uuid().to_string().into(),
         }
@@ -263,5 +295,5 @@ impl Inner {
 }
 
 /// For answers that are out of date at once.
-pub(crate) const NOT_KEPT: HeaderValue = HeaderValue::from_static("no-cache, no-store, must-revalidate");
-
+pub(crate) const NOT_KEPT: HeaderValue =
+    HeaderValue::from_static("no-cache, no-store, must-revalidate");

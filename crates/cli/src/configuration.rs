@@ -44,25 +44,26 @@ pub enum ConfigurationError {
 }
 
 impl ConfigurationArgs {
-    /// Everything in this directory, without a configuration.
-    pub fn standalone(data_dir: PathBuf) -> Self {
-        Self {
-            config_dir: None,
-            data_dir: Some(data_dir),
-        }
-    }
-
-    /// Finds and reads the configuration, logs its warnings, and makes the data directory when there is no configuration.
-    pub fn load(&self) -> Result<Loaded, ConfigurationError> {
-        let environment = Environment::process();
-        let source = self.source(&default_directory(&environment), environment.get(QUAYCONF).is_some());
-        if let Source::Standalone { data_dir } = &source {
-            std::fs::create_dir_all(data_dir).map_err(|source| ConfigurationError::DataDirectory {
-                path: data_dir.clone(),
-                source,
+    /// As [`ConfigurationArgs::load`], and makes the data directory when there is no configuration: for the program whose first
+    /// start begins a registry.
+    pub fn load_or_begin(&self) -> Result<Loaded, ConfigurationError> {
+        if let Source::Standalone { data_dir } = self.source_in(&Environment::process()) {
+            std::fs::create_dir_all(&data_dir).map_err(|source| {
+                ConfigurationError::DataDirectory {
+                    path: data_dir,
+                    source,
+                }
             })?;
         }
-        let loaded = load(&source, &environment).map_err(|errors| ConfigurationError::Invalid { errors })?;
+        self.load()
+    }
+
+    /// Finds and reads the configuration and logs its warnings. Makes nothing.
+    pub fn load(&self) -> Result<Loaded, ConfigurationError> {
+        let environment = Environment::process();
+        let source = self.source_in(&environment);
+        let loaded =
+            load(&source, &environment).map_err(|errors| ConfigurationError::Invalid { errors })?;
         match &source {
             Source::Directory(directory) => {
                 tracing::info!(directory = %directory.display(), "Read the configuration in {}", directory.display());
@@ -75,6 +76,13 @@ impl ConfigurationArgs {
             tracing::warn!("{warning}");
         }
         Ok(loaded)
+    }
+
+    fn source_in(&self, environment: &Environment) -> Source {
+        self.source(
+            &default_directory(environment),
+            environment.get(QUAYCONF).is_some(),
+        )
     }
 
     /// What was asked for comes first; then a directory that the environment names, whether or not there is a file in it; then
@@ -112,7 +120,9 @@ mod tests {
         );
         assert_eq!(
             asked(None, Some("/d")).source(usual.path(), true),
-            Source::Standalone { data_dir: "/d".into() }
+            Source::Standalone {
+                data_dir: "/d".into()
+            }
         );
         assert_eq!(
             asked(None, None).source(usual.path(), false),

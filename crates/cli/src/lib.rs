@@ -18,7 +18,13 @@ use roadstead_telemetry::{ErrorChain, InitError, LogFormat};
 #[derive(Args, Clone, Debug)]
 pub struct LogArgs {
     /// What to log, as in `info` or `roadstead_replication=debug,warn`
-    #[arg(long, global = true, env = "ROADSTEAD_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(
+        long,
+        global = true,
+        env = "ROADSTEAD_LOG",
+        default_value = "info",
+        value_name = "FILTER"
+    )]
     log: String,
     /// How log lines look
     #[arg(long, global = true, env = "ROADSTEAD_LOG_FORMAT", value_enum, default_value_t = Format::Text)]
@@ -43,7 +49,10 @@ impl LogArgs {
 }
 
 /// Tells the user why a program ends, with every cause, and gives the exit code for it.
-#[expect(clippy::print_stderr, reason = "the last words of a program are for its terminal")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the last words of a program are for its terminal"
+)]
 pub fn failed(error: &(dyn Error + 'static)) -> ExitCode {
     eprintln!("error: {}", ErrorChain(error));
     ExitCode::FAILURE

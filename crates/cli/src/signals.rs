@@ -22,7 +22,10 @@ pub async fn stop_requested() -> io::Result<()> {
     Ok(())
 }
 
-#[expect(clippy::disallowed_methods, reason = "it must not be waited for: it ends the process itself")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it must not be waited for: it ends the process itself"
+)]
 #[expect(clippy::exit, reason = "the operator asked twice")]
 fn end_at_second_signal(second: impl Future<Output = ()> + Send + 'static) {
     drop(tokio::spawn(async move {

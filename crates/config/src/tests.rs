@@ -145,7 +145,6 @@ fn the_smallest_configuration_has_quays_defaults_and_no_warnings() {
     assert!(storage.default_locations.is_empty());
     assert!(!replication.enabled);
     assert_eq!(replication.queue_name, "imagestoragereplication");
-    assert_eq!(replication.processing, Duration::from_mins(20));
     assert_eq!(replication.concurrency.get(), 4);
     assert_eq!(registry.state, RegistryState::Normal);
     assert_eq!(registry.maximum_layer_size, Some(20 << 30));

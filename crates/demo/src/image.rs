@@ -126,7 +126,8 @@ fn layer(ids: &dyn Ids, path: &str) -> Piece {
 /// The header of a plain file (POSIX.1-1988 `ustar`).
 fn tar_header(path: &str, size: usize) -> [u8; 512] {
     let mut header = [0; 512];
-    let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
+    let mut put =
+        |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
     put(0, path);
     put(100, "0000644\0");
     put(108, "0000000\0");
@@ -152,10 +153,12 @@ mod tests {
     fn the_image_is_one_that_a_registry_accepts_and_every_layer_is_in_its_blobs() {
         let image = Image::make(&SeededIds::new(1));
         assert!((40 << 20..50 << 20).contains(&image.size()));
-        let index = Manifest::parse(None, image.index.bytes.clone(), &ManifestLimits::default()).unwrap();
+        let index =
+            Manifest::parse(None, image.index.bytes.clone(), &ManifestLimits::default()).unwrap();
         assert_eq!(index.children().count(), PLATFORMS.len());
         for piece in &image.manifests {
-            let manifest = Manifest::parse(None, piece.bytes.clone(), &ManifestLimits::default()).unwrap();
+            let manifest =
+                Manifest::parse(None, piece.bytes.clone(), &ManifestLimits::default()).unwrap();
             assert!(
                 manifest
                     .blobs()
@@ -171,7 +174,13 @@ mod tests {
         let sum: u32 = header
             .iter()
             .enumerate()
-            .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) })
+            .map(|(at, byte)| {
+                if (148..156).contains(&at) {
+                    32
+                } else {
+                    u32::from(*byte)
+                }
+            })
             .sum();
         assert_eq!(u32::from_str_radix(stated, 8).unwrap(), sum);
     }

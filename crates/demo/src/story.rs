@@ -1,5 +1,8 @@
 //! What happens in the demo, in its order, and how it is told.
-#![expect(clippy::print_stdout, reason = "the demo speaks to the person at the terminal")]
+#![expect(
+    clippy::print_stdout,
+    reason = "the demo speaks to the person at the terminal"
+)]
 
 use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -97,8 +100,14 @@ impl Demo {
     pub fn announce(&self) {
         let [us, eu] = [0, 1].map(|region| self.regions[region].address);
         println!("\nBoth regions go on serving until you press Ctrl-C. Try:");
-        println!("  skopeo inspect --tls-verify=false --creds admin:{} docker://{eu}/{REPOSITORY}:{TAG}", self.password);
-        println!("  podman login --tls-verify=false -u admin -p {} {us}", self.password);
+        println!(
+            "  skopeo inspect --tls-verify=false --creds admin:{} docker://{eu}/{REPOSITORY}:{TAG}",
+            self.password
+        );
+        println!(
+            "  podman login --tls-verify=false -u admin -p {} {us}",
+            self.password
+        );
     }
 
     /// Ends both regions. What the demo kept in a temporary directory goes with it.
@@ -119,14 +128,19 @@ pub async fn run(options: DemoOptions) -> Result<Demo, DemoError> {
     let mut regions = Vec::new();
     for (name, location) in REGIONS {
         let region = start_region(&data_dir, location, &environment).await?;
-        println!("  region {name}: http://{}, prefers {location}", region.address);
+        println!(
+            "  region {name}: http://{}, prefers {location}",
+            region.address
+        );
         regions.push(region);
     }
     let password = regions[0]
         .first_account
         .as_ref()
         .map(|account| account.password.expose().to_owned())
-        .ok_or_else(|| DemoError::Used { path: data_dir.clone() })?;
+        .ok_or_else(|| DemoError::Used {
+            path: data_dir.clone(),
+        })?;
     let clients = regions
         .iter()
         .map(|region| {
@@ -152,7 +166,10 @@ pub async fn run(options: DemoOptions) -> Result<Demo, DemoError> {
     let started = environment.now();
     push(us, &image).await?;
     let pushed = since(&environment, started);
-    println!("   acknowledged after {}: every byte is on the disk of usstorage", seconds(pushed));
+    println!(
+        "   acknowledged after {}: every byte is on the disk of usstorage",
+        seconds(pushed)
+    );
 
     println!("\n2. Copying to eustorage in the background");
     let copied = watch_copies(&regions[1], &environment, started).await?;
@@ -163,7 +180,11 @@ pub async fn run(options: DemoOptions) -> Result<Demo, DemoError> {
     println!("\n3. The store of region us fails (its directory is moved away)");
     rename(&store, &away)?;
     let report = status(&regions[0], true).await?;
-    for location in report.locations.iter().filter(|location| !location.unreadable.is_none()) {
+    for location in report
+        .locations
+        .iter()
+        .filter(|location| !location.unreadable.is_none())
+    {
         println!(
             "   replication status: {} cannot be read, {} blobs are served from elsewhere",
             location.location, location.unreadable.blobs
@@ -180,7 +201,11 @@ pub async fn run(options: DemoOptions) -> Result<Demo, DemoError> {
             "   through region {name}: {} in {}, every digest is right{}",
             megabytes(bytes),
             seconds(since(&environment, started)),
-            if *name == "us" { " (its own store is still gone)" } else { "" }
+            if *name == "us" {
+                " (its own store is still gone)"
+            } else {
+                ""
+            }
         );
     }
 
@@ -189,14 +214,29 @@ pub async fn run(options: DemoOptions) -> Result<Demo, DemoError> {
     let report = status(&regions[0], true).await?;
     println!(
         "   replication status: {}",
-        if report.complete { "complete, nothing was lost" } else { "not complete" }
+        if report.complete {
+            "complete, nothing was lost"
+        } else {
+            "not complete"
+        }
     );
     pull(eu, &image).await?;
 
     println!("\nSummary");
-    println!("  pushed      {} in {}", megabytes(image.size()), seconds(pushed));
-    println!("  replicated  {} blobs, complete {} after the push began", image.blobs.len(), seconds(copied));
-    println!("  pulled      {} with the store of region us gone, 0 failed requests, 0 wrong bytes", megabytes(pulled));
+    println!(
+        "  pushed      {} in {}",
+        megabytes(image.size()),
+        seconds(pushed)
+    );
+    println!(
+        "  replicated  {} blobs, complete {} after the push began",
+        image.blobs.len(),
+        seconds(copied)
+    );
+    println!(
+        "  pulled      {} with the store of region us gone, 0 failed requests, 0 wrong bytes",
+        megabytes(pulled)
+    );
     for location in &report.locations {
         println!(
             "  {:<11} {} blobs, {}, {} missing",
@@ -215,31 +255,36 @@ pub async fn run(options: DemoOptions) -> Result<Demo, DemoError> {
 }
 
 fn data_directory(options: DemoOptions) -> Result<(PathBuf, Option<TempDir>), DemoError> {
-    match options.data_dir {
-        Some(path) => {
-            std::fs::create_dir_all(&path).map_err(|source| DemoError::Files {
-                action: "make the directory",
-                path: path.clone(),
-                source,
-            })?;
-            Ok((path, None))
+    let failed = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| DemoError::Files {
+            action,
+            path,
+            source,
         }
-        None => {
-            let directory = tempfile::Builder::new()
-                .prefix("roadstead-demo-")
-                .tempdir()
-                .map_err(|source| DemoError::Files {
-                    action: "make a temporary directory in",
-                    path: std::env::temp_dir(),
-                    source,
-                })?;
-            Ok((directory.path().to_owned(), Some(directory)))
-        }
+    };
+    if let Some(path) = options.data_dir {
+        std::fs::create_dir_all(&path).map_err(failed("make the directory", &path))?;
+        return Ok((path, None));
     }
+    let directory = tempfile::Builder::new()
+        .prefix("roadstead-demo-")
+        .tempdir()
+        .map_err(failed(
+            "make a temporary directory in",
+            &std::env::temp_dir(),
+        ))?;
+    Ok((directory.path().to_owned(), Some(directory)))
 }
 
-async fn start_region(data_dir: &Path, location: &str, environment: &Environment) -> Result<Running, DemoError> {
-    let variables: Variables = [(QUAY_DISTRIBUTED_STORAGE_PREFERENCE, location)].into_iter().collect();
+async fn start_region(
+    data_dir: &Path,
+    location: &str,
+    environment: &Environment,
+) -> Result<Running, DemoError> {
+    let variables: Variables = [(QUAY_DISTRIBUTED_STORAGE_PREFERENCE, location)]
+        .into_iter()
+        .collect();
     let source = Source::Standalone {
         data_dir: data_dir.to_owned(),
     };
@@ -256,19 +301,33 @@ async fn push(client: &Client, image: &Image) -> Result<(), DemoError> {
     let failed = |action| move |source| DemoError::Request { action, source };
     for blob in &image.blobs {
         client
-            .push_blob(&repository, &blob.digest, RequestBody::bytes(blob.bytes.clone()))
+            .push_blob(
+                &repository,
+                &blob.digest,
+                RequestBody::bytes(blob.bytes.clone()),
+            )
             .await
             .map_err(failed("push a blob"))?;
     }
     for manifest in &image.manifests {
-        put(client, manifest, &Reference::Digest(manifest.digest.clone())).await?;
+        put(
+            client,
+            manifest,
+            &Reference::Digest(manifest.digest.clone()),
+        )
+        .await?;
     }
     put(client, &image.index, &tag()).await
 }
 
 async fn put(client: &Client, manifest: &Piece, reference: &Reference) -> Result<(), DemoError> {
     client
-        .put_manifest(&repository(), reference, &manifest.media_type, manifest.bytes.clone())
+        .put_manifest(
+            &repository(),
+            reference,
+            &manifest.media_type,
+            manifest.bytes.clone(),
+        )
         .await
         .map(|_| ())
         .map_err(|source| DemoError::Request {
@@ -305,25 +364,40 @@ async fn pull(client: &Client, image: &Image) -> Result<u64, DemoError> {
 }
 
 /// Draws what each location holds until nothing is missing. Returns how long that was after `started`.
-async fn watch_copies(region: &Running, environment: &Environment, started: Timestamp) -> Result<Duration, DemoError> {
+async fn watch_copies(
+    region: &Running,
+    environment: &Environment,
+    started: Timestamp,
+) -> Result<Duration, DemoError> {
     let terminal = std::io::stdout().is_terminal();
     let bars = MultiProgress::with_draw_target(if terminal {
         ProgressDrawTarget::stdout()
     } else {
         ProgressDrawTarget::hidden()
     });
-    let style = ProgressStyle::with_template("   {prefix:10} [{bar:40}] {bytes:>10} of {total_bytes}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("=> ");
+    let style =
+        ProgressStyle::with_template("   {prefix:10} [{bar:40}] {bytes:>10} of {total_bytes}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .progress_chars("=> ");
     let lines: Vec<ProgressBar> = REGIONS
         .iter()
-        .map(|(_, location)| bars.add(ProgressBar::new(0).with_style(style.clone()).with_prefix(*location)))
+        .map(|(_, location)| {
+            bars.add(
+                ProgressBar::new(0)
+                    .with_style(style.clone())
+                    .with_prefix(*location),
+            )
+        })
         .collect();
     let mut told = [u64::MAX; REGIONS.len()];
     loop {
         let report = status(region, false).await?;
         for (line, ((_, name), told)) in lines.iter().zip(REGIONS.iter().zip(&mut told)) {
-            let Some(location) = report.locations.iter().find(|location| location.location.as_str() == *name) else {
+            let Some(location) = report
+                .locations
+                .iter()
+                .find(|location| location.location.as_str() == *name)
+            else {
                 continue;
             };
             line.set_length(location.present.bytes + location.missing.bytes);
@@ -344,7 +418,11 @@ async fn watch_copies(region: &Running, environment: &Environment, started: Time
             return Ok(since(environment, started));
         }
         if since(environment, started) > PATIENCE {
-            let blobs = report.locations.iter().map(|location| location.missing.blobs).sum();
+            let blobs = report
+                .locations
+                .iter()
+                .map(|location| location.missing.blobs)
+                .sum();
             return Err(DemoError::TooSlow { blobs });
         }
         environment.clock.sleep(FRAME).await;
@@ -352,7 +430,10 @@ async fn watch_copies(region: &Running, environment: &Environment, started: Time
 }
 
 async fn status(region: &Running, store_check: bool) -> Result<StatusReport, DemoError> {
-    Ok(region.replication.status(StatusOptions { store_check }).await?)
+    Ok(region
+        .replication
+        .status(StatusOptions { store_check })
+        .await?)
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), DemoError> {
@@ -364,7 +445,9 @@ fn rename(from: &Path, to: &Path) -> Result<(), DemoError> {
 }
 
 fn repository() -> RepositoryName {
-    REPOSITORY.parse().expect("the demo's repository has a good name")
+    REPOSITORY
+        .parse()
+        .expect("the demo's repository has a good name")
 }
 
 fn tag() -> Reference {

@@ -25,7 +25,7 @@ const CONNECTIONS_MAX: usize = 8192;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a client may take nothing of an answer before its connection is ended.
-const WRITE_STALL: Duration = Duration::from_secs(120);
+const WRITE_STALL: Duration = Duration::from_mins(2);
 
 /// Header fields of one request. Past these or past about 400 kB the answer is 431 (hyper's own bound on the bytes).
 const HEADERS_MAX: usize = 100;
@@ -79,7 +79,10 @@ pub(crate) async fn serve(
         });
     }
     drop(listener);
-    if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(drain, graceful.shutdown())
+        .await
+        .is_err()
+    {
         tracing::warn!("Requests were still running when the time to finish them was over");
     }
 }
@@ -131,14 +134,18 @@ impl Watchful {
     }
 
     /// Passes on what a write came to, and fails once writes have been pending for too long.
-    fn watch_write<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn watch_write<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.write_stall = None;
             return written;
         }
-        let stall = self
-            .write_stall
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + WRITE_STALL)));
+        let stall = self.write_stall.get_or_insert_with(|| {
+            Box::pin(tokio::time::sleep_until(Instant::now() + WRITE_STALL))
+        });
         ready!(stall.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -164,7 +171,11 @@ impl AsyncRead for Watchful {
 }
 
 impl AsyncWrite for Watchful {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.watch_write(context, written)
     }

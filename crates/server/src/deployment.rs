@@ -15,7 +15,11 @@ use roadstead_storage::{LocalOptions, Location};
 use crate::error::StartError;
 
 /// Makes the [`Location`] of a local directory. Tests put faults in here.
-pub type OpenLocal = Arc<dyn Fn(LocationName, PathBuf, LocalOptions) -> Result<Location, roadstead_storage::StorageError> + Send + Sync>;
+pub type OpenLocal = Arc<
+    dyn Fn(LocationName, PathBuf, LocalOptions) -> Result<Location, roadstead_storage::StorageError>
+        + Send
+        + Sync,
+>;
 
 /// What a configuration stands for, opened.
 #[derive(Clone, Debug)]
@@ -42,7 +46,7 @@ impl Deployment {
     /// Opens the database and brings its schema up to date, gives every configured location its row, and makes the directories of
     /// locations that the database has never seen. A store that is down does not matter here.
     pub async fn open(config: &Config, environment: Environment) -> Result<Self, StartError> {
-        Self::open_with(config, environment, Arc::new(|name, root, options| Location::local(name, root, options))).await
+        Self::open_with(config, environment, Arc::new(Location::local)).await
     }
 
     /// As [`Deployment::open`], with locations made by `open_local`.
@@ -59,7 +63,11 @@ impl Deployment {
         for configured in &config.storage.locations {
             let Driver::LocalStorage { storage_path } = &configured.driver;
             let name = location_name(&configured.name)?;
-            locations.push(open_local(name, storage_path.clone(), LocalOptions::default())?);
+            locations.push(open_local(
+                name,
+                storage_path.clone(),
+                LocalOptions::default(),
+            )?);
         }
         let known: BTreeSet<LocationName> = database
             .locations()
@@ -74,7 +82,10 @@ impl Deployment {
                 location.create_root().await?;
             }
         }
-        let names: Vec<LocationName> = locations.iter().map(|location| location.name().clone()).collect();
+        let names: Vec<LocationName> = locations
+            .iter()
+            .map(|location| location.name().clone())
+            .collect();
         let removed = database.ensure_locations(&names).await?;
         for name in &removed {
             tracing::warn!(
@@ -133,7 +144,10 @@ fn topology(
     let preference = named(&config.storage.preference)?;
     let defaults = named(&config.storage.default_locations)?;
     Ok(Topology::new(
-        locations.iter().map(|location| location.name().clone()).collect(),
+        locations
+            .iter()
+            .map(|location| location.name().clone())
+            .collect(),
         preference,
         defaults.into_iter().collect(),
     )?)

@@ -67,7 +67,9 @@ impl Probe for KeyIsValid {
     /// True when the database does not answer, as in Quay: that is the database's failure, and said there.
     async fn probe(&self) -> Result<(), String> {
         match self.0.is_valid().await {
-            Ok(false) => Err("the instance's service key is missing, not approved or expired".to_owned()),
+            Ok(false) => {
+                Err("the instance's service key is missing, not approved or expired".to_owned())
+            }
             Ok(true) | Err(_) => Ok(()),
         }
     }
@@ -96,8 +98,16 @@ impl Probe for DiskHasRoom {
         let stat = tokio::task::spawn_blocking(move || rustix::fs::statvfs(&directory))
             .await
             .map_err(|error| error.to_string())?
-            .map_err(|error| format!("could not ask how full the disk of `{}` is: {error}", self.directory.display()))?;
-        #[expect(clippy::cast_precision_loss, reason = "a share of a disk needs no more than the 52 bits")]
+            .map_err(|error| {
+                format!(
+                    "could not ask how full the disk of `{}` is: {error}",
+                    self.directory.display()
+                )
+            })?;
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a share of a disk needs no more than the 52 bits"
+        )]
         let free = stat.f_bavail as f64 / (stat.f_blocks.max(1)) as f64;
         if free >= self.free_min {
             Ok(())

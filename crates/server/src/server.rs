@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use roadstead_api::{ApiOptions, ExternalUrl, Health, HealthOptions, RegistryService, ServiceParts};
+use roadstead_api::{
+    ApiOptions, ExternalUrl, Health, HealthOptions, RegistryService, ServiceParts,
+};
 use roadstead_auth::{AuthOptions, Authenticator, SigningKeyOptions, SigningKeys};
 use roadstead_config::{Config, RegistryState, UrlScheme};
 use roadstead_distribution::{DistributionOptions, Locations, Registry, RegistryParts, Writes};
@@ -100,14 +102,14 @@ impl Running {
                 address: listen,
                 source,
             })?;
-        let address = listener
-            .local_addr()
-            .map_err(|source| StartError::Listen {
-                address: listen,
-                source,
-            })?;
+        let address = listener.local_addr().map_err(|source| StartError::Listen {
+            address: listen,
+            source,
+        })?;
         let deployment = match open_local {
-            Some(open_local) => Deployment::open_with(&config, environment.clone(), open_local).await?,
+            Some(open_local) => {
+                Deployment::open_with(&config, environment.clone(), open_local).await?
+            }
             None => Deployment::open(&config, environment.clone()).await?,
         };
         let directory = deployment
@@ -133,7 +135,8 @@ impl Running {
             keys.clone(),
             auth_options(&config),
         );
-        let first_account = make_first_account(&authenticator, environment.ids.as_ref(), &directory).await?;
+        let first_account =
+            make_first_account(&authenticator, environment.ids.as_ref(), &directory).await?;
 
         let registry = Registry::new(RegistryParts {
             database: deployment.database.clone(),
@@ -169,11 +172,21 @@ impl Running {
             let shutdown = shutdown.clone();
             async move { keys.keep_fresh(shutdown).await }
         });
-        tasks.spawn(clean_up_uploads(registry, environment.clone(), shutdown.clone()));
+        tasks.spawn(clean_up_uploads(
+            registry,
+            environment.clone(),
+            shutdown.clone(),
+        ));
         if replicate {
             spawn_replicator(&config, &deployment, &replication, &tasks);
         }
-        tasks.spawn(connections::serve(listener, service, tasks.clone(), shutdown, DRAIN));
+        tasks.spawn(connections::serve(
+            listener,
+            service,
+            tasks.clone(),
+            shutdown,
+            DRAIN,
+        ));
         Ok(Self {
             address,
             deployment,
@@ -200,7 +213,10 @@ pub struct Replicator {
 
 impl Replicator {
     /// Starts copying. None when the configuration has replication switched off.
-    pub async fn start(config: &Config, environment: Environment) -> Result<Option<Self>, StartError> {
+    pub async fn start(
+        config: &Config,
+        environment: Environment,
+    ) -> Result<Option<Self>, StartError> {
         let deployment = Deployment::open(config, environment).await?;
         if deployment.queue.is_none() {
             return Ok(None);
@@ -219,8 +235,15 @@ impl Replicator {
     }
 }
 
-fn spawn_replicator(config: &Config, deployment: &Deployment, replication: &Replication, tasks: &Tasks) {
-    let Some(queue) = &deployment.queue else { return };
+fn spawn_replicator(
+    config: &Config,
+    deployment: &Deployment,
+    replication: &Replication,
+    tasks: &Tasks,
+) {
+    let Some(queue) = &deployment.queue else {
+        return;
+    };
     let worker = Worker::new(
         deployment.database.clone(),
         deployment.environment.clone(),
@@ -245,7 +268,9 @@ async fn clean_up_uploads(registry: Registry, environment: Environment, shutdown
     while !shutdown.requested() {
         match registry.clean_up_uploads().await {
             Ok(abandoned) => tracing::debug!(?abandoned, "Looked for abandoned uploads"),
-            Err(error) => tracing::warn!(%error, "Could not clean up abandoned uploads; trying again in an hour"),
+            Err(error) => {
+                tracing::warn!(%error, "Could not clean up abandoned uploads; trying again in an hour");
+            }
         }
         tokio::select! {
             () = shutdown.wait() => return,
@@ -289,6 +314,10 @@ fn distribution_options(config: &Config, deployment: &Deployment) -> Distributio
             .unwrap_or(defaults.blob_bytes_max),
         unreferenced_hold: config.registry.push_temp_tag_expiration,
         abandoned_after: config.registry.blob_upload_threshold,
+        // Quay's pages end at 100 entries unless told otherwise; ours are never shorter than our own default.
+        page_entries_max: u32::try_from(config.registry.pagination_size)
+            .unwrap_or(u32::MAX)
+            .max(defaults.page_entries_max),
         replication_queue: deployment.queue.clone(),
         library_namespace: config
             .registry

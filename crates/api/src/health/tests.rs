@@ -1,3 +1,5 @@
+//! Health checks with services that fail and hang when told to.
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use roadstead_runtime::{ManualClock, Timestamp};
@@ -19,7 +21,11 @@ impl Probe for Switch {
         if self.hangs.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
-        if self.broken.load(Ordering::SeqCst) { Err("broken".to_owned()) } else { Ok(()) }
+        if self.broken.load(Ordering::SeqCst) {
+            Err("broken".to_owned())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -109,15 +115,23 @@ async fn each_check_fails_for_its_own_services_only() {
         let health = world.health(&clock());
         for route in [Instance, EndToEnd, Warning] {
             let report = health.check(route).await;
-            assert_eq!(!report.healthy(), failing.contains(&route), "case {number}, {route:?}: {report:?}");
+            assert_eq!(
+                !report.healthy(),
+                failing.contains(&route),
+                "case {number}, {route:?}: {report:?}"
+            );
             let text = String::from_utf8(report.body().to_vec()).expect("JSON is UTF-8");
-            assert!(text.contains(&format!("\"status_code\":{}}}", report.status().as_u16())), "{text}");
+            assert!(
+                text.contains(&format!("\"status_code\":{}}}", report.status().as_u16())),
+                "{text}"
+            );
         }
     }
 }
 
 #[tokio::test]
-async fn a_check_is_answered_by_its_deadline_whatever_hangs_and_a_hanging_probe_is_not_started_again() {
+async fn a_check_is_answered_by_its_deadline_whatever_hangs_and_a_hanging_probe_is_not_started_again()
+ {
     let world = World::default();
     world.near.hangs.store(true, Ordering::SeqCst);
     world.far.hangs.store(true, Ordering::SeqCst);
@@ -145,7 +159,11 @@ async fn an_answer_is_used_again_while_it_is_fresh() {
     let fresh = HealthOptions::default().fresh;
     assert!(health.check(HealthRoute::EndToEnd).await.healthy());
     world.near.broken.store(true, Ordering::SeqCst);
-    clock.advance(fresh.checked_sub(Duration::from_millis(1)).expect("some time"));
+    clock.advance(
+        fresh
+            .checked_sub(Duration::from_millis(1))
+            .expect("some time"),
+    );
     assert!(health.check(HealthRoute::EndToEnd).await.healthy());
     assert_eq!(world.near.asked.load(Ordering::SeqCst), 1);
     clock.advance(Duration::from_millis(1));

@@ -58,24 +58,37 @@ impl Watched {
 
     fn start(&self) -> Run {
         let probe = Arc::clone(&self.probe);
-        async move { probe.probe().await.map_err(Arc::from) }.boxed().shared()
+        async move { probe.probe().await.map_err(Arc::from) }
+            .boxed()
+            .shared()
     }
 
     /// Keeps the answer, and logs it if it is news. Of several who waited for the same run only the first does so.
     fn settle(&self, run: &Run, outcome: &Result<(), Arc<str>>, now: Timestamp) {
         let mut state = self.lock();
-        if !state.running.as_ref().is_some_and(|running| running.ptr_eq(run)) {
+        if !state
+            .running
+            .as_ref()
+            .is_some_and(|running| running.ptr_eq(run))
+        {
             return;
         }
         state.running = None;
-        let before = state.last.replace((now, outcome.is_ok())).map(|(_, works)| works);
+        let before = state
+            .last
+            .replace((now, outcome.is_ok()))
+            .map(|(_, works)| works);
         drop(state);
         match outcome {
             Err(reason) if before != Some(false) => {
                 tracing::warn!(service = self.name, error = %reason, "Health check of {} failed: {reason}", self.name);
             }
             Ok(()) if before == Some(false) => {
-                tracing::info!(service = self.name, "Health check of {} succeeds again", self.name);
+                tracing::info!(
+                    service = self.name,
+                    "Health check of {} succeeds again",
+                    self.name
+                );
             }
             Ok(()) | Err(_) => {}
         }
@@ -88,5 +101,7 @@ impl Watched {
 
 /// Whether an answer of `asked` still counts. One from the future does not: the clock was set back.
 fn is_fresh(asked: Timestamp, now: Timestamp, fresh: Duration) -> bool {
-    now.signed_duration_since(asked).to_std().is_ok_and(|age| age < fresh)
+    now.signed_duration_since(asked)
+        .to_std()
+        .is_ok_and(|age| age < fresh)
 }

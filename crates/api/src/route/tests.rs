@@ -1,3 +1,5 @@
+//! Every form of path, and the many that name nothing.
+
 use proptest::prelude::*;
 use roadstead_oci::ErrorCode;
 
@@ -21,8 +23,18 @@ fn every_endpoint_is_found() {
         ("/v2/", Route::Base),
         ("/v2/auth", Route::Token),
         ("/v2/_catalog", Route::Catalog),
-        ("/v2/busybox/tags/list", Route::Tags { name: repository("busybox") }),
-        ("/v2/a/b/c/d/tags/list", Route::Tags { name: repository("a/b/c/d") }),
+        (
+            "/v2/busybox/tags/list",
+            Route::Tags {
+                name: repository("busybox"),
+            },
+        ),
+        (
+            "/v2/a/b/c/d/tags/list",
+            Route::Tags {
+                name: repository("a/b/c/d"),
+            },
+        ),
         (
             "/v2/a/b/manifests/latest",
             Route::Manifest {
@@ -44,8 +56,18 @@ fn every_endpoint_is_found() {
                 digest: digest(),
             },
         ),
-        ("/v2/a/b/blobs/uploads", Route::Uploads { name: repository("a/b") }),
-        ("/v2/a/b/blobs/uploads/", Route::Uploads { name: repository("a/b") }),
+        (
+            "/v2/a/b/blobs/uploads",
+            Route::Uploads {
+                name: repository("a/b"),
+            },
+        ),
+        (
+            "/v2/a/b/blobs/uploads/",
+            Route::Uploads {
+                name: repository("a/b"),
+            },
+        ),
         (
             &format!("/v2/a/b/blobs/uploads/{ID}"),
             Route::Upload {
@@ -163,7 +185,10 @@ fn names_outside_the_grammar_are_refused_as_names() {
     ] {
         for rest in ["manifests/latest", "tags/list", "blobs/uploads/"] {
             let path = format!("/v2/{name}/{rest}");
-            assert!(matches!(Route::parse(&path), Err(RouteError::Name(_))), "{path}");
+            assert!(
+                matches!(Route::parse(&path), Err(RouteError::Name(_))),
+                "{path}"
+            );
         }
     }
 }
@@ -173,7 +198,13 @@ fn names_of_255_characters_are_read_and_names_of_256_are_not() {
     let longest = format!("library/{}", "a".repeat(RepositoryName::LENGTH_MAX - 8));
     assert!(Route::parse(&format!("/v2/{longest}/tags/list")).is_ok());
     let error = Route::parse(&format!("/v2/{longest}a/tags/list"));
-    assert!(matches!(error, Err(RouteError::Name(NameError::TooLong { bytes: 256, .. }))), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            Err(RouteError::Name(NameError::TooLong { bytes: 256, .. }))
+        ),
+        "{error:?}"
+    );
 }
 
 #[test]
@@ -200,7 +231,17 @@ fn text_that_is_wrongly_encoded_is_refused_in_every_part() {
 
 #[test]
 fn references_digests_and_upload_ids_outside_their_grammars_are_refused() {
-    for reference in ["..", "%2e%2e", "a%2fb", "%00", "a%00", "-a", "a b", "latest%0a", "%C3%A9"] {
+    for reference in [
+        "..",
+        "%2e%2e",
+        "a%2fb",
+        "%00",
+        "a%00",
+        "-a",
+        "a b",
+        "latest%0a",
+        "%C3%A9",
+    ] {
         let path = format!("/v2/a/manifests/{reference}");
         assert!(
             matches!(&Route::parse(&path), Err(RouteError::Reference(error)) if error.code() == ErrorCode::TagInvalid),
@@ -226,11 +267,24 @@ fn references_digests_and_upload_ids_outside_their_grammars_are_refused() {
         );
         for kind in ["blobs", "referrers"] {
             let path = format!("/v2/a/{kind}/{digest}");
-            assert!(matches!(Route::parse(&path), Err(RouteError::Digest(_))), "{path}");
+            assert!(
+                matches!(Route::parse(&path), Err(RouteError::Digest(_))),
+                "{path}"
+            );
         }
     }
     let simple = ID.replace('-', "");
-    for id in ["x", "..", "%2e%2e", "%00", "manifests", &ID.to_uppercase(), &simple, &format!("{{{ID}}}"), &format!("{ID}0")] {
+    for id in [
+        "x",
+        "..",
+        "%2e%2e",
+        "%00",
+        "manifests",
+        &ID.to_uppercase(),
+        &simple,
+        &format!("{{{ID}}}"),
+        &format!("{ID}0"),
+    ] {
         let path = format!("/v2/a/blobs/uploads/{id}");
         assert_eq!(Route::parse(&path), Err(RouteError::UploadId), "{path}");
     }

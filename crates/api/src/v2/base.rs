@@ -12,7 +12,9 @@ use crate::service::{Head, Inner};
 /// the token endpoint. The body is Quay's.
 pub(crate) async fn answer(inner: &Inner, head: &Head) -> Result<Response<Body>, ApiError> {
     if !head.is_read() {
-        return Err(ApiError::Method { allowed: "GET, HEAD" });
+        return Err(ApiError::Method {
+            allowed: "GET, HEAD",
+        });
     }
     let caller = inner.caller(head, &[]).await?;
     if caller.presented == Presented::Nothing {

@@ -1,7 +1,10 @@
 //! `/v2/<name>/blobs/<digest>` (end-2, end-10).
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue, RANGE};
+use http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue,
+    RANGE,
+};
 use http::{Method, Response, StatusCode};
 use roadstead_auth::Action;
 use roadstead_oci::{Digest, RepositoryName};
@@ -17,7 +20,8 @@ use crate::service::{Head, Inner};
 
 /// Content that a digest names never changes, so that who has it may keep it. Only the client's own cache may: what others may see
 /// can change.
-const KEPT_BY_CLIENT: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
+const KEPT_BY_CLIENT: HeaderValue =
+    HeaderValue::from_static("private, max-age=31536000, immutable");
 
 pub(crate) async fn answer(
     inner: &Inner,
@@ -28,8 +32,12 @@ pub(crate) async fn answer(
     match head.method {
         Method::GET | Method::HEAD => pull(inner, head, name, digest).await,
         Method::DELETE => {
-                let admitted = inner.admit(head, Wants::to(Action::Delete, name)).await?;
-            inner.registry.blobs().delete(&admitted.repository, digest).await?;
+            let admitted = inner.admit(head, Wants::to(Action::Delete, name)).await?;
+            inner
+                .registry
+                .blobs()
+                .delete(&admitted.repository, digest)
+                .await?;
             Ok(empty(StatusCode::ACCEPTED).with_digest(digest))
         }
         _ => Err(ApiError::Method {
@@ -39,9 +47,18 @@ pub(crate) async fn answer(
 }
 
 /// A blob, or a range of it. HEAD asks no location, so that it answers what the repository holds and not what can be read at the moment.
-async fn pull(inner: &Inner, head: &Head, name: &RepositoryName, digest: &Digest) -> Result<Response<Body>, ApiError> {
+async fn pull(
+    inner: &Inner,
+    head: &Head,
+    name: &RepositoryName,
+    digest: &Digest,
+) -> Result<Response<Body>, ApiError> {
     let admitted = inner.admit(head, Wants::to(Action::Pull, name)).await?;
-    let blob = inner.registry.blobs().find(&admitted.repository, digest).await?;
+    let blob = inner
+        .registry
+        .blobs()
+        .find(&admitted.repository, digest)
+        .await?;
     let described = |status| {
         empty(status)
             .with_digest(digest)
@@ -63,19 +80,26 @@ async fn pull(inner: &Inner, head: &Head, name: &RepositoryName, digest: &Digest
     let (range, status) = match range {
         RangeRequest::Whole => (0..blob.size, StatusCode::OK),
         RangeRequest::Part(range) => (range, StatusCode::PARTIAL_CONTENT),
-        RangeRequest::Unsatisfiable => return Err(ApiError::RangeNotSatisfiable { size: blob.size }),
+        RangeRequest::Unsatisfiable => {
+            return Err(ApiError::RangeNotSatisfiable { size: blob.size });
+        }
     };
     let mut response = described(status)
         .with(CONTENT_TYPE, OCTET_STREAM)
         .with(CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
     if status == StatusCode::PARTIAL_CONTENT {
         let text = format!("bytes {}-{}/{}", range.start, range.end - 1, blob.size);
-        response = response.with(CONTENT_RANGE, HeaderValue::try_from(text).expect("numbers are visible ASCII"));
+        response = response.with(
+            CONTENT_RANGE,
+            HeaderValue::try_from(text).expect("numbers are visible ASCII"),
+        );
     }
     if head.method == Method::GET {
         let content = inner.registry.blobs().open(&blob, range).await?;
         let length = content.remaining();
-        let content = content.map_err(|error| BodyError::Source(Box::new(error))).boxed();
+        let content = content
+            .map_err(|error| BodyError::Source(Box::new(error)))
+            .boxed();
         *response.body_mut() = Body::stream(content, length);
     }
     Ok(response)

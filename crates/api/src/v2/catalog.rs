@@ -21,22 +21,40 @@ struct Catalog {
 /// nothing to see, and clients that ask without a token first would never learn that there is more.
 pub(crate) async fn answer(inner: &Inner, head: &Head) -> Result<Response<Body>, ApiError> {
     if !head.is_read() {
-        return Err(ApiError::Method { allowed: "GET, HEAD" });
+        return Err(ApiError::Method {
+            allowed: "GET, HEAD",
+        });
     }
     let query = head.query()?;
     let page = page_request(&query)?;
     let caller = inner.caller(head, &[]).await?;
     if caller.presented == Presented::Nothing && !inner.authenticator.options().public_catalog {
-        return Err(inner.unauthorized(head, &[CATALOG_SCOPE.to_owned()], None, "authentication required"));
+        return Err(inner.unauthorized(
+            head,
+            &[CATALOG_SCOPE.to_owned()],
+            None,
+            "authentication required",
+        ));
     }
     let Some(viewer) = inner.authenticator.catalog_viewer(&caller.access).await? else {
-        return Ok(json_response(StatusCode::OK, &Catalog { repositories: Vec::new() }));
+        return Ok(json_response(
+            StatusCode::OK,
+            &Catalog {
+                repositories: Vec::new(),
+            },
+        ));
     };
-    let found = inner.registry.catalog(&viewer, page.last.as_deref(), page.entries).await?;
+    let found = inner
+        .registry
+        .catalog(&viewer, page.last.as_deref(), page.entries)
+        .await?;
     let link = match found.entries.last() {
         Some(last) if found.more => {
             let number = found.entries.len().to_string();
-            Some(Links(inner.options.external_url.as_ref()).next_page("/v2/_catalog", &[("n", &number), ("last", last)]))
+            Some(
+                Links(inner.options.external_url.as_ref())
+                    .next_page("/v2/_catalog", &[("n", &number), ("last", last)]),
+            )
         }
         Some(_) | None => None,
     };

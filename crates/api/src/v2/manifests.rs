@@ -39,8 +39,12 @@ pub(crate) async fn answer(
         Method::GET | Method::HEAD => pull(inner, head, name, reference).await,
         Method::PUT => push(inner, head, body, name, reference).await,
         Method::DELETE => {
-                let admitted = inner.admit(head, Wants::to(Action::Delete, name)).await?;
-            inner.registry.manifests().delete(&admitted.repository, reference).await?;
+            let admitted = inner.admit(head, Wants::to(Action::Delete, name)).await?;
+            inner
+                .registry
+                .manifests()
+                .delete(&admitted.repository, reference)
+                .await?;
             Ok(empty(StatusCode::ACCEPTED))
         }
         _ => Err(ApiError::Method {
@@ -49,9 +53,18 @@ pub(crate) async fn answer(
     }
 }
 
-async fn pull(inner: &Inner, head: &Head, name: &RepositoryName, reference: &Reference) -> Result<Response<Body>, ApiError> {
+async fn pull(
+    inner: &Inner,
+    head: &Head,
+    name: &RepositoryName,
+    reference: &Reference,
+) -> Result<Response<Body>, ApiError> {
     let admitted = inner.admit(head, Wants::to(Action::Pull, name)).await?;
-    let manifest = inner.registry.manifests().get(&admitted.repository, reference).await?;
+    let manifest = inner
+        .registry
+        .manifests()
+        .get(&admitted.repository, reference)
+        .await?;
     let described = |status| {
         empty(status)
             .with_digest(&manifest.digest)
@@ -60,7 +73,8 @@ async fn pull(inner: &Inner, head: &Head, name: &RepositoryName, reference: &Ref
     };
     match evaluate(&head.headers, &manifest.digest) {
         Condition::Proceed => {
-            let content_type = HeaderValue::try_from(manifest.media_type.as_str()).expect("a media type is visible ASCII");
+            let content_type = HeaderValue::try_from(manifest.media_type.as_str())
+                .expect("a media type is visible ASCII");
             let mut response = described(StatusCode::OK).with(CONTENT_TYPE, content_type);
             *response.body_mut() = Body::whole(manifest.bytes);
             Ok(response)
@@ -87,13 +101,19 @@ async fn push(
     let admitted = inner.admit(head, Wants::to(Action::Push, name)).await?;
     let options = &inner.options;
     let clock = &*inner.environment.clock;
-    let bytes = body.collect(options.manifest_bytes_max, options.body_idle_timeout, clock).await?;
+    let bytes = body
+        .collect(options.manifest_bytes_max, options.body_idle_timeout, clock)
+        .await?;
     let limits = ManifestLimits {
         bytes_max: options.manifest_bytes_max,
         ..ManifestLimits::default()
     };
     let manifest = parse(content_type, bytes, limits).await?;
-    let pushed = inner.registry.manifests().put(&admitted.repository, reference, &tags, &manifest).await?;
+    let pushed = inner
+        .registry
+        .manifests()
+        .put(&admitted.repository, reference, &tags, &manifest)
+        .await?;
     if pushed.copies > 0 {
         inner.wake_up.wake();
     }
@@ -118,16 +138,24 @@ fn content_type(headers: &HeaderMap) -> Result<Option<MediaType>, ApiError> {
         return Ok(None);
     };
     // Text that is not ASCII is no media type either: let it fail as one.
-    Ok(Some(MediaType::from_header(&String::from_utf8_lossy(value.as_bytes()))?))
+    Ok(Some(MediaType::from_header(&String::from_utf8_lossy(
+        value.as_bytes(),
+    ))?))
 }
 
-async fn parse(content_type: Option<MediaType>, bytes: Bytes, limits: ManifestLimits) -> Result<Manifest, ApiError> {
+async fn parse(
+    content_type: Option<MediaType>,
+    bytes: Bytes,
+    limits: ManifestLimits,
+) -> Result<Manifest, ApiError> {
     let inline = bytes.len() <= INLINE_BYTES_MAX;
     let parse = move || Manifest::parse(content_type.as_ref(), bytes, &limits);
     let manifest = if inline {
         parse()
     } else {
-        tokio::task::spawn_blocking(parse).await.map_err(|_| ApiError::CutOff)?
+        tokio::task::spawn_blocking(parse)
+            .await
+            .map_err(|_| ApiError::CutOff)?
     };
     Ok(manifest?)
 }

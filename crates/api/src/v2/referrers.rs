@@ -66,16 +66,22 @@ pub(crate) async fn answer(
     subject: &Digest,
 ) -> Result<Response<Body>, ApiError> {
     if !head.is_read() {
-        return Err(ApiError::Method { allowed: "GET, HEAD" });
+        return Err(ApiError::Method {
+            allowed: "GET, HEAD",
+        });
     }
     let query = head.query()?;
     let page = page_request(&query)?;
-    let filter = query.get("artifactType")?.filter(|artifact_type| !artifact_type.is_empty());
+    let filter = query
+        .get("artifactType")?
+        .filter(|artifact_type| !artifact_type.is_empty());
     let after: Option<ReferrersAfter> = match query.get(AFTER)? {
         Some(after) => Some(after.parse().map_err(|_| PageNumberError)?),
         None => None,
     };
-    let (_, repository) = inner.admit_missing(head, Wants::to(Action::Pull, name)).await?;
+    let (_, repository) = inner
+        .admit_missing(head, Wants::to(Action::Pull, name))
+        .await?;
     let found = match &repository {
         Some(repository) => Some(
             inner
@@ -98,7 +104,10 @@ pub(crate) async fn answer(
     }
     if let Some(next) = found.as_ref().and_then(|page| page.next) {
         let path = format!("/v2/{name}/referrers/{subject}");
-        let (next, number) = (next.to_string(), page.entries.map(|number| number.to_string()));
+        let (next, number) = (
+            next.to_string(),
+            page.entries.map(|number| number.to_string()),
+        );
         let parameters: Vec<_> = [
             filter.as_deref().map(|filter| ("artifactType", filter)),
             number.as_deref().map(|number| ("n", number)),

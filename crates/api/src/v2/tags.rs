@@ -21,19 +21,32 @@ struct TagList<'a> {
 }
 
 /// A page of the repository's tags, in byte order, with a `Link` to the next one if there is more.
-pub(crate) async fn answer(inner: &Inner, head: &Head, name: &RepositoryName) -> Result<Response<Body>, ApiError> {
+pub(crate) async fn answer(
+    inner: &Inner,
+    head: &Head,
+    name: &RepositoryName,
+) -> Result<Response<Body>, ApiError> {
     if !head.is_read() {
-        return Err(ApiError::Method { allowed: "GET, HEAD" });
+        return Err(ApiError::Method {
+            allowed: "GET, HEAD",
+        });
     }
     let query = head.query()?;
     let page = page_request(&query)?;
     let admitted = inner.admit(head, Wants::to(Action::Pull, name)).await?;
-    let found = inner.registry.tags().list(&admitted.repository, page.last.as_deref(), page.entries).await?;
+    let found = inner
+        .registry
+        .tags()
+        .list(&admitted.repository, page.last.as_deref(), page.entries)
+        .await?;
     let link = match found.entries.last() {
         Some(last) if found.more => {
             let number = found.entries.len().to_string();
             let path = format!("/v2/{name}/tags/list");
-            Some(Links(inner.options.external_url.as_ref()).next_page(&path, &[("n", &number), ("last", last)]))
+            Some(
+                Links(inner.options.external_url.as_ref())
+                    .next_page(&path, &[("n", &number), ("last", last)]),
+            )
         }
         Some(_) | None => None,
     };

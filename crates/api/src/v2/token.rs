@@ -29,7 +29,11 @@ struct Answer<'a> {
     issued_at: String,
 }
 
-pub(crate) async fn answer(inner: &Inner, head: &Head, body: RequestBody) -> Result<Response<Body>, ApiError> {
+pub(crate) async fn answer(
+    inner: &Inner,
+    head: &Head,
+    body: RequestBody,
+) -> Result<Response<Body>, ApiError> {
     let form = match head.method {
         Method::GET | Method::HEAD => None,
         Method::POST => {
@@ -55,7 +59,9 @@ pub(crate) async fn answer(inner: &Inner, head: &Head, body: RequestBody) -> Res
     };
     let scopes = query.form_values("scope").collect::<Result<Vec<_>, _>>()?;
     let service = query.get("service")?.filter(|service| !service.is_empty());
-    let username = presented.as_ref().map(|credentials| credentials.username.clone());
+    let username = presented
+        .as_ref()
+        .map(|credentials| credentials.username.clone());
     let token = inner
         .authenticator
         .token(TokenRequest {
@@ -71,7 +77,9 @@ pub(crate) async fn answer(inner: &Inner, head: &Head, body: RequestBody) -> Res
         token: token.value.expose(),
         access_token: token.value.expose(),
         expires_in: token.life.as_secs(),
-        issued_at: token.issued.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+        issued_at: token
+            .issued
+            .to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
     };
     Ok(json_response(StatusCode::OK, &answer).with(CACHE_CONTROL, NOT_KEPT))
 }

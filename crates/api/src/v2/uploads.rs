@@ -33,11 +33,18 @@ pub(crate) async fn start(
     }
     let query = head.query()?;
     let digest = digest_parameter(&query, "digest")?;
-    let algorithm = query.get("digest-algorithm")?.map(|algorithm| algorithm.parse()).transpose()?;
+    let algorithm = query
+        .get("digest-algorithm")?
+        .map(|algorithm| algorithm.parse())
+        .transpose()?;
     let mount = match digest_parameter(&query, "mount")? {
         Some(digest) => Some(Mount {
             digest,
-            from: query.get("from")?.filter(|from| !from.is_empty()).map(|from| from.parse()).transpose()?,
+            from: query
+                .get("from")?
+                .filter(|from| !from.is_empty())
+                .map(|from| from.parse())
+                .transpose()?,
         }),
         None => None,
     };
@@ -49,7 +56,11 @@ pub(crate) async fn start(
     let admitted = inner.admit(head, wants).await?;
     if let Some(mount) = &mount
         && let Some(source) = source(inner, head, &admitted, wants, mount).await?
-        && let Some(blob) = inner.registry.uploads().mount(&admitted.repository, &mount.digest, source).await?
+        && let Some(blob) = inner
+            .registry
+            .uploads()
+            .mount(&admitted.repository, &mount.digest, source)
+            .await?
     {
         return Ok(created(inner, name, &blob));
     }
@@ -59,13 +70,24 @@ pub(crate) async fn start(
         Some(digest) if mount.is_none() => {
             let (registry, length) = (inner.registry.clone(), body.length());
             let pushed = inner
-                .to_the_end(async move { registry.uploads().monolithic(&repository, &digest, length, body).await })
+                .to_the_end(async move {
+                    registry
+                        .uploads()
+                        .monolithic(&repository, &digest, length, body)
+                        .await
+                })
                 .await??;
             Ok(created(inner, name, &pushed))
         }
         Some(_) | None => {
-            let algorithm = algorithm.or(digest.or(mount.map(|mount| mount.digest)).map(|digest| digest.algorithm()));
-            let upload = inner.registry.uploads().start(&repository, algorithm).await?;
+            let algorithm = algorithm.or(digest
+                .or(mount.map(|mount| mount.digest))
+                .map(|digest| digest.algorithm()));
+            let upload = inner
+                .registry
+                .uploads()
+                .start(&repository, algorithm)
+                .await?;
             let response = progress(inner, name, StatusCode::ACCEPTED, &upload);
             Ok(match inner.options.chunk_bytes_min {
                 Some(length) => response.with(CHUNK_MIN_LENGTH, HeaderValue::from(length)),
@@ -84,7 +106,12 @@ pub(crate) async fn answer(
     id: Uuid,
 ) -> Result<Response<Body>, ApiError> {
     let admit = async || {
-        Ok::<_, ApiError>(inner.admit(head, Wants::to(Action::Push, name)).await?.repository)
+        Ok::<_, ApiError>(
+            inner
+                .admit(head, Wants::to(Action::Push, name))
+                .await?
+                .repository,
+        )
     };
     match head.method {
         Method::GET | Method::HEAD => {
@@ -95,13 +122,19 @@ pub(crate) async fn answer(
             let announced = announced(head, &body)?;
             let (repository, registry) = (admit().await?, inner.registry.clone());
             let appended = inner
-                .to_the_end(async move { registry.uploads().append(&repository, id, announced, body).await })
+                .to_the_end(async move {
+                    registry
+                        .uploads()
+                        .append(&repository, id, announced, body)
+                        .await
+                })
                 .await?;
             let upload = appended.map_err(|error| upload_error(inner, name, id, error))?;
             Ok(progress(inner, name, StatusCode::ACCEPTED, &upload))
         }
         Method::PUT => {
-            let digest = digest_parameter(&head.query()?, "digest")?.ok_or(ApiError::DigestMissing)?;
+            let digest =
+                digest_parameter(&head.query()?, "digest")?.ok_or(ApiError::DigestMissing)?;
             let announced = announced(head, &body)?;
             let repository = admit().await?;
             let finished = finish(inner, repository, id, digest, announced, body).await?;
@@ -128,7 +161,12 @@ async fn finish(
 ) -> Result<Result<PushedBlob, PushError>, ApiError> {
     let registry = inner.registry.clone();
     inner
-        .to_the_end(async move { registry.uploads().finish(&repository, id, &digest, announced, body).await })
+        .to_the_end(async move {
+            registry
+                .uploads()
+                .finish(&repository, id, &digest, announced, body)
+                .await
+        })
         .await
 }
 
@@ -167,14 +205,24 @@ fn digest_parameter(query: &Query<'_>, name: &'static str) -> Result<Option<Dige
 /// What the headers say about the body.
 fn announced(head: &Head, body: &RequestBody) -> Result<Announced, ApiError> {
     Ok(Announced {
-        range: head.headers.get(CONTENT_RANGE).map(content_range).transpose()?,
+        range: head
+            .headers
+            .get(CONTENT_RANGE)
+            .map(content_range)
+            .transpose()?,
         length: body.length(),
     })
 }
 
 /// An upload that goes on.
-fn progress(inner: &Inner, name: &RepositoryName, status: StatusCode, upload: &UploadStatus) -> Response<Body> {
-    let range = HeaderValue::try_from(upload_range(upload.offset)).expect("numbers are visible ASCII");
+fn progress(
+    inner: &Inner,
+    name: &RepositoryName,
+    status: StatusCode,
+    upload: &UploadStatus,
+) -> Response<Body> {
+    let range =
+        HeaderValue::try_from(upload_range(upload.offset)).expect("numbers are visible ASCII");
     let id = HeaderValue::try_from(upload.id.to_string()).expect("an id is visible ASCII");
     empty(status)
         .with_location(Links(inner.options.external_url.as_ref()).upload(name, upload.id))
@@ -192,7 +240,9 @@ fn created(inner: &Inner, name: &RepositoryName, blob: &PushedBlob) -> Response<
 /// An error that a client recovers from by going on elsewhere is answered with where that is.
 fn upload_error(inner: &Inner, name: &RepositoryName, id: Uuid, error: PushError) -> ApiError {
     let offset = match &error {
-        PushError::RangeNotContiguous { offset } | PushError::BodyInterrupted { offset, .. } => Some(*offset),
+        PushError::RangeNotContiguous { offset } | PushError::BodyInterrupted { offset, .. } => {
+            Some(*offset)
+        }
         PushError::SessionBusy { .. } => None,
         _ => return error.into(),
     };

@@ -41,8 +41,8 @@ pub struct Registry {
     /// `BLOBUPLOAD_DELETION_DATE_THRESHOLD`, in minutes: after how long without progress an unfinished upload is given up
     /// (default: 2880).
     pub blob_upload_threshold: Duration,
-    /// `V2_PAGINATION_SIZE`: how many entries a page of the API has when the client does not say (default: 50). A client
-    /// gets at most this many or 100, whichever is more.
+    /// `V2_PAGINATION_SIZE`: the most entries of a page of tags or repositories (default: 50). Pages hold at least 1000
+    /// here, so that only a larger number changes anything.
     pub pagination_size: usize,
     /// `DEFAULT_TAG_EXPIRATION`: for how long a new namespace keeps deleted tags, such as `2w` (the default) or `0s`.
     pub default_tag_expiration: Duration,

@@ -11,9 +11,6 @@ pub struct Replication {
     /// `FEATURE_STORAGE_REPLICATION`: whether what is pushed to one location is copied to the others (default: false; true
     /// for a registry without a configuration). Unlike in Quay, local directories may be locations too.
     pub enabled: bool,
-    /// `STORAGE_REPLICATION_PROCESSING_SECONDS`: for how long a worker has a copy for itself before another may take it up;
-    /// a worker that is still copying renews it (default: 1200).
-    pub processing: Duration,
     /// `REPLICATION_QUEUE_NAME`: the name of the queue, in which Quay's workers look as well (default:
     /// `imagestoragereplication`).
     pub queue_name: String,
@@ -32,7 +29,6 @@ impl Replication {
         let concurrency = keys.number("ROADSTEAD_REPLICATION_CONCURRENCY", 4, 1..=256);
         Self {
             enabled: keys.flag("FEATURE_STORAGE_REPLICATION", standalone),
-            processing: keys.seconds("STORAGE_REPLICATION_PROCESSING_SECONDS", 1200, 10..=604_800),
             queue_name: keys
                 .text("REPLICATION_QUEUE_NAME")
                 .unwrap_or_else(|| "imagestoragereplication".to_owned()),

@@ -1,0 +1,13 @@
+//! The service as clients meet it: requests in, answers out, on a real database, real directories and locations that fail on demand.
+
+mod authentication;
+mod bad_input;
+mod failures;
+mod lists;
+mod logging;
+mod manifests;
+mod mounting;
+mod probes;
+mod pulls;
+mod pushes;
+mod world;

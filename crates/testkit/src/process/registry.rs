@@ -1,0 +1,351 @@
+//! The registry and the admin tool as processes.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Seek as _, SeekFrom};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use roadstead_client::{Client, ClientOptions, Credentials};
+use tokio::process::{Child, Command};
+
+use super::{Finished, binary, run};
+use crate::universe::read_password;
+use crate::{StoreFiles, free_port, within};
+
+/// How often a starting registry is asked whether it is there, 50 ms apart: a minute, for a debug build on a busy machine.
+const READY_CHECKS_MAX: u32 = 1200;
+
+/// The longest that an admin command may take.
+const ADMIN_LIMIT: Duration = Duration::from_mins(2);
+
+/// The longest that a registry which was asked to stop may take.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// How a registry is started.
+#[derive(Clone, Debug)]
+pub struct RegistrySettings {
+    /// Its data directory, which the program makes if it is not there.
+    pub data_dir: PathBuf,
+    /// Where it listens. The same after a restart.
+    pub address: SocketAddr,
+    /// Further arguments.
+    pub arguments: Vec<String>,
+    /// Environment variables. Of the test's own only `PATH` is passed on.
+    pub environment: Vec<(String, String)>,
+    /// Shell commands that run before it, as root in a mount namespace of its own: what they mount, nobody else sees, and it is
+    /// gone with the process.
+    pub setup: Option<String>,
+}
+
+impl RegistrySettings {
+    /// A registry on this data directory and a free port.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            address: (Ipv4Addr::LOCALHOST, free_port()).into(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            setup: None,
+        }
+    }
+
+    /// Starts it and waits until it answers.
+    ///
+    /// # Panics
+    /// When it ends instead, or does not answer within a minute.
+    pub async fn start(&self) -> RegistryProcess {
+        let mut registry = self.spawn();
+        registry.wait_until_ready().await;
+        registry
+    }
+
+    /// Starts it and waits for nothing.
+    ///
+    /// # Panics
+    /// When the program cannot be started.
+    pub fn spawn(&self) -> RegistryProcess {
+        let parent = self
+            .data_dir
+            .parent()
+            .expect("a data directory lies in a directory");
+        let name = self
+            .data_dir
+            .file_name()
+            .expect("a data directory has a name");
+        let log_path = parent.join(format!("{}-{}.log", name.display(), self.address.port()));
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log_path)
+            .unwrap_or_else(|error| panic!("{}: {error}", log_path.display()));
+        let log_start = log.metadata().map_or(0, |metadata| metadata.len());
+        let mut command = self.command();
+        command
+            .env_clear()
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(parent)
+            .arg("--data-dir")
+            .arg(&self.data_dir)
+            .args(["--listen", &self.address.to_string()])
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(
+                log.try_clone()
+                    .expect("an open file can be opened once more"),
+            )
+            .stderr(log)
+            .kill_on_drop(true);
+        let child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("the registry could not be started: {error}"));
+        RegistryProcess {
+            settings: self.clone(),
+            child,
+            log_path,
+            log_start,
+        }
+    }
+
+    /// The program, after its setup if it has one.
+    fn command(&self) -> Command {
+        let program = binary("registry");
+        let Some(setup) = &self.setup else {
+            return Command::new(program);
+        };
+        let mut command = Command::new("unshare");
+        command.arg("--mount");
+        let own = fs::metadata("/proc/self").expect("Linux has /proc");
+        if own.uid() != 0 {
+            command.arg("--map-root-user");
+        }
+        // `exec` keeps the process id, so that whoever kills the child kills the registry.
+        command
+            .args(["sh", "-c", &format!("{setup} && exec \"$0\" \"$@\"")])
+            .arg(program);
+        command
+    }
+
+    /// The admin tool on the same data directory.
+    pub fn admin(&self) -> AdminProgram {
+        AdminProgram {
+            data_dir: self.data_dir.clone(),
+            environment: self.environment.clone(),
+        }
+    }
+
+    /// What lies in a location's directory.
+    pub fn files(&self, location: &str) -> StoreFiles {
+        StoreFiles::new(self.data_dir.join(location))
+    }
+
+    /// A client that says it is `admin`.
+    ///
+    /// # Panics
+    /// When the registry has never been started, so that there is no password.
+    pub fn client(&self) -> Client {
+        self.client_with(ClientOptions::default())
+    }
+
+    /// As [`RegistrySettings::client`], with the caller's deadlines.
+    ///
+    /// # Panics
+    /// When the registry has never been started, so that there is no password.
+    pub fn client_with(&self, options: ClientOptions) -> Client {
+        let credentials = Credentials::new("admin", self.password());
+        Client::with_options(&self.url(), Some(credentials), options)
+            .expect("a loopback address is one")
+    }
+
+    /// A client that says nothing of who it is.
+    pub fn anonymous(&self) -> Client {
+        Client::new(&self.url(), None).expect("a loopback address is one")
+    }
+
+    /// The password of `admin`.
+    ///
+    /// # Panics
+    /// When the registry has never been started.
+    pub fn password(&self) -> String {
+        read_password(&self.data_dir)
+    }
+
+    /// `http://HOST:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+/// A registry that runs. Killed when dropped; its log is shown if that is because a test fails.
+#[derive(Debug)]
+pub struct RegistryProcess {
+    settings: RegistrySettings,
+    child: Child,
+    log_path: PathBuf,
+    log_start: u64,
+}
+
+impl RegistryProcess {
+    /// How it was started.
+    pub fn settings(&self) -> &RegistrySettings {
+        &self.settings
+    }
+
+    /// Returns once it answers requests.
+    ///
+    /// # Panics
+    /// When it ends instead, or does not answer within a minute.
+    pub async fn wait_until_ready(&mut self) {
+        let client = self.settings.anonymous();
+        within(READY_CHECKS_MAX, "the registry answers", async || {
+            if let Some(status) = self
+                .child
+                .try_wait()
+                .expect("the state of a child can be read")
+            {
+                panic!("the registry ended with {status}:\n{}", self.log());
+            }
+            match client.ping().await {
+                Ok(()) => Some(()),
+                // Any answer will do: it asks who we are.
+                Err(error) => error.status().map(|_| ()),
+            }
+        })
+        .await;
+    }
+
+    /// Returns how it ended by itself.
+    ///
+    /// # Panics
+    /// When it has not after `limit`.
+    pub async fn wait(&mut self, limit: Duration) -> ExitStatus {
+        tokio::time::timeout(limit, self.child.wait())
+            .await
+            .unwrap_or_else(|_| {
+                panic!(
+                    "the registry still runs after {} s:\n{}",
+                    limit.as_secs(),
+                    self.log()
+                )
+            })
+            .expect("the state of a child can be read")
+    }
+
+    /// Ends it as a power cut would, at once, and waits until it is gone.
+    ///
+    /// # Panics
+    /// When the system does not let us.
+    pub async fn kill(&mut self) {
+        self.child
+            .kill()
+            .await
+            .expect("a child of ours can be killed");
+    }
+
+    /// Asks it to stop (SIGTERM) and returns how it ended.
+    ///
+    /// # Panics
+    /// When it does not stop within half a minute.
+    pub async fn stop(mut self) -> ExitStatus {
+        let id = self.process_id().to_string();
+        let asked = run(Command::new("kill").args(["-TERM", &id]), STOP_LIMIT).await;
+        asked.expect_success();
+        self.wait(STOP_LIMIT).await
+    }
+
+    /// Its process id.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn process_id(&self) -> u32 {
+        self.child.id().expect("the registry runs")
+    }
+
+    /// The most memory it has ever had resident, in bytes: `VmHWM` of `/proc/PID/status`.
+    ///
+    /// # Panics
+    /// When it has ended, or the system has no such file.
+    pub fn resident_bytes_peak(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.process_id());
+        let status = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let kibibytes: u64 = status
+            .lines()
+            .find_map(|line| {
+                line.strip_prefix("VmHWM:")?
+                    .trim()
+                    .strip_suffix(" kB")?
+                    .parse()
+                    .ok()
+            })
+            .unwrap_or_else(|| panic!("{path} has no VmHWM"));
+        kibibytes * 1024
+    }
+
+    /// What it has written to standard output and standard error since it was started.
+    ///
+    /// # Panics
+    /// When the log cannot be read.
+    pub fn log(&self) -> String {
+        let read = || -> std::io::Result<String> {
+            let mut file = File::open(&self.log_path)?;
+            file.seek(SeekFrom::Start(self.log_start))?;
+            std::io::read_to_string(file)
+        };
+        read().unwrap_or_else(|error| panic!("{}: {error}", self.log_path.display()))
+    }
+}
+
+impl Drop for RegistryProcess {
+    #[expect(
+        clippy::print_stdout,
+        reason = "a test's output is shown when it fails"
+    )]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!(
+                "--- log of the registry at {}\n{}",
+                self.settings.address,
+                self.log()
+            );
+        }
+    }
+}
+
+/// The admin tool on a data directory.
+#[derive(Clone, Debug)]
+pub struct AdminProgram {
+    data_dir: PathBuf,
+    environment: Vec<(String, String)>,
+}
+
+impl AdminProgram {
+    /// Runs it with these arguments.
+    ///
+    /// # Panics
+    /// When it is not done within two minutes.
+    pub async fn run<A: AsRef<std::ffi::OsStr>>(&self, arguments: &[A]) -> Finished {
+        let mut command = Command::new(binary("admin"));
+        command
+            .env_clear()
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.data_dir.parent().unwrap_or(Path::new("/")))
+            .arg("--data-dir")
+            .arg(&self.data_dir)
+            .args(arguments);
+        run(&mut command, ADMIN_LIMIT).await
+    }
+
+    /// `replication status --json`, read.
+    ///
+    /// # Panics
+    /// When it fails or prints something else than JSON.
+    pub async fn replication_status(&self) -> serde_json::Value {
+        let finished = self.run(&["replication", "status", "--json"]).await;
+        let printed = finished.expect_success();
+        serde_json::from_str(printed).unwrap_or_else(|error| panic!("{error}: {printed}"))
+    }
+}
