@@ -1,0 +1,24 @@
+//! What the test binaries of this package share: other people's programs, and what they need.
+//!
+//! - [`Workshop`]: skopeo, podman and buildah, with a store of their own in a temporary directory.
+//! - [`Peer`]: docker-registry, as the other end of copies.
+//! - [`Remote`]: where a registry is, and as whom to speak to it.
+//! - [`minimal_system`]: a Debian tree made by debootstrap.
+//!
+//! The programs have to be installed (Debian: skopeo, podman, buildah, docker-registry, debootstrap, busybox-static); a test that
+//! needs one fails without it.
+
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "everything here panics when the world is not as a test needs it"
+)]
+
+mod minimal_system;
+mod peer;
+mod remote;
+mod workshop;
+
+pub use minimal_system::minimal_system;
+pub use peer::Peer;
+pub use remote::Remote;
+pub use workshop::{Shape, Workshop, digest_of_directory};
