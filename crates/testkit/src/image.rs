@@ -63,13 +63,22 @@ impl TestImage {
         Self::of_layers(seed, kind, layers)
     }
 
-    /// An image of these layers.
+    /// An image of these layers. Reads them to learn their digests.
     pub fn of_layers(seed: u64, kind: ImageKind, layers: Vec<Content>) -> Self {
-        let (media_type, config_type, layer_type) = kind.types();
-        let layer_digests: Vec<Digest> = layers
-            .iter()
-            .map(|layer| layer.digest(Algorithm::Sha256))
+        let hashed = layers
+            .into_iter()
+            .map(|layer| {
+                let digest = layer.digest(Algorithm::Sha256);
+                (layer, digest)
+            })
             .collect();
+        Self::of_hashed_layers(seed, kind, hashed)
+    }
+
+    /// An image of these layers, whose digests are known.
+    pub fn of_hashed_layers(seed: u64, kind: ImageKind, layers: Vec<(Content, Digest)>) -> Self {
+        let (media_type, config_type, layer_type) = kind.types();
+        let (layers, layer_digests): (Vec<Content>, Vec<Digest>) = layers.into_iter().unzip();
         let config = json!({
             "architecture": "amd64", "os": "linux", "created": "2026-01-01T00:00:00Z",
             "config": {"Labels": {"seed": seed.to_string()}},

@@ -28,7 +28,9 @@ pub use content::{Content, HashedBody};
 pub use eventually::{eventually, within};
 pub use image::{ImageKind, TestImage};
 pub use ports::free_port;
-pub use process::{AdminProgram, Finished, RegistryProcess, RegistrySettings, binary, run};
+pub use process::{
+    AdminProgram, Finished, RegistryProcess, RegistrySettings, binary, run, run_answering,
+};
 pub use seed::{Seed, setting};
 pub use store_files::StoreFiles;
 pub use universe::{LOCATIONS, Universe, UniverseOptions};

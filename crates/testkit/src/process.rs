@@ -10,6 +10,7 @@ use std::ffi::OsStr;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 /// A program that has come to its end.
@@ -66,21 +67,37 @@ impl Finished {
 /// # Panics
 /// When it cannot be started, or is not done after `limit`.
 pub async fn run(command: &mut Command, limit: Duration) -> Finished {
+    run_answering(command, "", limit).await
+}
+
+/// As [`run`], with this text on its standard input.
+///
+/// # Panics
+/// When it cannot be started, or is not done after `limit`.
+pub async fn run_answering(command: &mut Command, input: &str, limit: Duration) -> Finished {
     let standard = command.as_std();
     let words: Vec<&OsStr> = std::iter::once(standard.get_program())
         .chain(standard.get_args())
         .collect();
     let shown = words.join(OsStr::new(" ")).to_string_lossy().into_owned();
-    let finished = command
-        .stdin(Stdio::null())
+    let mut child = command
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
-        .output();
+        .spawn()
+        .unwrap_or_else(|error| panic!("{shown}: could not be started: {error}"));
+    let mut stdin = child.stdin.take().expect("standard input is a pipe");
+    let finished = async {
+        // A program may end without reading its input.
+        stdin.write_all(input.as_bytes()).await.ok();
+        drop(stdin);
+        child.wait_with_output().await
+    };
     let output = tokio::time::timeout(limit, finished)
         .await
         .unwrap_or_else(|_| panic!("{shown}: not done after {} s", limit.as_secs()))
-        .unwrap_or_else(|error| panic!("{shown}: could not be started: {error}"));
+        .unwrap_or_else(|error| panic!("{shown}: {error}"));
     Finished {
         command: shown,
         status: output.status,

@@ -210,9 +210,11 @@ impl Universe {
             last = Some(status);
             done.then_some(())
         };
-        if attempt(CHECKS_MAX, replicated).await.is_none() {
-            panic!("not every blob has come to every location: {last:?}");
-        }
+        let replicated = attempt(CHECKS_MAX, replicated).await;
+        assert!(
+            replicated.is_some(),
+            "not every blob has come to every location: {last:?}"
+        );
         let status = self.status(true).await;
         assert!(
             status.complete,

@@ -1,3 +1,5 @@
+//! How a worker claims, keeps, finishes and gives back its jobs.
+
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::sync::Mutex;

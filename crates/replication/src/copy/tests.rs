@@ -1,3 +1,5 @@
+//! What a copy proves, and what it leaves behind when it fails.
+
 use std::fs;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};

@@ -1,3 +1,5 @@
+//! Every gap gets a job, however it came about.
+
 use roadstead_runtime::Tasks;
 
 use super::*;

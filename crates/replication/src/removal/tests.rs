@@ -1,3 +1,5 @@
+//! What a removal refuses, and what it leaves.
+
 use std::fs;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What becomes of one job.
+
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;

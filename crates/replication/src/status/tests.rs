@@ -1,3 +1,5 @@
+//! The figures of a report, and waiting for completeness.
+
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;

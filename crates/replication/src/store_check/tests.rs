@@ -1,3 +1,5 @@
+//! What differs between the database and a store is found.
+
 use std::fs;
 
 use roadstead_storage::StorageErrorKind;

@@ -1,5 +1,6 @@
 //! The registry and the admin tool as processes.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek as _, SeekFrom};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,7 +12,7 @@ use std::time::Duration;
 use roadstead_client::{Client, ClientOptions, Credentials};
 use tokio::process::{Child, Command};
 
-use super::{Finished, binary, run};
+use super::{Finished, binary, run, run_answering};
 use crate::universe::read_password;
 use crate::{StoreFiles, free_port, within};
 
@@ -289,12 +290,14 @@ impl RegistryProcess {
     /// # Panics
     /// When the log cannot be read.
     pub fn log(&self) -> String {
-        let read = || -> std::io::Result<String> {
-            let mut file = File::open(&self.log_path)?;
-            file.seek(SeekFrom::Start(self.log_start))?;
-            std::io::read_to_string(file)
-        };
-        read().unwrap_or_else(|error| panic!("{}: {error}", self.log_path.display()))
+        self.read_log()
+            .unwrap_or_else(|error| panic!("{}: {error}", self.log_path.display()))
+    }
+
+    fn read_log(&self) -> std::io::Result<String> {
+        let mut file = File::open(&self.log_path)?;
+        file.seek(SeekFrom::Start(self.log_start))?;
+        std::io::read_to_string(file)
     }
 }
 
@@ -305,10 +308,11 @@ impl Drop for RegistryProcess {
     )]
     fn drop(&mut self) {
         if std::thread::panicking() {
+            // The log may be gone already, with its directory.
+            let log = self.read_log().unwrap_or_default();
             println!(
-                "--- log of the registry at {}\n{}",
-                self.settings.address,
-                self.log()
+                "--- log of the registry at {}\n{log}",
+                self.settings.address
             );
         }
     }
@@ -326,26 +330,34 @@ impl AdminProgram {
     ///
     /// # Panics
     /// When it is not done within two minutes.
-    pub async fn run<A: AsRef<std::ffi::OsStr>>(&self, arguments: &[A]) -> Finished {
+    pub async fn run<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Finished {
+        self.run_answering(arguments, "").await
+    }
+
+    /// Runs it with these arguments and this text on its standard input.
+    ///
+    /// # Panics
+    /// When it is not done within two minutes.
+    pub async fn run_answering<A: AsRef<OsStr>>(&self, arguments: &[A], input: &str) -> Finished {
         let mut command = Command::new(binary("admin"));
         command
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(self.data_dir.parent().unwrap_or(Path::new("/")))
+            .args(arguments)
             .arg("--data-dir")
-            .arg(&self.data_dir)
-            .args(arguments);
-        run(&mut command, ADMIN_LIMIT).await
+            .arg(&self.data_dir);
+        run_answering(&mut command, input, ADMIN_LIMIT).await
     }
 
-    /// `replication status --json`, read.
+    /// `replication status --json`, read. It fails when something is missing, and says what all the same.
     ///
     /// # Panics
-    /// When it fails or prints something else than JSON.
+    /// When it prints something else than JSON.
     pub async fn replication_status(&self) -> serde_json::Value {
         let finished = self.run(&["replication", "status", "--json"]).await;
-        let printed = finished.expect_success();
-        serde_json::from_str(printed).unwrap_or_else(|error| panic!("{error}: {printed}"))
+        serde_json::from_str(&finished.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {finished:?}"))
     }
 }

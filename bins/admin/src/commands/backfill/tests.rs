@@ -1,3 +1,5 @@
+//! What `backfillreplication` prints and queues.
+
 use super::*;
 use crate::commands::world::{World, console};
 

@@ -1,3 +1,5 @@
+//! What `location list` prints.
+
 use super::*;
 use crate::commands::world::{World, console};
 

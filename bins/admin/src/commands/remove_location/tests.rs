@@ -1,3 +1,5 @@
+//! The question, the lines and the exit codes of `removelocation`.
+
 use std::fs;
 
 use super::*;

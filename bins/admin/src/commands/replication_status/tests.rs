@@ -1,3 +1,5 @@
+//! What `replication status` prints, and its exit codes.
+
 use std::fs;
 
 use super::*;
