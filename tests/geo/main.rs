@@ -1,12 +1,23 @@
-//! More than one location: what survives the loss of one, of a process, and of an operator's patience.
+//! More than one location: what survives the loss of one, of the process, and of patience. All with the real programs.
+//!
+//! Settings of the longer ones: `ROADSTEAD_TEST_SEED`, `ROADSTEAD_TEST_CRASHES` (25), `ROADSTEAD_TEST_IMAGES` (100),
+//! `ROADSTEAD_TEST_LAYER_BYTES` (2 GiB).
 //!
 //! (The modules are marked as tests for the linter's sake, which lets tests unwrap.)
 
 #[cfg(test)]
-mod crash;
+mod backfill;
+#[cfg(test)]
+mod crashes;
+#[cfg(test)]
+mod deployment;
+#[cfg(test)]
+mod failover;
 #[cfg(test)]
 mod large_layer;
 #[cfg(test)]
-mod lost_store;
+mod loss;
+#[cfg(test)]
+mod regions;
 #[cfg(test)]
 mod removal;
