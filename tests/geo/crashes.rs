@@ -213,7 +213,7 @@ impl Pusher<'_> {
         self.acknowledged(|ledger| {
             ledger
                 .blobs
-                .push((repository.clone(), image.blobs[0].clone()))
+                .push((repository.clone(), image.blobs[0].clone()));
         });
         for (digest, layer) in image.blobs[1..].iter().zip(&image.layers) {
             self.push_layer(repository, digest, layer).await?;
@@ -225,7 +225,7 @@ impl Pusher<'_> {
         self.acknowledged(|ledger| {
             ledger
                 .images
-                .push((repository.clone(), reference.clone(), image.clone()))
+                .push((repository.clone(), reference.clone(), image.clone()));
         });
         Ok(())
     }

@@ -14,7 +14,8 @@ pub(crate) struct Deployment {
 
 impl Deployment {
     pub(crate) fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        // Beside the build, where there is room for gigabytes; /tmp may be memory.
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         Self {
             settings: RegistrySettings::new(directory.path().join("data")),
             _directory: directory,
@@ -31,7 +32,7 @@ impl Deployment {
         let waited = self
             .settings
             .admin()
-            .run(&["replication", "status", "--wait", "--timeout", "110s"])
+            .run(&["replication", "status", "--wait", "--timeout", "9m"])
             .await;
         assert!(
             waited.expect_success().trim_end().ends_with("complete"),

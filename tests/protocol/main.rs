@@ -10,6 +10,8 @@ mod blobs;
 #[cfg(test)]
 mod call;
 #[cfg(test)]
+mod configuration;
+#[cfg(test)]
 mod health;
 #[cfg(test)]
 mod hostile;

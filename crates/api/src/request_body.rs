@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::{Either, select};
 use futures_util::{Stream, StreamExt as _};
 use http::HeaderMap;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, EXPECT};
 use http_body::Body;
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -18,10 +19,68 @@ use roadstead_runtime::Clock;
 
 type Boxed = UnsyncBoxBody<Bytes, Box<dyn StdError + Send + Sync>>;
 
+/// How much of a body that nobody wanted is read and thrown away so that the connection can be used again and a client that is still
+/// sending gets to see the answer.
+const LINGER_BYTES: u64 = 1 << 20;
+
+/// How long that may take.
+const LINGER_TIME: Duration = Duration::from_secs(1);
+
 /// What a client sends. Nothing is read before somebody asks for it, and then one piece at a time; trailers are passed over.
 pub(crate) struct RequestBody {
     body: Option<Boxed>,
     length: Option<u64>,
+    unread: Unread,
+}
+
+/// Where a body that is dropped before its end is left.
+#[derive(Clone, Default)]
+pub(crate) struct Unread(Arc<Mutex<Option<Boxed>>>);
+
+impl Unread {
+    /// Reads what is left of the body, if that can be little. Whether its end was reached, so that another request can follow.
+    pub(crate) async fn drain(self, headers: &HeaderMap, clock: &dyn Clock) -> bool {
+        let left = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut body) = left else {
+            return true;
+        };
+        // Who waits to be asked for the body (RFC 9110, section 10.1.1) is not asked for one that is thrown away.
+        let hopeless = announced(headers).is_some_and(|length| length > LINGER_BYTES);
+        if hopeless || headers.contains_key(EXPECT) {
+            return false;
+        }
+        let end = async {
+            let mut drained = 0;
+            while drained <= LINGER_BYTES {
+                match body.frame().await {
+                    Some(Ok(frame)) => {
+                        drained += frame.data_ref().map_or(0, |data| data.len() as u64);
+                    }
+                    Some(Err(_)) => return false,
+                    None => return true,
+                }
+            }
+            false
+        };
+        match select(pin!(end), pin!(clock.sleep(LINGER_TIME))).await {
+            Either::Left((ended, _)) => ended,
+            Either::Right(_) => false,
+        }
+    }
+}
+
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok())
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let Some(body) = self.body.take() {
+            *self.unread.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+        }
+    }
 }
 
 impl std::fmt::Debug for RequestBody {
@@ -61,12 +120,18 @@ impl RequestBody {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        let announced = headers
-            .get(CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse().ok());
-        let length = announced.or_else(|| body.size_hint().exact());
+        let length = announced(headers).or_else(|| body.size_hint().exact());
         let body = (!body.is_end_stream()).then(|| body.map_err(Into::into).boxed_unsync());
-        Self { body, length }
+        Self {
+            body,
+            length,
+            unread: Unread::default(),
+        }
+    }
+
+    /// Where it will be left if it is dropped before its end.
+    pub(crate) fn unread(&self) -> Unread {
+        self.unread.clone()
     }
 
     /// How many bytes the client says it sends, if it says so.
@@ -136,5 +201,45 @@ impl Stream for RequestBody {
                 None => self.body = None,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use roadstead_runtime::{ManualClock, Timestamp};
+
+    /// What becomes of a body of so many pieces of 64 KiB of which the service reads one and drops the rest.
+    async fn ends_after_drain(pieces: usize, headers: &HeaderMap) -> bool {
+        let pieces = vec![Bytes::from(vec![0; 64 << 10]); pieces];
+        let frames = pieces
+            .into_iter()
+            .map(|piece| Ok::<_, std::io::Error>(Frame::data(piece)));
+        let mut body = RequestBody::new(StreamBody::new(stream::iter(frames)), headers);
+        let unread = body.unread();
+        drop(body.next().await);
+        drop(body);
+        let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
+        unread.drain(headers, &clock).await
+    }
+
+    #[tokio::test]
+    async fn a_short_rest_is_read_so_that_the_connection_can_be_used_again_and_a_long_one_is_not() {
+        let mut headers = HeaderMap::new();
+        assert!(ends_after_drain(1, &headers).await);
+        assert!(ends_after_drain(5, &headers).await);
+        assert!(!ends_after_drain(40, &headers).await);
+        headers.insert(CONTENT_LENGTH, (2 << 20).into());
+        assert!(
+            !ends_after_drain(5, &headers).await,
+            "what was announced decides"
+        );
+        headers.insert(CONTENT_LENGTH, (5 << 16).into());
+        assert!(ends_after_drain(5, &headers).await);
+        headers.insert(EXPECT, http::HeaderValue::from_static("100-continue"));
+        assert!(!ends_after_drain(5, &headers).await);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue};
+use http::header::{CACHE_CONTROL, CONNECTION, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri};
 use roadstead_auth::Authenticator;
 use roadstead_distribution::Registry;
@@ -167,6 +167,7 @@ where
 impl Inner {
     async fn answer(self: &Arc<Self>, head: Head, body: RequestBody) -> Response<Body> {
         let started = self.environment.now();
+        let unread = body.unread();
         let request_id = self.request_id(&head.headers);
         let route = Route::parse(head.uri.path());
         let (label, repository) = match &route {
@@ -190,6 +191,14 @@ impl Inner {
             span.in_scope(|| error.into_response(context))
         });
         let mut response = finish(response, &head.method);
+        // A client that is refused while it sends must see why, and must not send its next request into a connection that is closed.
+        if !response.headers().contains_key(CONNECTION)
+            && !unread.drain(&head.headers, &*self.environment.clock).await
+        {
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if head.uri.path().starts_with("/v2") {
             response
                 .headers_mut()

@@ -59,3 +59,19 @@ impl Seed {
         u64::from_le_bytes(bytes) % end
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_draws_the_same_numbers_and_others_draw_others() {
+        let draw = |seed| -> Vec<u64> {
+            let seed = Seed::new(seed);
+            (0..30).map(|_| seed.below(300)).collect()
+        };
+        assert_eq!(draw(7), draw(7));
+        assert_ne!(draw(7), draw(8));
+        assert!(draw(7).iter().all(|number| *number < 300));
+    }
+}

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// The directory in which the programs under test are, when they are built already. `cargo xtask test` sets it.
-const DIRECTORY_VARIABLE: &str = "ROADSTEAD_TEST_BINARIES";
+const DIRECTORY_VARIABLE: &str = "ROADSTEAD_BINARIES";
 
 /// What cargo names itself to the programs that it runs.
 const CARGO_VARIABLE: &str = "CARGO";

@@ -1,6 +1,6 @@
 //! The registry and the admin tool as processes.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek as _, SeekFrom};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use roadstead_client::{Client, ClientOptions, Credentials};
+use http::Request;
+use roadstead_client::{Client, ClientOptions, Credentials, RequestBody};
 use tokio::process::{Child, Command};
 
 use super::{Finished, binary, run, run_answering};
@@ -19,8 +20,8 @@ use crate::{StoreFiles, free_port, within};
 /// How often a starting registry is asked whether it is there, 50 ms apart: a minute, for a debug build on a busy machine.
 const READY_CHECKS_MAX: u32 = 1200;
 
-/// The longest that an admin command may take.
-const ADMIN_LIMIT: Duration = Duration::from_mins(2);
+/// The longest that an admin command may take: some wait for gigabytes to be copied by a debug build on a busy machine.
+const ADMIN_LIMIT: Duration = Duration::from_mins(10);
 
 /// The longest that a registry which was asked to stop may take.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
@@ -30,6 +31,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 pub struct RegistrySettings {
     /// Its data directory, which the program makes if it is not there.
     pub data_dir: PathBuf,
+    /// The directory of a `config.yaml` to serve instead; its database is expected to lie in the data directory.
+    pub configuration: Option<PathBuf>,
     /// Where it listens. The same after a restart.
     pub address: SocketAddr,
     /// Further arguments.
@@ -46,6 +49,7 @@ impl RegistrySettings {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
+            configuration: None,
             address: (Ipv4Addr::LOCALHOST, free_port()).into(),
             arguments: Vec::new(),
             environment: Vec::new(),
@@ -89,8 +93,7 @@ impl RegistrySettings {
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(parent)
-            .arg("--data-dir")
-            .arg(&self.data_dir)
+            .args(self.source())
             .args(["--listen", &self.address.to_string()])
             .args(&self.arguments)
             .stdin(Stdio::null())
@@ -108,6 +111,18 @@ impl RegistrySettings {
             child,
             log_path,
             log_start,
+        }
+    }
+
+    /// The arguments that say what to serve.
+    fn source(&self) -> Vec<OsString> {
+        match &self.configuration {
+            None => vec!["--data-dir".into(), self.data_dir.clone().into()],
+            Some(directory) => vec![
+                "serve".into(),
+                "--config-dir".into(),
+                directory.clone().into(),
+            ],
         }
     }
 
@@ -209,11 +224,9 @@ impl RegistryProcess {
             {
                 panic!("the registry ended with {status}:\n{}", self.log());
             }
-            match client.ping().await {
-                Ok(()) => Some(()),
-                // Any answer will do: it asks who we are.
-                Err(error) => error.status().map(|_| ()),
-            }
+            // Any answer will do.
+            let request = Request::new(RequestBody::empty());
+            client.exchange(request, "").await.ok().map(drop)
         })
         .await;
     }
@@ -329,7 +342,7 @@ impl AdminProgram {
     /// Runs it with these arguments.
     ///
     /// # Panics
-    /// When it is not done within two minutes.
+    /// When it is not done within ten minutes.
     pub async fn run<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Finished {
         self.run_answering(arguments, "").await
     }
@@ -337,7 +350,7 @@ impl AdminProgram {
     /// Runs it with these arguments and this text on its standard input.
     ///
     /// # Panics
-    /// When it is not done within two minutes.
+    /// When it is not done within ten minutes.
     pub async fn run_answering<A: AsRef<OsStr>>(&self, arguments: &[A], input: &str) -> Finished {
         let mut command = Command::new(binary("admin"));
         command
