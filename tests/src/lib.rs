@@ -3,7 +3,7 @@
 //! - [`Workshop`]: skopeo, podman and buildah, with a store of their own in a temporary directory.
 //! - [`Peer`]: docker-registry, as the other end of copies.
 //! - [`Remote`]: where a registry is, and as whom to speak to it.
-//! - [`minimal_system`]: a Debian tree made by debootstrap.
+//! - [`minimal_system()`]: a Debian tree made by debootstrap.
 //!
 //! The programs have to be installed (Debian: skopeo, podman, buildah, docker-registry, debootstrap, busybox-static); a test that
 //! needs one fails without it.

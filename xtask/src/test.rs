@@ -45,7 +45,16 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<Tally> 
     tools::ensure_test_programs()?;
     // Apart from the tests, because tests build some crates with features for tests and these are the real thing.
     Step::cargo(
-        ["build", "--workspace", "--bins", "--locked"],
+        [
+            "build",
+            "--locked",
+            "--package",
+            "registry",
+            "--package",
+            "replicator",
+            "--package",
+            "admin",
+        ],
         Duration::from_mins(30),
     )
     .directory(&workspace.root)

@@ -9,13 +9,16 @@ use anyhow::{Context, Result, bail};
 use crate::process::{Step, say};
 
 /// What the tests run: the program that shows whether it is there, and Debian's package that brings it.
-const TEST_PROGRAMS: [(&str, &str); 6] = [
+const TEST_PROGRAMS: [(&str, &str); 9] = [
     ("skopeo", "skopeo"),
     ("podman", "podman"),
     ("buildah", "buildah"),
     ("docker-registry", "docker-registry"),
     ("debootstrap", "debootstrap"),
     ("busybox", "busybox-static"),
+    ("sqlite3", "sqlite3"),
+    ("kill", "procps"),
+    ("unshare", "util-linux"),
 ];
 
 /// The version of cargo-deny that this workspace's `deny.toml` was written for.

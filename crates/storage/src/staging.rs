@@ -4,7 +4,6 @@
 mod gathered;
 mod open;
 
-use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -60,7 +59,7 @@ pub struct StagedWriter {
 /// The open file. Field order matters: the file's lock goes before the process's.
 #[derive(Debug)]
 struct Staged {
-    file: File,
+    file: open::LockedFile,
     path: PathBuf,
     _exclusive: open::Exclusive,
 }
@@ -100,7 +99,7 @@ impl StagedWriter {
                 if length < at {
                     return Err(short(length));
                 }
-                (&file).seek(SeekFrom::Start(at))?;
+                (&*file).seek(SeekFrom::Start(at))?;
                 let staged = Staged {
                     file,
                     path,

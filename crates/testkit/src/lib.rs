@@ -4,7 +4,7 @@
 //! - [`RegistryProcess`] and [`AdminProgram`]: the real programs, to be killed and asked.
 //! - [`Content`] and [`TestImage`]: blobs and images made from a seed, streamed, never held whole.
 //! - [`StoreFiles`]: what really lies in a location's directory.
-//! - [`eventually`]: waits for a condition, a bounded number of times.
+//! - [`eventually()`]: waits for a condition, a bounded number of times.
 //!
 //! Everything here panics with a sentence when the world is not as a test needs it: it is called by tests only.
 //!

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -47,8 +48,28 @@ impl Uploads {
     }
 }
 
+/// An open file whose lock is given back when it is dropped. Closing it alone would not do that while a child process that is just
+/// being started by another thread holds a copy of the descriptor: the lock belongs to all copies.
+#[derive(Debug)]
+pub(crate) struct LockedFile(File);
+
+impl Deref for LockedFile {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.0
+    }
+}
+
+impl Drop for LockedFile {
+    fn drop(&mut self) {
+        // A file system without locks says so, and then there is nothing to give back.
+        self.0.unlock().ok();
+    }
+}
+
 /// Opens the staged file at `path` for writing and locks it. `None` when there is none and none is to be made.
-pub(crate) fn open_locked(path: &Path, create: bool) -> Result<Option<File>, Failure> {
+pub(crate) fn open_locked(path: &Path, create: bool) -> Result<Option<LockedFile>, Failure> {
     for _ in 0..ATTEMPTS {
         let file = match OpenOptions::new()
             .write(true)
@@ -69,6 +90,7 @@ pub(crate) fn open_locked(path: &Path, create: bool) -> Result<Option<File>, Fai
         }
         // Between opening and locking, another process may have published this very file. Writing to it then would
         // damage an object.
+        let file = LockedFile(file);
         if is_at(&file, path)? {
             return Ok(Some(file));
         }
@@ -117,5 +139,16 @@ mod tests {
         );
         drop(file);
         assert!(open_locked(&path, false).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_copy_of_the_descriptor_in_a_child_process_does_not_keep_the_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("staged");
+        let file = open_locked(&path, true).unwrap().unwrap();
+        let copy = file.try_clone().unwrap();
+        drop(file);
+        assert!(open_locked(&path, false).unwrap().is_some());
+        drop(copy);
     }
 }
