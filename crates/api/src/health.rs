@@ -1,5 +1,4 @@
-//! Health checks: which services an answer covers, and what it says. Bodies and paths are Quay's (facts: sections "Health
-//! endpoints" of its contract), so that balancers and monitors keep working.
+//! Health checks: which services an answer covers, and what it says. Bodies and paths are Quay's, so that balancers and monitors keep working.
 //!
 //! - `/health`, `/health/instance`: this process and what it needs by itself.
 //! - `/health/endtoend`, `/status`: the services shared by all regions, and this region's preferred storage. Storage at other

@@ -20,7 +20,7 @@ pub struct DistributionOptions {
     /// Whether anything new is taken.
     pub writes: Writes,
     /// The largest blob, in bytes. Default 20 · 2³⁰: Quay's `MAXIMUM_LAYER_SIZE` of `20G` in the larger of its two readings
-    /// (facts: its proxy reads 2³⁰, its application 10⁹), so that nothing that passed there is refused here.
+    /// (its proxy reads 2³⁰, its application 10⁹), so that nothing that passed there is refused here.
     pub blob_bytes_max: u64,
     /// How long the next piece of a request's body may take. Default 60 s, as long as Quay's proxy waits for a client.
     pub body_idle_timeout: Duration,
