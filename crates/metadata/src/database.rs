@@ -60,7 +60,8 @@ impl Database {
             .busy_timeout(SQLITE_BUSY_TIMEOUT)
             .foreign_keys(true)
             .statement_cache_capacity(256)
-            .pragma("cache_size", "-8192");
+            // 1 MiB a connection: the kernel keeps the file's pages already, once for all processes.
+            .pragma("cache_size", "-1024");
         let unopenable = |source: sqlx::Error| MetadataError::Unopenable {
             database: path.display().to_string(),
             source: DriverError::from(DbErr::Conn(sea_orm::RuntimeErr::SqlxError(Arc::new(
