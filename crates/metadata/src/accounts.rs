@@ -5,7 +5,7 @@ use roadstead_runtime::Timestamp;
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
-use crate::database::{Connection, Counted, Database, params};
+use crate::database::{Connection, Counted, Database, contended, params};
 use crate::error::MetadataError;
 use crate::ids::UserId;
 
@@ -111,6 +111,13 @@ impl Database {
 
     /// Makes the first account. Does nothing and says false when there is any account already.
     pub async fn create_first_account(
+        &self,
+        account: &FirstAccount<'_>,
+    ) -> Result<bool, MetadataError> {
+        contended(|| self.create_first_account_once(account)).await
+    }
+
+    async fn create_first_account_once(
         &self,
         account: &FirstAccount<'_>,
     ) -> Result<bool, MetadataError> {

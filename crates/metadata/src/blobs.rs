@@ -8,7 +8,7 @@ use roadstead_runtime::Timestamp;
 use sea_orm::{FromQueryResult, Value};
 use uuid::Uuid;
 
-use crate::database::{Connection, Database, Identified, Named, params};
+use crate::database::{Connection, Database, Identified, Lock, Named, contended, params};
 use crate::error::MetadataError;
 use crate::ids::{RepositoryId, StorageId};
 use crate::locations::CLOSED;
@@ -172,6 +172,10 @@ impl Database {
     /// # Errors
     /// [`MetadataError::Conflict`] when the session was changed by another writer, or the location takes no new bytes. Nothing is changed then.
     pub async fn commit_blob(&self, commit: &CommitBlob<'_>) -> Result<Blob, MetadataError> {
+        contended(|| self.commit_blob_once(commit)).await
+    }
+
+    async fn commit_blob_once(&self, commit: &CommitBlob<'_>) -> Result<Blob, MetadataError> {
         const OPERATION: &str = "record a blob";
         let transaction = self.begin(OPERATION).await?;
         if let Some(upload) = commit.upload
@@ -182,6 +186,8 @@ impl Database {
             });
         }
         let digest = commit.digest.to_string();
+        // Quay's checksum column is not unique: two pushes of the same bytes would make two rows.
+        transaction.lock(Lock::blob(&digest)).await?;
         let found: Option<Identified> = transaction
             .row(
                 OPERATION,
@@ -258,6 +264,16 @@ impl Database {
         protect_until: Timestamp,
         now: Timestamp,
     ) -> Result<(), MetadataError> {
+        contended(|| self.link_blob_once(repository, storage, protect_until, now)).await
+    }
+
+    async fn link_blob_once(
+        &self,
+        repository: RepositoryId,
+        storage: StorageId,
+        protect_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), MetadataError> {
         let transaction = self.begin("mount a blob").await?;
         hold(&transaction, repository, storage, protect_until, now).await?;
         transaction.commit().await
@@ -265,6 +281,15 @@ impl Database {
 
     /// Takes a blob out of a repository, unless a manifest that can still be pulled needs it.
     pub async fn delete_blob(
+        &self,
+        repository: RepositoryId,
+        digest: &Digest,
+        now: Timestamp,
+    ) -> Result<BlobDeletion, MetadataError> {
+        contended(|| self.delete_blob_once(repository, digest, now)).await
+    }
+
+    async fn delete_blob_once(
         &self,
         repository: RepositoryId,
         digest: &Digest,

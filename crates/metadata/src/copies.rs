@@ -10,7 +10,7 @@ use roadstead_runtime::{Ids, Timestamp};
 use sea_orm::{FromQueryResult, Value};
 use uuid::Uuid;
 
-use crate::database::{Connection, Database, Identified, Transaction, json_ids, params, set};
+use crate::database::{Connection, Database, Identified, Transaction, contended, json_ids, params};
 use crate::error::MetadataError;
 use crate::ids::{StorageId, UserId};
 use crate::locations::{CLOSED, find_location, json_locations, location_name};
@@ -153,10 +153,10 @@ pub(crate) fn demanded(defaults: &str, configured: &str, low: &str, high: &str) 
     format!(
         "open(id, name) AS (
              SELECT l.id, l.name FROM imagestoragelocation l
-             WHERE l.name IN (SELECT value FROM json_each({configured})) AND l.name NOT IN {CLOSED}),
+             WHERE l.name IN @texts({configured}) AND l.name NOT IN {CLOSED}),
          required(storage_id, location_id) AS (
              SELECT s.id, o.id FROM imagestorage s, open o
-             WHERE s.id > {low} AND s.id <= {high} AND o.name IN (SELECT value FROM json_each({defaults}))
+             WHERE s.id > {low} AND s.id <= {high} AND o.name IN @texts({defaults})
              UNION
              SELECT mb.blob_id, o.id FROM userregion ur
              JOIN open o ON o.id = ur.location_id
@@ -240,7 +240,8 @@ pub(crate) async fn want_copies(
                 SELECT {queue} || '/' || s.uuid || '/',
                        '{{"namespace_user_id": ' || CAST(({namespace}) AS varchar) || ', "storage_id": "' || s.uuid || '"}}',
                        $2, true, {RETRIES}, w.state_id
-                FROM wanted w JOIN imagestorage s ON s.id = w.storage_id"#
+                FROM wanted w JOIN imagestorage s ON s.id = w.storage_id
+                ORDER BY w.storage_id, w.location_id"#
             ),
             with_queue,
         )
@@ -253,7 +254,8 @@ pub(crate) async fn want_copies(
                     "{wanted}
                     INSERT INTO roadstead_copy (storage_id, location_id, queueitem_id, wanted_since)
                     SELECT w.storage_id, w.location_id, q.id, $2
-                    FROM wanted w JOIN queueitem q ON q.state_id = w.state_id"
+                    FROM wanted w JOIN queueitem q ON q.state_id = w.state_id
+                    WHERE true ON CONFLICT DO NOTHING"
                 ),
                 values,
             )
@@ -272,18 +274,23 @@ fn missing_of_given() -> String {
     format!(
         "missing(storage_id, location_id) AS (
              SELECT s.id, l.id FROM imagestorage s, imagestoragelocation l
-             WHERE s.id IN {} AND l.name IN {} AND l.name NOT IN {CLOSED}
+             WHERE s.id IN @ids($3) AND l.name IN @texts($4) AND l.name NOT IN {CLOSED}
                AND EXISTS (SELECT 1 FROM imagestorageplacement p WHERE p.storage_id = s.id)
                AND NOT EXISTS (SELECT 1 FROM imagestorageplacement p
-                               WHERE p.storage_id = s.id AND p.location_id = l.id))",
-        set!("$3"),
-        set!("$4")
+                               WHERE p.storage_id = s.id AND p.location_id = l.id))"
     )
 }
 
 impl Database {
     /// Makes the missing copies of one page of blobs wanted: the step of a backfill and of the reconciliation. Idempotent.
     pub async fn want_demanded_copies(
+        &self,
+        page: &DemandPage<'_>,
+    ) -> Result<DemandedCopies, MetadataError> {
+        contended(|| self.want_demanded_copies_once(page)).await
+    }
+
+    async fn want_demanded_copies_once(
         &self,
         page: &DemandPage<'_>,
     ) -> Result<DemandedCopies, MetadataError> {
@@ -327,15 +334,15 @@ impl Database {
             transaction
                 .rows(
                     OPERATION,
-                    // The new rows' state ids begin with the token, and `.` comes right after `-`.
+                    // The new rows' state ids begin with the token.
                     "SELECT c.storage_id, s.uuid, COALESCE(s.image_size, 0) AS size, l.name AS location
                      FROM queueitem q
                      JOIN roadstead_copy c ON c.queueitem_id = q.id
                      JOIN imagestorage s ON s.id = c.storage_id
                      JOIN imagestoragelocation l ON l.id = c.location_id
-                     WHERE q.state_id >= $1 || '-' AND q.state_id < $1 || '.'
+                     WHERE c.storage_id > $2 AND c.storage_id <= $3 AND @prefix(q.state_id, $1 || '-')
                      ORDER BY c.storage_id, l.name",
-                    params![token.to_string()],
+                    params![token.to_string(), page.after.0, until],
                 )
                 .await?
         };
@@ -362,6 +369,14 @@ impl Database {
 
     /// Records that a location holds verified bytes of a blob, in one transaction with the end of its being wanted.
     pub async fn record_copy(
+        &self,
+        storage: StorageId,
+        location: &LocationName,
+    ) -> Result<Recorded, MetadataError> {
+        contended(|| self.record_copy_once(storage, location)).await
+    }
+
+    async fn record_copy_once(
         &self,
         storage: StorageId,
         location: &LocationName,
@@ -409,6 +424,10 @@ impl Database {
     /// Notes that objects which placements promise are not there or are damaged: the placements go, unless one is the last of its blob,
     /// and the copies are wanted again.
     pub async fn report_lost(&self, lost: &LostObjects<'_>) -> Result<LostReport, MetadataError> {
+        contended(|| self.report_lost_once(lost)).await
+    }
+
+    async fn report_lost_once(&self, lost: &LostObjects<'_>) -> Result<LostReport, MetadataError> {
         const OPERATION: &str = "note lost objects";
         let transaction = self.begin(OPERATION).await?;
         let Some(location) = find_location(&transaction, lost.location).await? else {
@@ -418,24 +437,17 @@ impl Database {
         let dropped: Vec<Identified> = transaction
             .rows(
                 OPERATION,
-                concat!(
-                    "DELETE FROM imagestorageplacement
-                     WHERE location_id = $1 AND storage_id IN ",
-                    set!("$2"),
-                    " AND EXISTS (SELECT 1 FROM imagestorageplacement o
+                "DELETE FROM imagestorageplacement
+                     WHERE location_id = $1 AND storage_id IN @ids($2) AND EXISTS (SELECT 1 FROM imagestorageplacement o
                                   WHERE o.storage_id = imagestorageplacement.storage_id AND o.location_id <> $1)
-                     RETURNING storage_id AS id"
-                ),
+                     RETURNING storage_id AS id",
                 params![location.0, storages.as_str()],
             )
             .await?;
         let kept: Vec<Identified> = transaction
             .rows(
                 OPERATION,
-                concat!(
-                    "SELECT storage_id AS id FROM imagestorageplacement WHERE location_id = $1 AND storage_id IN ",
-                    set!("$2")
-                ),
+                "SELECT storage_id AS id FROM imagestorageplacement WHERE location_id = $1 AND storage_id IN @ids($2)",
                 params![location.0, storages],
             )
             .await?;
@@ -457,11 +469,8 @@ impl Database {
             transaction
                 .execute(
                     OPERATION,
-                    concat!(
-                        "UPDATE roadstead_copy SET last_failure = $3, last_attempt = $4
-                         WHERE location_id = $1 AND storage_id IN ",
-                        set!("$2")
-                    ),
+                    "UPDATE roadstead_copy SET last_failure = $3, last_attempt = $4
+                         WHERE location_id = $1 AND storage_id IN @ids($2)",
                     params![
                         location.0,
                         json_ids(wanted.iter().map(|storage| storage.0)),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roadstead_migrations::{MIGRATION_TABLE, Migrator, known_migrations};
+use roadstead_oci::{Algorithm, Digest};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, FromQueryResult,
     QueryResult, SqliteTransactionMode, SqlxSqliteConnector, Statement, TransactionOptions,
@@ -13,7 +14,10 @@ use sea_orm::{
 use sea_orm_migration::MigratorTrait;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
+use crate::dialect::Engine;
 use crate::error::{DriverError, MetadataError};
+use crate::ids::RepositoryId;
+use crate::postgres::{self, PostgresOptions};
 
 /// Where the metadata lives.
 #[derive(Clone, Debug)]
@@ -23,6 +27,8 @@ pub enum DatabaseOptions {
         /// The file.
         path: PathBuf,
     },
+    /// A PostgreSQL database, version 13 or later. It must exist.
+    Postgres(PostgresOptions),
 }
 
 /// How many readers may work on a SQLite file at once. Reads are short; two per core of a small machine keep both cores busy.
@@ -32,7 +38,7 @@ const SQLITE_READERS: u32 = 4;
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a request waits for a free connection before it is told that the database is not available.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
+pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The metadata of one registry. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -42,15 +48,14 @@ pub struct Database {
 
 #[derive(Debug)]
 struct Pools {
+    engine: Engine,
     read: DatabaseConnection,
     /// SQLite has one writer at a time, so its pool has one connection: writers of this process queue here instead of in the file's lock.
     write: DatabaseConnection,
 }
 
-impl Database {
-    /// Opens the database without changing its schema. See [`Database::migrate`].
-    pub async fn open(options: &DatabaseOptions) -> Result<Self, MetadataError> {
-        let DatabaseOptions::Sqlite { path } = options;
+impl Pools {
+    async fn sqlite(path: &std::path::Path) -> Result<Self, MetadataError> {
         let connect = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -81,11 +86,35 @@ impl Database {
             .await
             .map_err(unopenable)?;
         Ok(Self {
-            pools: Arc::new(Pools {
-                read: SqlxSqliteConnector::from_sqlx_sqlite_pool(read),
-                write: SqlxSqliteConnector::from_sqlx_sqlite_pool(write),
-            }),
+            engine: Engine::Sqlite,
+            read: SqlxSqliteConnector::from_sqlx_sqlite_pool(read),
+            write: SqlxSqliteConnector::from_sqlx_sqlite_pool(write),
         })
+    }
+}
+
+impl Database {
+    /// Opens the database without changing its schema. See [`Database::migrate`].
+    pub async fn open(options: &DatabaseOptions) -> Result<Self, MetadataError> {
+        let pools = match options {
+            DatabaseOptions::Sqlite { path } => Pools::sqlite(path).await?,
+            DatabaseOptions::Postgres(options) => {
+                let pool = postgres::connect(options).await?;
+                Pools {
+                    engine: Engine::Postgres,
+                    read: pool.clone(),
+                    write: pool,
+                }
+            }
+        };
+        Ok(Self {
+            pools: Arc::new(pools),
+        })
+    }
+
+    /// The kind of database.
+    pub fn engine(&self) -> Engine {
+        self.pools.engine
     }
 
     /// Brings the schema up to date, in one transaction: of several processes that start at once, one does it and the others wait.
@@ -124,7 +153,14 @@ impl Database {
         let exists: Option<Counted> = connection
             .row(
                 OPERATION,
-                "SELECT count(*) AS count FROM sqlite_master WHERE type = 'table' AND name = $1",
+                match connection.engine() {
+                    Engine::Sqlite => {
+                        "SELECT count(*) AS count FROM sqlite_master WHERE type = 'table' AND name = $1"
+                    }
+                    Engine::Postgres => {
+                        "SELECT count(to_regclass($1)) AS count"
+                    }
+                },
                 params![MIGRATION_TABLE],
             )
             .await?;
@@ -193,7 +229,7 @@ impl Database {
         operation: &'static str,
     ) -> Result<Transaction, MetadataError> {
         let options = TransactionOptions {
-            // A deferred transaction that reads before it writes is refused when another process wrote in between; this one waits instead.
+            // SQLite: a deferred transaction that reads before it writes is refused when another process wrote in between; this one waits instead.
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
@@ -220,7 +256,8 @@ impl Database {
     }
 }
 
-/// An open write transaction.
+/// An open write transaction. On SQLite there is one at a time; on PostgreSQL each sees what others committed before each of its statements,
+/// so what must not be done by two at once is done under a [`Lock`].
 pub(crate) struct Transaction {
     inner: DatabaseTransaction,
     operation: &'static str,
@@ -233,6 +270,66 @@ impl Transaction {
             .await
             .map_err(|error| MetadataError::driver(self.operation, error))
     }
+
+    /// Waits until no other transaction holds this lock and keeps it until the transaction ends. Take several in ascending order.
+    pub(crate) async fn lock(&self, lock: Lock) -> Result<(), MetadataError> {
+        if self.engine() == Engine::Postgres {
+            self.execute(
+                self.operation,
+                "SELECT pg_advisory_xact_lock($1)",
+                params![lock.0],
+            )
+            .await?;
+        }
+        Ok(())
+    }
+}
+
+/// What only one transaction at a time may do. The number is PostgreSQL's name for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Lock(i64);
+
+impl Lock {
+    /// Ending a tag of this repository and beginning another: Quay's own lock, which its instances take for the same.
+    pub(crate) fn tags_of(repository: RepositoryId) -> Self {
+        Self::named(&format!("retarget_tag:{repository}"))
+    }
+
+    /// Making the row of the blob with this digest, or giving it up.
+    pub(crate) fn blob(digest: &str) -> Self {
+        Self::named(&format!("roadstead_blob:{digest}"))
+    }
+
+    /// The first eight bytes of the name's SHA-256, as Quay numbers its locks.
+    pub(crate) fn named(name: &str) -> Self {
+        let digest = Digest::of(Algorithm::Sha256, name.as_bytes());
+        let first = digest.hex().get(..16).unwrap_or_default();
+        Self(
+            u64::from_str_radix(first, 16)
+                .unwrap_or_default()
+                .cast_signed(),
+        )
+    }
+}
+
+/// How often a transaction is tried that others were in the way of.
+const CONTENDED_ATTEMPTS: u32 = 5;
+
+/// Does a transaction again from its beginning when another one was in the way: a deadlock, a serialization failure, or a row that two made
+/// at once. SQLite never needs it. After [`CONTENDED_ATTEMPTS`] the error is the caller's.
+pub(crate) async fn contended<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, MetadataError>
+where
+    F: Future<Output = Result<T, MetadataError>>,
+{
+    for _ in 1..CONTENDED_ATTEMPTS {
+        match attempt().await {
+            Err(MetadataError::Contended { operation, source }) => {
+                tracing::debug!(error = %source, "Trying again to {operation}");
+            }
+            done => return done,
+        }
+    }
+    attempt().await
 }
 
 /// What statements run on: a pool or a transaction.
@@ -240,6 +337,18 @@ pub(crate) trait Connection: Sync {
     type Inner: ConnectionTrait;
 
     fn inner(&self) -> &Self::Inner;
+
+    fn engine(&self) -> Engine {
+        match self.inner().get_database_backend() {
+            DbBackend::Postgres => Engine::Postgres,
+            _ => Engine::Sqlite,
+        }
+    }
+
+    fn statement(&self, sql: &str, values: Vec<Value>) -> Statement {
+        let engine = self.engine();
+        Statement::from_sql_and_values(engine.backend(), engine.render(sql), values)
+    }
 
     async fn rows<T: FromQueryResult + Send>(
         &self,
@@ -249,7 +358,7 @@ pub(crate) trait Connection: Sync {
     ) -> Result<Vec<T>, MetadataError> {
         let rows = self
             .inner()
-            .query_all_raw(statement(sql, values))
+            .query_all_raw(self.statement(sql, values))
             .await
             .map_err(|error| MetadataError::driver(operation, error))?;
         rows.iter()
@@ -266,7 +375,7 @@ pub(crate) trait Connection: Sync {
     ) -> Result<Option<T>, MetadataError> {
         let row = self
             .inner()
-            .query_one_raw(statement(sql, values))
+            .query_one_raw(self.statement(sql, values))
             .await
             .map_err(|error| MetadataError::driver(operation, error))?;
         row.map(|row| T::from_query_result(&row, ""))
@@ -282,7 +391,7 @@ pub(crate) trait Connection: Sync {
         values: Vec<Value>,
     ) -> Result<u64, MetadataError> {
         self.inner()
-            .execute_raw(statement(sql, values))
+            .execute_raw(self.statement(sql, values))
             .await
             .map(|done| done.rows_affected())
             .map_err(|error| MetadataError::driver(operation, error))
@@ -305,18 +414,6 @@ impl Connection for Transaction {
     }
 }
 
-fn statement(sql: &str, values: Vec<Value>) -> Statement {
-    Statement::from_sql_and_values(DbBackend::Sqlite, sql, values)
-}
-
-/// The members of a JSON array of texts or numbers as a one-column table, so that a set of any size is one parameter of one statement.
-macro_rules! set {
-    ($parameter:literal) => {
-        concat!("(SELECT value FROM json_each(", $parameter, "))")
-    };
-}
-pub(crate) use set;
-
 /// The parameters of a statement, in the order of `$1`, `$2` and so on.
 macro_rules! params {
     ($($value:expr),* $(,)?) => {
@@ -325,7 +422,7 @@ macro_rules! params {
 }
 pub(crate) use params;
 
-/// A JSON array, for [`set`].
+/// A JSON array, for `@texts` (see [`crate::dialect`]).
 pub(crate) fn json_texts<I>(texts: I) -> String
 where
     I: IntoIterator,
@@ -338,7 +435,7 @@ where
     serde_json::Value::from(texts).to_string()
 }
 
-/// A JSON array, for [`set`].
+/// A JSON array, for `@ids` (see [`crate::dialect`]).
 pub(crate) fn json_ids<I: IntoIterator<Item = i32>>(ids: I) -> String {
     serde_json::Value::from(ids.into_iter().collect::<Vec<_>>()).to_string()
 }

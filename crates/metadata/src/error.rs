@@ -21,6 +21,15 @@ pub enum MetadataError {
         /// What stands in the way, for the user.
         what: String,
     },
+    /// Other writers were in the way, several times in a row. Trying again later may help.
+    #[error("other writers were in the way while trying to {operation}; try again")]
+    Contended {
+        /// What was being done.
+        operation: &'static str,
+        /// What the driver said.
+        #[source]
+        source: DriverError,
+    },
     /// A row holds what no version of this program writes.
     #[error("table `{table}`, column `{column}`, row {row}: {problem}")]
     Corrupt {
@@ -75,21 +84,21 @@ pub struct DriverError(#[from] DbErr);
 impl MetadataError {
     /// Whether trying the same again later may succeed.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        matches!(self, Self::Unavailable { .. } | Self::Contended { .. })
     }
 
     pub(crate) fn driver(operation: &'static str, error: DbErr) -> Self {
-        let temporary = match &error {
-            DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
+        let trouble = match &error {
+            DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => Trouble::Unavailable,
             DbErr::Exec(RuntimeErr::SqlxError(inner))
-            | DbErr::Query(RuntimeErr::SqlxError(inner)) => is_temporary(inner),
-            _ => false,
+            | DbErr::Query(RuntimeErr::SqlxError(inner)) => Trouble::of(inner),
+            _ => Trouble::Other,
         };
         let source = DriverError(error);
-        if temporary {
-            Self::Unavailable { operation, source }
-        } else {
-            Self::Driver { operation, source }
+        match trouble {
+            Trouble::Unavailable => Self::Unavailable { operation, source },
+            Trouble::Contended => Self::Contended { operation, source },
+            Trouble::Other => Self::Driver { operation, source },
         }
     }
 
@@ -108,14 +117,52 @@ impl MetadataError {
     }
 }
 
-fn is_temporary(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
-        // SQLITE_BUSY (5), SQLITE_LOCKED (6), SQLITE_IOERR (10), SQLITE_FULL (13) and their extended codes, whose low byte is the primary code.
-        sqlx::Error::Database(database) => database
-            .code()
-            .and_then(|code| code.parse::<u32>().ok())
-            .is_some_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13)),
-        _ => false,
+/// What a driver's error means for whoever waits.
+enum Trouble {
+    Unavailable,
+    Contended,
+    Other,
+}
+
+impl Trouble {
+    fn of(error: &sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Self::Unavailable,
+            sqlx::Error::Database(database) => database
+                .code()
+                .map_or(Self::Other, |code| Self::of_code(&code)),
+            _ => Self::Other,
+        }
+    }
+
+    /// Codes of five letters are PostgreSQL's (its appendix A), others SQLite's.
+    fn of_code(code: &str) -> Self {
+        if code.len() != 5 {
+            // SQLITE_BUSY (5), SQLITE_LOCKED (6), SQLITE_IOERR (10), SQLITE_FULL (13) and their extended codes, whose low byte is the primary code.
+            return match code.parse::<u32>().map(|code| code & 0xff) {
+                Ok(5 | 6 | 10 | 13) => Self::Unavailable,
+                _ => Self::Other,
+            };
+        }
+        match code {
+            // serialization_failure, deadlock_detected, unique_violation, foreign_key_violation, lock_not_available: what a second attempt
+            // sees is settled by then.
+            "40001" | "40P01" | "23505" | "23503" | "55P03" => Self::Contended,
+            // read_only_sql_transaction: a server that has become a standby. query_canceled: the statement's time was up.
+            "25006" | "57014" => Self::Unavailable,
+            // connection_exception, insufficient_resources, operator_intervention, system_error.
+            _ if ["08", "53", "57", "58"]
+                .iter()
+                .any(|class| code.starts_with(class)) =>
+            {
+                Self::Unavailable
+            }
+            _ => Self::Other,
+        }
     }
 }

@@ -10,7 +10,7 @@ use roadstead_runtime::Timestamp;
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
-use crate::database::{Connection, Counted, Database, json_ids, params, set};
+use crate::database::{Connection, Counted, Database, json_ids, params};
 use crate::error::MetadataError;
 use crate::ids::JobId;
 use crate::locations::{limit_column, location_name};
@@ -77,9 +77,9 @@ impl Database {
                  SET available = false, processing_expires = $3, state_id = $4 || '-' || CAST(id AS varchar)
                  WHERE id IN (
                      SELECT id FROM queueitem
-                     WHERE queue_name >= $1 || '/' AND queue_name < $1 || '0'
+                     WHERE @prefix(queue_name, $1 || '/')
                        AND available_after <= $2 AND (available OR processing_expires <= $2)
-                     ORDER BY available_after, id LIMIT $5)
+                     ORDER BY available_after, id LIMIT $5 @skip_locked)
                  RETURNING id, queue_name, body, state_id",
                 params![
                     claim.queue,
@@ -96,12 +96,9 @@ impl Database {
             transaction
                 .rows(
                     OPERATION,
-                    concat!(
-                        "SELECT c.queueitem_id, l.name AS location, c.attempts, c.wanted_since
+                    "SELECT c.queueitem_id, l.name AS location, c.attempts, c.wanted_since
                          FROM roadstead_copy c JOIN imagestoragelocation l ON l.id = c.location_id
-                         WHERE c.queueitem_id IN ",
-                        set!("$1")
-                    ),
+                         WHERE c.queueitem_id IN @ids($1)",
                     params![json_ids(rows.iter().map(|row| row.id))],
                 )
                 .await?
@@ -202,7 +199,7 @@ impl Database {
             .reader()
             .row(
                 "count the jobs of a queue",
-                "SELECT count(*) AS count FROM queueitem WHERE queue_name >= $1 || '/' AND queue_name < $1 || '0'",
+                "SELECT count(*) AS count FROM queueitem WHERE @prefix(queue_name, $1 || '/')",
                 params![queue],
             )
             .await?;

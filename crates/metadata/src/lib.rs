@@ -13,11 +13,13 @@ mod accounts;
 mod blobs;
 mod copies;
 mod database;
+mod dialect;
 mod error;
 mod ids;
 mod jobs;
 mod locations;
 mod manifests;
+mod postgres;
 mod removal;
 mod repositories;
 mod service_keys;
@@ -31,6 +33,7 @@ pub use copies::{
     Demand, DemandPage, DemandedCopies, LostObjects, LostReport, Recorded, WantedCopy,
 };
 pub use database::{Database, DatabaseOptions};
+pub use dialect::Engine;
 pub use error::{DriverError, MetadataError};
 pub use ids::{JobId, LocationId, ManifestId, RepositoryId, StorageId, UploadId, UserId};
 pub use jobs::{ClaimJobs, Job};
@@ -38,6 +41,7 @@ pub use locations::{LocationRow, LocationState, PlacedBlob};
 pub use manifests::{
     ManifestLookup, PutManifest, PutManifestOutcome, Referrer, ReferrersOf, StoredManifest,
 };
+pub use postgres::{PostgresHost, PostgresOptions, PostgresTls, SslMode};
 pub use removal::{ForgottenLocation, SoleCopies};
 pub use repositories::{
     CatalogViewer, Ensured, NewRepository, Repository, RepositoryPath, RepositoryState,

@@ -6,7 +6,7 @@ use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
 use sea_orm::FromQueryResult;
 
-use crate::database::{Connection, Database, Identified, Named, json_texts, params, set};
+use crate::database::{Connection, Database, Identified, Named, contended, json_texts, params};
 use crate::error::MetadataError;
 use crate::ids::{LocationId, UserId};
 use crate::uploads::bytes_column;
@@ -67,6 +67,13 @@ impl Database {
         &self,
         names: &[LocationName],
     ) -> Result<BTreeSet<LocationName>, MetadataError> {
+        contended(|| self.ensure_locations_once(names)).await
+    }
+
+    async fn ensure_locations_once(
+        &self,
+        names: &[LocationName],
+    ) -> Result<BTreeSet<LocationName>, MetadataError> {
         const OPERATION: &str = "record the configured locations";
         let names = json_texts(names.iter().map(LocationName::as_str));
         let transaction = self.begin(OPERATION).await?;
@@ -74,18 +81,17 @@ impl Database {
             .execute(
                 OPERATION,
                 "INSERT INTO imagestoragelocation (name)
-                 SELECT value FROM json_each($1) WHERE value NOT IN (SELECT name FROM imagestoragelocation)
-                   AND value NOT IN (SELECT name FROM roadstead_location WHERE state = 'removed')",
+                 SELECT n.value FROM @texts($1) AS n
+                 WHERE NOT EXISTS (SELECT 1 FROM imagestoragelocation l WHERE l.name = n.value)
+                   AND NOT EXISTS (SELECT 1 FROM roadstead_location o WHERE o.name = n.value AND o.state = 'removed')
+                 ON CONFLICT DO NOTHING",
                 params![names.as_str()],
             )
             .await?;
         let removed: Vec<Named> = transaction
             .rows(
                 OPERATION,
-                concat!(
-                    "SELECT name FROM roadstead_location WHERE state = 'removed' AND name IN ",
-                    set!("$1")
-                ),
+                "SELECT name FROM roadstead_location WHERE state = 'removed' AND name IN @texts($1)",
                 params![names.as_str()],
             )
             .await?;
@@ -102,7 +108,7 @@ impl Database {
             .reader()
             .rows(
                 "list locations",
-                "SELECT l.id, n.name, o.state, count(p.id) AS blobs, COALESCE(sum(s.image_size), 0) AS bytes
+                "SELECT l.id, n.name, o.state, count(p.id) AS blobs, CAST(COALESCE(sum(s.image_size), 0) AS bigint) AS bytes
                  FROM (SELECT name FROM imagestoragelocation UNION SELECT name FROM roadstead_location) n
                  LEFT JOIN imagestoragelocation l ON l.name = n.name
                  LEFT JOIN roadstead_location o ON o.name = n.name
@@ -276,7 +282,7 @@ pub(crate) fn location_name(name: &str) -> Result<LocationName, MetadataError> {
         .map_err(|error| MetadataError::corrupt("imagestoragelocation", "name", name, error))
 }
 
-/// Names of locations as a JSON array, for the `set!` macro.
+/// Names of locations as a JSON array, for `@texts`.
 pub(crate) fn json_locations(names: &BTreeSet<LocationName>) -> String {
     json_texts(names.iter().map(LocationName::as_str))
 }

@@ -12,8 +12,8 @@ use serde_json::value::RawValue;
 use crate::blobs::HELD;
 use crate::copies::{WantCopies, WantedScope, want_copies};
 use crate::database::{
-    Connection, Counted, Database, Identified, Named, Transaction, json_ids, json_texts, params,
-    set,
+    Connection, Counted, Database, Identified, Lock, Named, Transaction, contended, json_ids,
+    json_texts, params,
 };
 use crate::error::MetadataError;
 use crate::ids::{ManifestId, RepositoryId, StorageId, UserId};
@@ -210,8 +210,16 @@ impl Database {
         &self,
         put: &PutManifest<'_>,
     ) -> Result<PutManifestOutcome, MetadataError> {
+        contended(|| self.put_manifest_once(put)).await
+    }
+
+    async fn put_manifest_once(
+        &self,
+        put: &PutManifest<'_>,
+    ) -> Result<PutManifestOutcome, MetadataError> {
         const OPERATION: &str = "store a manifest";
         let transaction = self.begin(OPERATION).await?;
+        transaction.lock(Lock::tags_of(put.repository)).await?;
 
         let blobs = held_blobs(&transaction, put).await?;
         let unknown = missing(put.manifest.blobs().map(|blob| &blob.digest), &blobs);
@@ -231,12 +239,8 @@ impl Database {
         transaction
             .execute(
                 OPERATION,
-                concat!(
-                    "INSERT INTO manifestblob (repository_id, manifest_id, blob_id)
-                     SELECT $1, $2, s.id FROM imagestorage s WHERE s.id IN ",
-                    set!("$3"),
-                    " ON CONFLICT DO NOTHING"
-                ),
+                "INSERT INTO manifestblob (repository_id, manifest_id, blob_id)
+                     SELECT $1, $2, s.id FROM imagestorage s WHERE s.id IN @ids($3) ON CONFLICT DO NOTHING",
                 params![
                     put.repository.0,
                     manifest.0,
@@ -247,12 +251,8 @@ impl Database {
         transaction
             .execute(
                 OPERATION,
-                concat!(
-                    "INSERT INTO manifestchild (repository_id, manifest_id, child_manifest_id)
-                     SELECT $1, $2, m.id FROM manifest m WHERE m.id IN ",
-                    set!("$3"),
-                    " ON CONFLICT DO NOTHING"
-                ),
+                "INSERT INTO manifestchild (repository_id, manifest_id, child_manifest_id)
+                     SELECT $1, $2, m.id FROM manifest m WHERE m.id IN @ids($3) ON CONFLICT DO NOTHING",
                 params![
                     put.repository.0,
                     manifest.0,
@@ -314,6 +314,15 @@ impl Database {
         digest: &Digest,
         now: Timestamp,
     ) -> Result<bool, MetadataError> {
+        contended(|| self.delete_manifest_once(repository, digest, now)).await
+    }
+
+    async fn delete_manifest_once(
+        &self,
+        repository: RepositoryId,
+        digest: &Digest,
+        now: Timestamp,
+    ) -> Result<bool, MetadataError> {
         const OPERATION: &str = "delete a manifest";
         let reference = Reference::Digest(digest.clone());
         let ManifestLookup::Found(manifest) =
@@ -322,6 +331,7 @@ impl Database {
             return Ok(false);
         };
         let transaction = self.begin(OPERATION).await?;
+        transaction.lock(Lock::tags_of(repository)).await?;
         let live: Vec<Named> = transaction
             .rows(
                 OPERATION,
@@ -389,8 +399,7 @@ async fn held_blobs(
             "check the blobs of a manifest",
             &format!(
                 "SELECT s.id, s.content_checksum AS digest FROM imagestorage s
-                 WHERE s.content_checksum IN {} AND {HELD} ORDER BY s.id DESC",
-                set!("$1")
+                 WHERE s.content_checksum IN @texts($1) AND {HELD} ORDER BY s.id DESC"
             ),
             params![json_texts(named), put.repository.0, put.now.naive_utc()],
         )
@@ -407,12 +416,8 @@ async fn known_manifests(
     let rows: Vec<HeldBlobRow> = connection
         .rows(
             "check the manifests of an index",
-            concat!(
-                "SELECT m.id, m.digest FROM manifest m
-                 WHERE m.repository_id = $1 AND m.digest IN ",
-                set!("$2"),
-                " AND NOT EXISTS (SELECT 1 FROM roadstead_hidden_manifest h WHERE h.manifest_id = m.id)"
-            ),
+            "SELECT m.id, m.digest FROM manifest m
+                 WHERE m.repository_id = $1 AND m.digest IN @texts($2) AND NOT EXISTS (SELECT 1 FROM roadstead_hidden_manifest h WHERE h.manifest_id = m.id)",
             params![put.repository.0, json_texts(named)],
         )
         .await?;

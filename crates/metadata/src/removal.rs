@@ -6,7 +6,7 @@ use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
 use sea_orm::FromQueryResult;
 
-use crate::database::{Connection, Counted, Database, Identified, params, set};
+use crate::database::{Connection, Counted, Database, Identified, params};
 use crate::error::MetadataError;
 use crate::ids::StorageId;
 use crate::locations::{LocationState, find_location, json_locations, limit_column, set_state};
@@ -38,16 +38,12 @@ struct SumRow {
 }
 
 /// Placements at location `$1` of blobs without a placement at one of the locations `$2`.
-const SOLE: &str = concat!(
-    "FROM imagestorageplacement p
+const SOLE: &str = "FROM imagestorageplacement p
      JOIN imagestoragelocation l ON l.id = p.location_id
      JOIN imagestorage s ON s.id = p.storage_id
      WHERE l.name = $1 AND NOT EXISTS (
          SELECT 1 FROM imagestorageplacement o JOIN imagestoragelocation ol ON ol.id = o.location_id
-         WHERE o.storage_id = p.storage_id AND ol.name <> $1 AND ol.name IN ",
-    set!("$2"),
-    ")"
-);
+         WHERE o.storage_id = p.storage_id AND ol.name <> $1 AND ol.name IN @texts($2))";
 
 impl Database {
     /// Counts the blobs whose only placement at a trusted location would go with `location`, and names some, at most `limit`.
@@ -64,7 +60,7 @@ impl Database {
             .row(
                 OPERATION,
                 &format!(
-                    "SELECT count(*) AS blobs, COALESCE(sum(s.image_size), 0) AS bytes {SOLE}"
+                    "SELECT count(*) AS blobs, CAST(COALESCE(sum(s.image_size), 0) AS bigint) AS bytes {SOLE}"
                 ),
                 params![location.as_str(), trusted.as_str()],
             )
@@ -123,16 +119,14 @@ impl Database {
         let deleted: Vec<Identified> = transaction
             .rows(
                 OPERATION,
-                concat!(
-                    "DELETE FROM imagestorageplacement WHERE id IN (
-                         SELECT p.id FROM imagestorageplacement p
-                         JOIN imagestoragelocation l ON l.id = p.location_id
-                         WHERE l.name = $1 AND EXISTS (
-                             SELECT 1 FROM imagestorageplacement o JOIN imagestoragelocation ol ON ol.id = o.location_id
-                             WHERE o.storage_id = p.storage_id AND ol.name <> $1 AND ol.name IN ",
-                    set!("$2"),
-                    ") ORDER BY p.id LIMIT $3) RETURNING id"
-                ),
+                "DELETE FROM imagestorageplacement WHERE id IN (
+                     SELECT p.id FROM imagestorageplacement p
+                     JOIN imagestoragelocation l ON l.id = p.location_id
+                     WHERE l.name = $1 AND EXISTS (
+                         SELECT 1 FROM imagestorageplacement o JOIN imagestoragelocation ol ON ol.id = o.location_id
+                         WHERE o.storage_id = p.storage_id AND ol.name <> $1 AND ol.name IN @texts($2))
+                     ORDER BY p.id LIMIT $3)
+                 RETURNING id",
                 params![location.as_str(), json_locations(trusted), limit_column(limit)],
             )
             .await?;

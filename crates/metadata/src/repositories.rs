@@ -3,7 +3,7 @@
 use roadstead_runtime::{Ids, Timestamp};
 use sea_orm::FromQueryResult;
 
-use crate::database::{Connection, Database, Identified, Named, Transaction, params};
+use crate::database::{Connection, Database, Identified, Named, Transaction, contended, params};
 use crate::error::MetadataError;
 use crate::ids::{RepositoryId, UserId};
 
@@ -147,6 +147,13 @@ impl Database {
 
     /// Finds a repository or makes it, with its namespace if that is wanted, in one transaction.
     pub async fn ensure_repository(
+        &self,
+        new: &NewRepository<'_>,
+    ) -> Result<Ensured, MetadataError> {
+        contended(|| self.ensure_repository_once(new)).await
+    }
+
+    async fn ensure_repository_once(
         &self,
         new: &NewRepository<'_>,
     ) -> Result<Ensured, MetadataError> {
@@ -302,10 +309,10 @@ impl Database {
                    FROM "user" u
                    JOIN repository r ON r.namespace_user_id = u.id
                    JOIN visibility v ON v.id = r.visibility_id
-                   WHERE u.username >= $1 AND (u.username > $1 OR r.name > $2)
+                   WHERE @bytewise(u.username) >= $1 AND (@bytewise(u.username) > $1 OR @bytewise(r.name) > $2)
                      AND r.state <> 3 AND r.kind_id = 1
                      AND ($3 OR v.name = 'public' OR r.namespace_user_id = $4)
-                   ORDER BY u.username, r.name LIMIT $5"#,
+                   ORDER BY @bytewise(u.username), @bytewise(r.name) LIMIT $5"#,
                 params![namespace, name, all, account, i64::from(limit)],
             )
             .await?;

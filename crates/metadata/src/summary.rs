@@ -7,7 +7,7 @@ use roadstead_runtime::Timestamp;
 use sea_orm::FromQueryResult;
 
 use crate::copies::{Demand, demanded};
-use crate::database::{Connection, Counted, Database, Identified, json_ids, params, set};
+use crate::database::{Connection, Counted, Database, Identified, json_ids, params};
 use crate::error::MetadataError;
 use crate::ids::StorageId;
 use crate::locations::{json_locations, limit_column, location_name};
@@ -87,7 +87,7 @@ impl Database {
                 "sum up the replication",
                 &format!(
                     "WITH {}
-                     SELECT o.name AS location, count(*) AS blobs, COALESCE(sum(s.image_size), 0) AS bytes,
+                     SELECT o.name AS location, count(*) AS blobs, CAST(COALESCE(sum(s.image_size), 0) AS bigint) AS bytes,
                             count(c.id) AS queued, count(c.last_failure) AS failing, min(c.wanted_since) AS oldest,
                             (SELECT f.last_failure FROM roadstead_copy f
                              WHERE f.location_id = o.id AND f.last_failure IS NOT NULL
@@ -171,20 +171,16 @@ impl Database {
             .reader()
             .rows(
                 "name the images of blobs",
-                concat!(
-                    r#"SELECT DISTINCT u.username || '/' || r.name AS repository, COALESCE(t.name, m.digest) AS reference,
-                              s.content_checksum AS blob
-                       FROM imagestorage s
-                       JOIN manifestblob mb ON mb.blob_id = s.id
-                       JOIN manifest m ON m.id = mb.manifest_id
-                       JOIN repository r ON r.id = m.repository_id
-                       JOIN "user" u ON u.id = r.namespace_user_id
-                       LEFT JOIN tag t ON t.manifest_id = m.id AND NOT t.hidden
-                            AND (t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > $2)
-                       WHERE s.id IN "#,
-                    set!("$1"),
-                    " ORDER BY 1, 2, 3 LIMIT $3"
-                ),
+                r#"SELECT DISTINCT u.username || '/' || r.name AS repository, COALESCE(t.name, m.digest) AS reference,
+                          s.content_checksum AS blob
+                   FROM imagestorage s
+                   JOIN manifestblob mb ON mb.blob_id = s.id
+                   JOIN manifest m ON m.id = mb.manifest_id
+                   JOIN repository r ON r.id = m.repository_id
+                   JOIN "user" u ON u.id = r.namespace_user_id
+                   LEFT JOIN tag t ON t.manifest_id = m.id AND NOT t.hidden
+                        AND (t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > $2)
+                   WHERE s.id IN @ids($1) ORDER BY 1, 2, 3 LIMIT $3"#,
                 params![
                     json_ids(storages.iter().map(|storage| storage.0)),
                     now.timestamp_millis(),

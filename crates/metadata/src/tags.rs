@@ -6,7 +6,7 @@ use roadstead_oci::Tag;
 use roadstead_runtime::{Ids, Timestamp};
 use sea_orm::FromQueryResult;
 
-use crate::database::{Connection, Database, Named, params};
+use crate::database::{Connection, Database, Lock, Named, contended, params};
 use crate::error::MetadataError;
 use crate::ids::{ManifestId, RepositoryId};
 
@@ -30,7 +30,17 @@ impl Database {
         tag: &Tag,
         now: Timestamp,
     ) -> Result<bool, MetadataError> {
+        contended(|| self.delete_tag_once(repository, tag, now)).await
+    }
+
+    async fn delete_tag_once(
+        &self,
+        repository: RepositoryId,
+        tag: &Tag,
+        now: Timestamp,
+    ) -> Result<bool, MetadataError> {
         let transaction = self.begin("delete a tag").await?;
+        transaction.lock(Lock::tags_of(repository)).await?;
         let ended = end_tag(&transaction, repository, tag.as_str(), now).await?;
         transaction.commit().await?;
         Ok(ended)
@@ -48,10 +58,10 @@ impl Database {
             .reader()
             .rows(
                 "list tags",
-                "SELECT DISTINCT name FROM tag
-                 WHERE repository_id = $1 AND name > $2 AND NOT hidden
+                "SELECT name FROM tag
+                 WHERE repository_id = $1 AND @bytewise(name) > $2 AND NOT hidden
                    AND (lifetime_end_ms IS NULL OR lifetime_end_ms > $3)
-                 ORDER BY name LIMIT $4",
+                 GROUP BY name ORDER BY @bytewise(name) LIMIT $4",
                 params![
                     repository.0,
                     after.unwrap_or_default(),

@@ -1,0 +1,140 @@
+//! The few words in which the SQL of PostgreSQL and of SQLite differ.
+//!
+//! Statements are written once, with these words in place of what differs; [`Engine::render`] puts in what the engine at hand understands.
+//!
+//! | word | stands for |
+//! | --- | --- |
+//! | `@texts($1)`, `@ids($1)` | the members of a JSON array as a table with one column `value`, so that a set of any size is one parameter |
+//! | `@bytewise(name)` | a text compared byte by byte, whatever the database's collation |
+//! | `@prefix(name, $1)` | whether a text begins with another |
+//! | `@skip_locked` | rows that another transaction has locked are left out |
+//! | `@lock` | the rows read are locked until the transaction ends |
+
+use std::borrow::Cow;
+
+use sea_orm::DbBackend;
+
+/// The kind of database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// One file, one writer at a time.
+    Sqlite,
+    /// A server, any number of writers.
+    Postgres,
+}
+
+impl Engine {
+    pub(crate) const fn backend(self) -> DbBackend {
+        match self {
+            Self::Sqlite => DbBackend::Sqlite,
+            Self::Postgres => DbBackend::Postgres,
+        }
+    }
+
+    /// The statement as this engine understands it.
+    ///
+    /// # Panics
+    /// When a word is misspelt, which the first run of the statement shows.
+    pub(crate) fn render(self, sql: &str) -> Cow<'_, str> {
+        if !sql.contains('@') {
+            return Cow::Borrowed(sql);
+        }
+        let mut rendered = String::with_capacity(sql.len() + 128);
+        let mut rest = sql;
+        while let Some((before, behind)) = rest.split_once('@') {
+            rendered.push_str(before);
+            let end = behind
+                .find(|letter: char| !(letter.is_ascii_lowercase() || letter == '_'))
+                .unwrap_or(behind.len());
+            let (word, behind) = behind.split_at(end);
+            let (arguments, behind) = match behind.strip_prefix('(') {
+                Some(inside) => inside
+                    .split_once(')')
+                    .expect("a statement closes its parentheses"),
+                None => ("", behind),
+            };
+            self.put(&mut rendered, word, arguments);
+            rest = behind;
+        }
+        rendered.push_str(rest);
+        Cow::Owned(rendered)
+    }
+
+    fn put(self, sql: &mut String, word: &str, arguments: &str) {
+        let pair = || {
+            arguments
+                .split_once(", ")
+                .expect("`@prefix` has two arguments")
+        };
+        match (self, word) {
+            (Self::Sqlite, "texts" | "ids") => {
+                sql.extend(["(SELECT value FROM json_each(", arguments, "))"]);
+            }
+            (Self::Postgres, "texts") => sql.extend([
+                "(SELECT value FROM json_array_elements_text(CAST(",
+                arguments,
+                " AS json)) AS members(value))",
+            ]),
+            (Self::Postgres, "ids") => sql.extend([
+                "(SELECT CAST(value AS integer) AS value FROM json_array_elements_text(CAST(",
+                arguments,
+                " AS json)) AS members(value))",
+            ]),
+            (Self::Sqlite, "bytewise") => sql.push_str(arguments),
+            (Self::Postgres, "bytewise") => sql.extend([arguments, r#" COLLATE "C""#]),
+            (Self::Sqlite, "prefix") => {
+                // Nothing in a text comes after U+10FFFF.
+                let (text, prefix) = pair();
+                sql.extend(["(", text, " >= ", prefix, " AND ", text, " < ", prefix]);
+                sql.push_str(" || '\u{10ffff}')");
+            }
+            (Self::Postgres, "prefix") => {
+                let (text, prefix) = pair();
+                sql.extend(["starts_with(", text, ", ", prefix, ")"]);
+            }
+            (Self::Sqlite, "skip_locked" | "lock") => {}
+            (Self::Postgres, "skip_locked") => sql.push_str("FOR UPDATE SKIP LOCKED"),
+            (Self::Postgres, "lock") => sql.push_str("FOR UPDATE"),
+            (_, unknown) => panic!("no engine knows the word `@{unknown}`"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_without_words_is_left_alone() {
+        assert!(matches!(
+            Engine::Postgres.render("SELECT 1"),
+            Cow::Borrowed("SELECT 1")
+        ));
+    }
+
+    #[test]
+    fn every_word_becomes_what_the_engine_understands() {
+        let sql = "SELECT @bytewise(t.name) FROM t WHERE id IN @ids($1) AND name IN @texts($2) \
+                   AND @prefix(name, $3 || '/') @skip_locked";
+        assert_eq!(
+            Engine::Sqlite.render(sql),
+            "SELECT t.name FROM t WHERE id IN (SELECT value FROM json_each($1)) \
+             AND name IN (SELECT value FROM json_each($2)) \
+             AND (name >= $3 || '/' AND name < $3 || '/' || '\u{10ffff}') "
+        );
+        assert_eq!(
+            Engine::Postgres.render(sql),
+            "SELECT t.name COLLATE \"C\" FROM t \
+             WHERE id IN (SELECT CAST(value AS integer) AS value \
+             FROM json_array_elements_text(CAST($1 AS json)) AS members(value)) \
+             AND name IN (SELECT value FROM json_array_elements_text(CAST($2 AS json)) AS members(value)) \
+             AND starts_with(name, $3 || '/') FOR UPDATE SKIP LOCKED"
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "no engine knows the word `@setz`")]
+    fn a_misspelt_word_is_found_by_the_first_test_that_runs_it() {
+        Engine::Sqlite.render("SELECT @setz($1)");
+    }
+}

@@ -1,0 +1,156 @@
+//! Connecting to PostgreSQL.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, SqlxPostgresConnector};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
+
+use crate::database::ACQUIRE_TIMEOUT;
+use crate::error::{DriverError, MetadataError};
+
+/// Where a PostgreSQL database is and who we are there.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PostgresOptions {
+    /// Its servers; the one that takes writes is found among them.
+    pub hosts: Vec<PostgresHost>,
+    /// The database's name.
+    pub database: String,
+    /// The role.
+    pub username: String,
+    /// The role's password; none where the server asks for none, or a certificate.
+    pub password: Option<String>,
+    /// Encryption and its checks.
+    pub tls: PostgresTls,
+    /// How long one attempt to connect may take.
+    pub connect_timeout: Duration,
+    /// How many connections this process may hold.
+    pub connections: u32,
+}
+
+/// One server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PostgresHost {
+    /// A name, an address, or the directory of a Unix socket.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+/// libpq's `sslmode` with its files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PostgresTls {
+    /// How far the server is trusted.
+    pub mode: SslMode,
+    /// Certificates of authorities besides the system's.
+    pub root_certificate: Option<PathBuf>,
+    /// Our certificate.
+    pub certificate: Option<PathBuf>,
+    /// Its key.
+    pub key: Option<PathBuf>,
+}
+
+/// libpq's `sslmode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SslMode {
+    /// Never encrypted.
+    Disable,
+    /// Encrypted only if the server insists.
+    Allow,
+    /// Encrypted if the server can.
+    #[default]
+    Prefer,
+    /// Encrypted; with a root certificate, checked as with `VerifyCa`.
+    Require,
+    /// Encrypted, and the server's certificate is from a known authority.
+    VerifyCa,
+    /// As `VerifyCa`, and the certificate names the host.
+    VerifyFull,
+}
+
+/// Without the password.
+impl std::fmt::Debug for PostgresOptions {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("PostgresOptions")
+            .field("hosts", &self.hosts)
+            .field("database", &self.database)
+            .field("username", &self.username)
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `host:port/database`, without the role and its password.
+impl std::fmt::Display for PostgresOptions {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("postgresql://")?;
+        for (position, PostgresHost { host, port }) in self.hosts.iter().enumerate() {
+            let comma = if position == 0 { "" } else { "," };
+            write!(formatter, "{comma}{host}:{port}")?;
+        }
+        write!(formatter, "/{}", self.database)
+    }
+}
+
+impl PostgresOptions {
+    fn connect_options(&self, server: &PostgresHost) -> PgConnectOptions {
+        let mut options = PgConnectOptions::new_without_pgpass()
+            .host(&server.host)
+            .port(server.port)
+            .database(&self.database)
+            .username(&self.username)
+            .application_name("roadstead")
+            .ssl_mode(match self.tls.mode {
+                SslMode::Disable => PgSslMode::Disable,
+                SslMode::Allow => PgSslMode::Allow,
+                SslMode::Prefer => PgSslMode::Prefer,
+                SslMode::Require => PgSslMode::Require,
+                SslMode::VerifyCa => PgSslMode::VerifyCa,
+                SslMode::VerifyFull => PgSslMode::VerifyFull,
+            })
+            // Every bound that Quay's own sessions lack: a statement that hangs must not hold a request for ever.
+            .options([
+                ("statement_timeout", "30s"),
+                ("idle_in_transaction_session_timeout", "60s"),
+            ])
+            .statement_cache_capacity(256);
+        if let Some(password) = &self.password {
+            options = options.password(password);
+        }
+        if let Some(path) = &self.tls.root_certificate {
+            options = options.ssl_root_cert(path);
+        }
+        if let Some(path) = &self.tls.certificate {
+            options = options.ssl_client_cert(path);
+        }
+        if let Some(path) = &self.tls.key {
+            options = options.ssl_client_key(path);
+        }
+        options
+    }
+}
+
+pub(crate) async fn connect(
+    options: &PostgresOptions,
+) -> Result<DatabaseConnection, MetadataError> {
+    let unopenable = |source: sqlx::Error| MetadataError::Unopenable {
+        database: options.to_string(),
+        source: DriverError::from(DbErr::Conn(RuntimeErr::SqlxError(std::sync::Arc::new(
+            source,
+        )))),
+    };
+    let Some(server) = options.hosts.first() else {
+        return Err(unopenable(sqlx::Error::Configuration(
+            "no host is named".into(),
+        )));
+    };
+    let pool = PgPoolOptions::new()
+        .max_connections(options.connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .connect_with(options.connect_options(server))
+        .await
+        .map_err(unopenable)?;
+    Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool))
+}

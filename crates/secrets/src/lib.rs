@@ -1,0 +1,1 @@
+//! Fields that the database holds encrypted, in the form that Quay gives them.
