@@ -6,6 +6,7 @@ use sea_orm_migration::prelude::{
     Alias, ColumnDef, ConditionalStatement, ConnectionTrait, DbErr, Expr, ExprTrait, ForeignKey,
     Index as IndexStatement, IntoIden, SchemaManager, Table as TableStatement,
 };
+use sea_orm_migration::sea_orm::DbBackend;
 
 /// One table. Its primary key is `id`, which counts up and is never given out twice.
 pub(crate) struct Table {
@@ -234,5 +235,15 @@ pub(crate) async fn enumerate(
             rows.join(", ")
         ))
         .await?;
+    if manager.get_database_backend() == DbBackend::Postgres {
+        // A sequence does not notice ids that were given.
+        manager
+            .get_connection()
+            .execute_unprepared(&format!(
+                "SELECT setval(pg_get_serial_sequence('{table}', 'id'), {})",
+                names.len()
+            ))
+            .await?;
+    }
     Ok(())
 }

@@ -84,7 +84,7 @@ impl Database {
                  SELECT n.value FROM @texts($1) AS n
                  WHERE NOT EXISTS (SELECT 1 FROM imagestoragelocation l WHERE l.name = n.value)
                    AND NOT EXISTS (SELECT 1 FROM roadstead_location o WHERE o.name = n.value AND o.state = 'removed')
-                 ON CONFLICT DO NOTHING",
+                 ON CONFLICT (name) DO NOTHING",
                 params![names.as_str()],
             )
             .await?;

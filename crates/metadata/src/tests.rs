@@ -11,8 +11,10 @@ use bytes::Bytes;
 use roadstead_oci::{Algorithm, Digest, Digester, Manifest, ManifestLimits};
 use roadstead_placement::LocationName;
 use roadstead_runtime::{Ids, SeededIds, Timestamp};
+use roadstead_test_servers::{Postgres, PostgresDatabase};
 
 use super::*;
+use crate::database::params;
 
 /// A migrated database with one account, one repository and two locations.
 struct World {
@@ -21,7 +23,28 @@ struct World {
     creator: UserId,
     ids: SeededIds,
     now: Timestamp,
-    directory: tempfile::TempDir,
+    place: Place,
+}
+
+/// Where the database of a world is. Kept until the world goes, which is what says in a failed test which engine it was.
+#[derive(Debug)]
+#[expect(dead_code, reason = "shown by a failed test, and kept for its drop")]
+enum Place {
+    File(tempfile::TempDir),
+    Server(PostgresDatabase),
+}
+
+/// The same world on each engine.
+async fn worlds() -> [World; 2] {
+    [World::on_sqlite().await, World::on_postgres().await]
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the world of the failed test: {:?}", self.place);
+        }
+    }
 }
 
 const QUEUE: &str = "imagestoragereplication";
@@ -47,13 +70,21 @@ fn digest_of(content: &str) -> Digest {
 }
 
 impl World {
-    async fn new() -> Self {
+    async fn on_sqlite() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let database = Database::open(&DatabaseOptions::Sqlite {
+        let options = DatabaseOptions::Sqlite {
             path: directory.path().join("roadstead.db"),
-        })
-        .await
-        .unwrap();
+        };
+        Self::of(&options, Place::File(directory)).await
+    }
+
+    async fn on_postgres() -> Self {
+        let server = Postgres::shared().database();
+        Self::of(&options_of(&server), Place::Server(server)).await
+    }
+
+    async fn of(options: &DatabaseOptions, place: Place) -> Self {
+        let database = Database::open(options).await.unwrap();
         database.migrate().await.unwrap();
         let ids = SeededIds::new(42);
         let now = Timestamp::from_timestamp(1_795_000_000, 0).unwrap();
@@ -95,8 +126,16 @@ impl World {
             creator,
             ids,
             now,
-            directory,
+            place,
         }
+    }
+
+    /// Runs a statement past the interface, as Quay or an operator would.
+    async fn sql(&self, statement: &str) {
+        self.database
+            .execute("arrange a test", statement, params![])
+            .await
+            .unwrap();
     }
 
     async fn blob(&self, content: &str, location: &LocationName) -> Blob {
@@ -230,24 +269,35 @@ fn parse(json: &str) -> Manifest {
     .unwrap()
 }
 
+fn options_of(server: &PostgresDatabase) -> DatabaseOptions {
+    DatabaseOptions::Postgres(PostgresOptions {
+        hosts: vec![PostgresHost {
+            host: "127.0.0.1".to_owned(),
+            port: server.port,
+        }],
+        database: server.name.clone(),
+        username: server.user.clone(),
+        password: Some(server.password.clone()),
+        tls: PostgresTls::default(),
+        connect_timeout: Duration::from_secs(10),
+        connections: 4,
+    })
+}
+
 #[tokio::test]
 async fn migrating_twice_changes_nothing_and_a_newer_database_is_refused() {
-    let world = World::new().await;
-    world.database.migrate().await.unwrap();
-    world.database.check_schema().await.unwrap();
-    world.database.ping().await.unwrap();
-    let url = format!("sqlite://{}/roadstead.db", world.directory.path().display());
-    let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
-    sqlx::query("INSERT INTO roadstead_migration (version, applied_at) VALUES ('m20990101_000001_later', 0)")
-        .execute(&pool)
-        .await
-        .unwrap();
-    let refused = world.database.migrate().await.unwrap_err();
-    assert!(
-        refused.to_string().contains("m20990101_000001_later"),
-        "{refused}"
-    );
-    assert!(matches!(refused, MetadataError::TooNew { .. }));
+    for world in worlds().await {
+        world.database.migrate().await.unwrap();
+        world.database.check_schema().await.unwrap();
+        world.database.ping().await.unwrap();
+        world.sql("INSERT INTO roadstead_migration (version, applied_at) VALUES ('m20990101_000001_later', 0)").await;
+        let refused = world.database.migrate().await.unwrap_err();
+        assert!(
+            refused.to_string().contains("m20990101_000001_later"),
+            "{refused}"
+        );
+        assert!(matches!(refused, MetadataError::TooNew { .. }));
+    }
 }
 
 #[tokio::test]
@@ -268,46 +318,48 @@ async fn several_processes_may_migrate_at_once() {
 
 #[tokio::test]
 async fn a_namespace_and_a_repository_are_made_once_and_an_unknown_namespace_only_on_demand() {
-    let world = World::new().await;
-    let path = RepositoryPath {
-        namespace: "nobody".into(),
-        name: "app".into(),
-    };
-    let mut new = NewRepository {
-        path: &path,
-        creator: world.creator,
-        private: false,
-        create_namespace: false,
-        ids: &world.ids,
-        now: world.now,
-    };
-    assert!(matches!(
-        world.database.ensure_repository(&new).await.unwrap(),
-        Ensured::NoNamespace
-    ));
-    new.create_namespace = true;
-    let Ensured::Created(created) = world.database.ensure_repository(&new).await.unwrap() else {
-        panic!("created");
-    };
-    assert!(created.public);
-    let Ensured::Found(found) = world.database.ensure_repository(&new).await.unwrap() else {
-        panic!("found");
-    };
-    assert_eq!(found.id, created.id);
-    assert_eq!(
-        world
-            .database
-            .catalog(&CatalogViewer::All, None, 10)
-            .await
-            .unwrap(),
-        ["acme/app", "nobody/app"]
-    );
-    assert_eq!(
-        world
-            .database
-            .catalog(&CatalogViewer::PublicOnly, Some("acme/zzz"), 10)
-            .await
-            .unwrap(),
-        ["nobody/app"]
-    );
+    for world in worlds().await {
+        let path = RepositoryPath {
+            namespace: "nobody".into(),
+            name: "app".into(),
+        };
+        let mut new = NewRepository {
+            path: &path,
+            creator: world.creator,
+            private: false,
+            create_namespace: false,
+            ids: &world.ids,
+            now: world.now,
+        };
+        assert!(matches!(
+            world.database.ensure_repository(&new).await.unwrap(),
+            Ensured::NoNamespace
+        ));
+        new.create_namespace = true;
+        let Ensured::Created(created) = world.database.ensure_repository(&new).await.unwrap()
+        else {
+            panic!("created");
+        };
+        assert!(created.public);
+        let Ensured::Found(found) = world.database.ensure_repository(&new).await.unwrap() else {
+            panic!("found");
+        };
+        assert_eq!(found.id, created.id);
+        assert_eq!(
+            world
+                .database
+                .catalog(&CatalogViewer::All, None, 10)
+                .await
+                .unwrap(),
+            ["acme/app", "nobody/app"]
+        );
+        assert_eq!(
+            world
+                .database
+                .catalog(&CatalogViewer::PublicOnly, Some("acme/zzz"), 10)
+                .await
+                .unwrap(),
+            ["nobody/app"]
+        );
+    }
 }

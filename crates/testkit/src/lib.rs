@@ -18,7 +18,6 @@
 mod content;
 mod eventually;
 mod image;
-mod ports;
 mod process;
 mod seed;
 mod store_files;
@@ -27,10 +26,10 @@ mod universe;
 pub use content::{Content, HashedBody};
 pub use eventually::{eventually, within};
 pub use image::{ImageKind, TestImage};
-pub use ports::free_port;
 pub use process::{
     AdminProgram, Finished, RegistryProcess, RegistrySettings, binary, run, run_answering,
 };
+pub use roadstead_test_servers::free_port;
 pub use seed::{Seed, setting};
 pub use store_files::StoreFiles;
 pub use universe::{LOCATIONS, Universe, UniverseOptions};

@@ -40,319 +40,323 @@ async fn pushed(world: &World, contents: &[&str]) -> Vec<Blob> {
 
 #[tokio::test]
 async fn a_queue_row_has_quays_name_and_body() {
-    let world = World::new().await;
-    let blobs = pushed(&world, &[]).await;
-    let jobs = world.claim(world.now).await;
-    assert_eq!(jobs.len(), 1);
-    assert_eq!(jobs[0].name, format!("{QUEUE}/{}/", blobs[0].uuid));
-    assert_eq!(
-        jobs[0].body,
-        format!(
-            r#"{{"namespace_user_id": {}, "storage_id": "{}"}}"#,
-            world.repository.namespace_id, blobs[0].uuid
-        )
-    );
-    assert_eq!(jobs[0].target, Some(eu()));
+    for world in worlds().await {
+        let blobs = pushed(&world, &[]).await;
+        let jobs = world.claim(world.now).await;
+        assert_eq!(jobs.len(), 1);
+        assert_eq!(jobs[0].name, format!("{QUEUE}/{}/", blobs[0].uuid));
+        assert_eq!(
+            jobs[0].body,
+            format!(
+                r#"{{"namespace_user_id": {}, "storage_id": "{}"}}"#,
+                world.repository.namespace_id, blobs[0].uuid
+            )
+        );
+        assert_eq!(jobs[0].target, Some(eu()));
+    }
 }
 
 #[tokio::test]
 async fn a_job_has_one_holder_until_its_lease_ends_and_keeps_the_reason_of_its_failure() {
-    let world = World::new().await;
-    pushed(&world, &["one"]).await;
-    let jobs = world.claim(world.now).await;
-    assert_eq!(jobs.len(), 2);
-    assert!(world.claim(world.now).await.is_empty());
+    for world in worlds().await {
+        pushed(&world, &["one"]).await;
+        let jobs = world.claim(world.now).await;
+        assert_eq!(jobs.len(), 2);
+        assert!(world.claim(world.now).await.is_empty());
 
-    let again = world.claim(later(world.now, 61)).await;
-    assert_eq!(again.len(), 2);
-    assert!(
-        !world.database.complete_job(&jobs[0]).await.unwrap(),
-        "the first holder lost its lease"
-    );
-    let until = later(world.now, 100);
-    assert!(
-        world
+        let again = world.claim(later(world.now, 61)).await;
+        assert_eq!(again.len(), 2);
+        assert!(
+            !world.database.complete_job(&jobs[0]).await.unwrap(),
+            "the first holder lost its lease"
+        );
+        let until = later(world.now, 100);
+        assert!(
+            world
+                .database
+                .postpone_job(&again[0], until, "the store is full", world.now)
+                .await
+                .unwrap()
+        );
+        assert!(
+            world
+                .database
+                .return_job(&again[1], world.now)
+                .await
+                .unwrap()
+        );
+        let missing = world
             .database
-            .postpone_job(&again[0], until, "the store is full", world.now)
+            .missing_copies(Demand {
+                defaults: &both(),
+                configured: &both(),
+            })
             .await
-            .unwrap()
-    );
-    assert!(
-        world
-            .database
-            .return_job(&again[1], world.now)
-            .await
-            .unwrap()
-    );
-    let missing = world
-        .database
-        .missing_copies(Demand {
-            defaults: &both(),
-            configured: &both(),
-        })
-        .await
-        .unwrap();
-    assert_eq!(missing.len(), 1);
-    assert_eq!(
-        (missing[0].blobs, missing[0].queued, missing[0].failing),
-        (2, 2, 1)
-    );
-    assert_eq!(
-        missing[0].last_failure.as_deref(),
-        Some("the store is full")
-    );
-    assert_eq!(missing[0].oldest, Some(world.now));
-    let third = world.claim(later(world.now, 101)).await;
-    assert_eq!(third.iter().map(|job| job.attempts).max(), Some(1));
+            .unwrap();
+        assert_eq!(missing.len(), 1);
+        assert_eq!(
+            (missing[0].blobs, missing[0].queued, missing[0].failing),
+            (2, 2, 1)
+        );
+        assert_eq!(
+            missing[0].last_failure.as_deref(),
+            Some("the store is full")
+        );
+        assert_eq!(missing[0].oldest, Some(world.now));
+        let third = world.claim(later(world.now, 101)).await;
+        assert_eq!(third.iter().map(|job| job.attempts).max(), Some(1));
+    }
 }
 
 #[tokio::test]
 async fn a_recorded_copy_is_present_and_no_longer_wanted() {
-    let world = World::new().await;
-    let blobs = pushed(&world, &[]).await;
-    let jobs = world.claim(world.now).await;
-    assert_eq!(
+    for world in worlds().await {
+        let blobs = pushed(&world, &[]).await;
+        let jobs = world.claim(world.now).await;
+        assert_eq!(
+            world
+                .database
+                .record_copy(blobs[0].storage, &eu())
+                .await
+                .unwrap(),
+            Recorded::Yes
+        );
+        assert!(world.database.complete_job(&jobs[0]).await.unwrap());
+        let blob = world
+            .database
+            .find_blob_by_uuid(&blobs[0].uuid)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(blob.present, both());
+        assert!(demand_all(&world, &both()).await.is_empty());
+        assert_eq!(
+            world
+                .database
+                .record_copy(StorageId(999), &eu())
+                .await
+                .unwrap(),
+            Recorded::BlobGone
+        );
         world
             .database
-            .record_copy(blobs[0].storage, &eu())
+            .set_location_state(&eu(), LocationState::Removing, world.now)
             .await
-            .unwrap(),
-        Recorded::Yes
-    );
-    assert!(world.database.complete_job(&jobs[0]).await.unwrap());
-    let blob = world
-        .database
-        .find_blob_by_uuid(&blobs[0].uuid)
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(blob.present, both());
-    assert!(demand_all(&world, &both()).await.is_empty());
-    assert_eq!(
-        world
-            .database
-            .record_copy(StorageId(999), &eu())
-            .await
-            .unwrap(),
-        Recorded::BlobGone
-    );
-    world
-        .database
-        .set_location_state(&eu(), LocationState::Removing, world.now)
-        .await
-        .unwrap();
-    assert_eq!(
-        world
-            .database
-            .record_copy(blobs[0].storage, &eu())
-            .await
-            .unwrap(),
-        Recorded::LocationClosed
-    );
+            .unwrap();
+        assert_eq!(
+            world
+                .database
+                .record_copy(blobs[0].storage, &eu())
+                .await
+                .unwrap(),
+            Recorded::LocationClosed
+        );
+    }
 }
 
 #[tokio::test]
 async fn a_backfill_wants_every_missing_copy_once_and_honours_the_regions_of_namespaces() {
-    let world = World::new().await;
-    let blobs = [
-        world.blob("{}", &us()).await,
-        world.blob("one", &us()).await,
-        world.blob("two", &eu()).await,
-        world.blob("three", &us()).await,
-        world.blob("four", &us()).await,
-    ];
-    world
-        .database
-        .put_manifest(&PutManifest {
-            repository: world.repository.id,
-            namespace: world.repository.namespace_id,
-            digest: &image(&["one"]).digest(Algorithm::Sha256),
-            manifest: &image(&["one"]),
-            tags: &["v1".parse().unwrap()],
-            untagged_until: world.now,
-            required: &BTreeSet::new(),
-            queue: QUEUE,
-            ids: &world.ids,
-            now: world.now,
-        })
-        .await
-        .unwrap();
-    assert!(demand_all(&world, &BTreeSet::new()).await.is_empty());
-    let url = format!("sqlite://{}/roadstead.db", world.directory.path().display());
-    let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
-    sqlx::query(
-        "INSERT INTO userregion (user_id, location_id) SELECT $1, id FROM imagestoragelocation WHERE name = 'eustorage'",
-    )
-    .bind(world.repository.namespace_id.0)
-    .execute(&pool)
-    .await
-    .unwrap();
-    let by_region = demand_all(&world, &BTreeSet::new()).await;
-    assert_eq!(
-        by_region
-            .iter()
-            .map(|copy| copy.storage)
-            .collect::<Vec<_>>(),
-        [blobs[0].storage, blobs[1].storage],
-        "only what the namespace's manifests need"
-    );
-    let rest = demand_all(&world, &both()).await;
-    assert_eq!(rest.len(), 3);
-    assert!(demand_all(&world, &both()).await.is_empty());
-    assert_eq!(world.database.count_jobs(QUEUE).await.unwrap(), 5);
+    for world in worlds().await {
+        let blobs = [
+            world.blob("{}", &us()).await,
+            world.blob("one", &us()).await,
+            world.blob("two", &eu()).await,
+            world.blob("three", &us()).await,
+            world.blob("four", &us()).await,
+        ];
+        world
+            .database
+            .put_manifest(&PutManifest {
+                repository: world.repository.id,
+                namespace: world.repository.namespace_id,
+                digest: &image(&["one"]).digest(Algorithm::Sha256),
+                manifest: &image(&["one"]),
+                tags: &["v1".parse().unwrap()],
+                untagged_until: world.now,
+                required: &BTreeSet::new(),
+                queue: QUEUE,
+                ids: &world.ids,
+                now: world.now,
+            })
+            .await
+            .unwrap();
+        assert!(demand_all(&world, &BTreeSet::new()).await.is_empty());
+        world
+            .sql(&format!(
+                "INSERT INTO userregion (user_id, location_id)
+             SELECT {}, id FROM imagestoragelocation WHERE name = 'eustorage'",
+                world.repository.namespace_id
+            ))
+            .await;
+        let by_region = demand_all(&world, &BTreeSet::new()).await;
+        assert_eq!(
+            by_region
+                .iter()
+                .map(|copy| copy.storage)
+                .collect::<Vec<_>>(),
+            [blobs[0].storage, blobs[1].storage],
+            "only what the namespace's manifests need"
+        );
+        let rest = demand_all(&world, &both()).await;
+        assert_eq!(rest.len(), 3);
+        assert!(demand_all(&world, &both()).await.is_empty());
+        assert_eq!(world.database.count_jobs(QUEUE).await.unwrap(), 5);
 
-    // A Quay worker's purge takes a queue row: the copy becomes wanted again.
-    sqlx::query("DELETE FROM queueitem WHERE id IN (SELECT id FROM queueitem LIMIT 1)")
-        .execute(&pool)
-        .await
-        .unwrap();
-    assert_eq!(world.database.forget_orphaned_copies().await.unwrap(), 1);
-    assert_eq!(demand_all(&world, &both()).await.len(), 1);
+        // A Quay worker's purge takes a queue row: the copy becomes wanted again.
+        world
+            .sql("DELETE FROM queueitem WHERE id IN (SELECT id FROM queueitem LIMIT 1)")
+            .await;
+        assert_eq!(world.database.forget_orphaned_copies().await.unwrap(), 1);
+        assert_eq!(demand_all(&world, &both()).await.len(), 1);
+    }
 }
 
 #[tokio::test]
 async fn a_lost_object_is_wanted_again_unless_it_was_the_last() {
-    let world = World::new().await;
-    let blobs = pushed(&world, &["one"]).await;
-    world
-        .database
-        .record_copy(blobs[0].storage, &eu())
-        .await
-        .unwrap();
-    let storages: Vec<_> = blobs.iter().map(|blob| blob.storage).collect();
-    let report = world
-        .database
-        .report_lost(&LostObjects {
-            location: &us(),
-            storages: &storages,
-            reason: "the object is not there",
-            queue: QUEUE,
-            ids: &world.ids,
-            now: world.now,
-        })
-        .await
-        .unwrap();
-    assert_eq!(report.wanted, [blobs[0].storage]);
-    assert_eq!(report.kept, [blobs[1].storage]);
-    let missing = world
-        .database
-        .missing_copies(Demand {
-            defaults: &both(),
-            configured: &both(),
-        })
-        .await
-        .unwrap();
-    let at_us = missing
-        .iter()
-        .find(|missing| missing.location == us())
-        .unwrap();
-    assert_eq!((at_us.blobs, at_us.queued, at_us.failing), (1, 1, 1));
-    assert_eq!(
-        at_us.last_failure.as_deref(),
-        Some("the object is not there")
-    );
+    for world in worlds().await {
+        let blobs = pushed(&world, &["one"]).await;
+        world
+            .database
+            .record_copy(blobs[0].storage, &eu())
+            .await
+            .unwrap();
+        let storages: Vec<_> = blobs.iter().map(|blob| blob.storage).collect();
+        let report = world
+            .database
+            .report_lost(&LostObjects {
+                location: &us(),
+                storages: &storages,
+                reason: "the object is not there",
+                queue: QUEUE,
+                ids: &world.ids,
+                now: world.now,
+            })
+            .await
+            .unwrap();
+        assert_eq!(report.wanted, [blobs[0].storage]);
+        assert_eq!(report.kept, [blobs[1].storage]);
+        let missing = world
+            .database
+            .missing_copies(Demand {
+                defaults: &both(),
+                configured: &both(),
+            })
+            .await
+            .unwrap();
+        let at_us = missing
+            .iter()
+            .find(|missing| missing.location == us())
+            .unwrap();
+        assert_eq!((at_us.blobs, at_us.queued, at_us.failing), (1, 1, 1));
+        assert_eq!(
+            at_us.last_failure.as_deref(),
+            Some("the object is not there")
+        );
+    }
 }
 
 #[tokio::test]
 async fn the_last_placement_of_a_blob_never_goes_with_its_location() {
-    let world = World::new().await;
-    let blobs = pushed(&world, &["one"]).await;
-    world
-        .database
-        .record_copy(blobs[0].storage, &eu())
-        .await
-        .unwrap();
-    let trusted = BTreeSet::from([eu()]);
-    let sole = world
-        .database
-        .sole_copies(&us(), &trusted, 10)
-        .await
-        .unwrap();
-    assert_eq!((sole.blobs, sole.bytes), (1, 3));
-    let images = world
-        .database
-        .images_of(&sole.some, world.now, 10)
-        .await
-        .unwrap();
-    assert_eq!(
-        images.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["acme/app:v1"]
-    );
+    for world in worlds().await {
+        let blobs = pushed(&world, &["one"]).await;
+        world
+            .database
+            .record_copy(blobs[0].storage, &eu())
+            .await
+            .unwrap();
+        let trusted = BTreeSet::from([eu()]);
+        let sole = world
+            .database
+            .sole_copies(&us(), &trusted, 10)
+            .await
+            .unwrap();
+        assert_eq!((sole.blobs, sole.bytes), (1, 3));
+        let images = world
+            .database
+            .images_of(&sole.some, world.now, 10)
+            .await
+            .unwrap();
+        assert_eq!(
+            images.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["acme/app:v1"]
+        );
 
-    assert_eq!(
+        assert_eq!(
+            world
+                .database
+                .forget_placements(&us(), &trusted, 10)
+                .await
+                .unwrap()
+                .len(),
+            1
+        );
+        assert!(
+            world
+                .database
+                .forget_placements(&us(), &trusted, 10)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        assert!(matches!(
+            world
+                .database
+                .forget_location(&us(), world.now)
+                .await
+                .unwrap_err(),
+            MetadataError::Conflict { .. }
+        ));
+
         world
             .database
-            .forget_placements(&us(), &trusted, 10)
+            .record_copy(blobs[1].storage, &eu())
             .await
-            .unwrap()
-            .len(),
-        1
-    );
-    assert!(
-        world
-            .database
-            .forget_placements(&us(), &trusted, 10)
-            .await
-            .unwrap()
-            .is_empty()
-    );
-    assert!(matches!(
+            .unwrap();
+        assert_eq!(
+            world
+                .database
+                .forget_placements(&us(), &trusted, 10)
+                .await
+                .unwrap()
+                .len(),
+            1
+        );
         world
             .database
             .forget_location(&us(), world.now)
             .await
-            .unwrap_err(),
-        MetadataError::Conflict { .. }
-    ));
-
-    world
-        .database
-        .record_copy(blobs[1].storage, &eu())
-        .await
-        .unwrap();
-    assert_eq!(
-        world
-            .database
-            .forget_placements(&us(), &trusted, 10)
-            .await
-            .unwrap()
-            .len(),
-        1
-    );
-    world
-        .database
-        .forget_location(&us(), world.now)
-        .await
-        .unwrap();
-    assert_eq!(
-        world
-            .database
-            .ensure_locations(&[us(), eu()])
-            .await
-            .unwrap(),
-        BTreeSet::from([us()]),
-        "a configuration that still names it does not bring it back"
-    );
-    let rows = world.database.locations().await.unwrap();
-    let gone = rows.iter().find(|row| row.name == us()).unwrap();
-    assert_eq!((gone.id, gone.state), (None, LocationState::Removed));
+            .unwrap();
+        assert_eq!(
+            world
+                .database
+                .ensure_locations(&[us(), eu()])
+                .await
+                .unwrap(),
+            BTreeSet::from([us()]),
+            "a configuration that still names it does not bring it back"
+        );
+        let rows = world.database.locations().await.unwrap();
+        let gone = rows.iter().find(|row| row.name == us()).unwrap();
+        assert_eq!((gone.id, gone.state), (None, LocationState::Removed));
+    }
 }
 
 #[tokio::test]
 async fn the_blobs_of_a_shard_are_listed_by_digest() {
-    let world = World::new().await;
-    for number in 0..200 {
-        world.blob(&format!("blob {number}"), &us()).await;
+    for world in worlds().await {
+        for number in 0..200 {
+            world.blob(&format!("blob {number}"), &us()).await;
+        }
+        let mut all = Vec::new();
+        for shard in 0..=255u8 {
+            let shard = world
+                .database
+                .placements_in_shard(&us(), Algorithm::Sha256, &format!("{shard:02x}"))
+                .await
+                .unwrap();
+            all.extend(shard.into_iter().map(|placed| placed.digest));
+        }
+        assert_eq!(all.len(), 200);
+        assert!(all.is_sorted());
     }
-    let mut all = Vec::new();
-    for shard in 0..=255u8 {
-        let shard = world
-            .database
-            .placements_in_shard(&us(), Algorithm::Sha256, &format!("{shard:02x}"))
-            .await
-            .unwrap();
-        all.extend(shard.into_iter().map(|placed| placed.digest));
-    }
-    assert_eq!(all.len(), 200);
-    assert!(all.is_sorted());
 }

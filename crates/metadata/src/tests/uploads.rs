@@ -19,167 +19,173 @@ async fn begin(world: &World) -> Upload {
 
 #[tokio::test]
 async fn a_writer_that_was_overtaken_changes_nothing() {
-    let world = World::new().await;
-    let upload = begin(&world).await;
-    let mut digester = Digester::new(Algorithm::Sha256);
-    digester.update(b"hello");
-    let state = digester.save();
-    let advanced = world
-        .database
-        .advance_upload(&upload, 5, &state, world.now)
-        .await
-        .unwrap()
-        .expect("the first writer wins");
-    assert_eq!(advanced.offset, 5);
-    assert!(
-        world
+    for world in worlds().await {
+        let upload = begin(&world).await;
+        let mut digester = Digester::new(Algorithm::Sha256);
+        digester.update(b"hello");
+        let state = digester.save();
+        let advanced = world
             .database
-            .advance_upload(&upload, 7, &state, world.now)
+            .advance_upload(&upload, 5, &state, world.now)
             .await
             .unwrap()
-            .is_none()
-    );
-    assert!(!world.database.forget_upload(&upload).await.unwrap());
-    let found = world
-        .database
-        .find_upload(world.repository.id, upload.uuid)
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!((found.offset, found.version), (5, 2));
-    assert_eq!(
-        Digester::resume(&found.hash_state).unwrap().finish(),
-        digest_of("hello")
-    );
+            .expect("the first writer wins");
+        assert_eq!(advanced.offset, 5);
+        assert!(
+            world
+                .database
+                .advance_upload(&upload, 7, &state, world.now)
+                .await
+                .unwrap()
+                .is_none()
+        );
+        assert!(!world.database.forget_upload(&upload).await.unwrap());
+        let found = world
+            .database
+            .find_upload(world.repository.id, upload.uuid)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!((found.offset, found.version), (5, 2));
+        assert_eq!(
+            Digester::resume(&found.hash_state).unwrap().finish(),
+            digest_of("hello")
+        );
+    }
 }
 
 #[tokio::test]
 async fn a_session_is_found_in_its_own_repository_only() {
-    let world = World::new().await;
-    let other = world.repository("other").await;
-    let upload = begin(&world).await;
-    assert!(
-        world
-            .database
-            .find_upload(other.id, upload.uuid)
-            .await
-            .unwrap()
-            .is_none()
-    );
+    for world in worlds().await {
+        let other = world.repository("other").await;
+        let upload = begin(&world).await;
+        assert!(
+            world
+                .database
+                .find_upload(other.id, upload.uuid)
+                .await
+                .unwrap()
+                .is_none()
+        );
+    }
 }
 
 #[tokio::test]
 async fn committing_ends_the_session_and_a_second_commit_is_refused_without_a_trace() {
-    let world = World::new().await;
-    let upload = begin(&world).await;
-    let digest = digest_of("");
-    let mut commit = CommitBlob {
-        repository: world.repository.id,
-        digest: &digest,
-        size: 0,
-        location: &us(),
-        protect_until: later(world.now, 10),
-        upload: Some(&upload),
-        uuid: world.ids.uuid(),
-        now: world.now,
-    };
-    let blob = world.database.commit_blob(&commit).await.unwrap();
-    assert_eq!(blob.present, BTreeSet::from([us()]));
-    commit.location = Box::leak(Box::new(eu()));
-    assert!(matches!(
-        world.database.commit_blob(&commit).await.unwrap_err(),
-        MetadataError::Conflict { .. }
-    ));
-    let found = world
-        .database
-        .find_blob(world.repository.id, &digest, world.now)
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(found.present, BTreeSet::from([us()]));
-    assert!(
-        world
+    for world in worlds().await {
+        let upload = begin(&world).await;
+        let digest = digest_of("");
+        let mut commit = CommitBlob {
+            repository: world.repository.id,
+            digest: &digest,
+            size: 0,
+            location: &us(),
+            protect_until: later(world.now, 10),
+            upload: Some(&upload),
+            uuid: world.ids.uuid(),
+            now: world.now,
+        };
+        let blob = world.database.commit_blob(&commit).await.unwrap();
+        assert_eq!(blob.present, BTreeSet::from([us()]));
+        commit.location = Box::leak(Box::new(eu()));
+        assert!(matches!(
+            world.database.commit_blob(&commit).await.unwrap_err(),
+            MetadataError::Conflict { .. }
+        ));
+        let found = world
             .database
-            .find_blob(world.repository.id, &digest, later(world.now, 11))
+            .find_blob(world.repository.id, &digest, world.now)
             .await
             .unwrap()
-            .is_none(),
-        "an upload that no manifest took is visible only while it is protected"
-    );
+            .unwrap();
+        assert_eq!(found.present, BTreeSet::from([us()]));
+        assert!(
+            world
+                .database
+                .find_blob(world.repository.id, &digest, later(world.now, 11))
+                .await
+                .unwrap()
+                .is_none(),
+            "an upload that no manifest took is visible only while it is protected"
+        );
+    }
 }
 
 #[tokio::test]
 async fn a_location_that_is_being_removed_takes_no_uploads_and_no_blobs() {
-    let world = World::new().await;
-    world
-        .database
-        .set_location_state(&us(), LocationState::Removing, world.now)
-        .await
-        .unwrap();
-    let state = Digester::new(Algorithm::Sha256).save();
-    let refused = world
-        .database
-        .create_upload(&NewUpload {
-            uuid: world.ids.uuid(),
-            repository: world.repository.id,
-            location: &us(),
-            hash_state: &state,
-            now: world.now,
-        })
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(refused, MetadataError::Conflict { .. }),
-        "{refused}"
-    );
+    for world in worlds().await {
+        world
+            .database
+            .set_location_state(&us(), LocationState::Removing, world.now)
+            .await
+            .unwrap();
+        let state = Digester::new(Algorithm::Sha256).save();
+        let refused = world
+            .database
+            .create_upload(&NewUpload {
+                uuid: world.ids.uuid(),
+                repository: world.repository.id,
+                location: &us(),
+                hash_state: &state,
+                now: world.now,
+            })
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(refused, MetadataError::Conflict { .. }),
+            "{refused}"
+        );
+    }
 }
 
 #[tokio::test]
 async fn sessions_that_nobody_adds_to_are_found_as_abandoned() {
-    let world = World::new().await;
-    let upload = begin(&world).await;
-    let mut found = world
-        .database
-        .abandoned_uploads(world.now, 10)
-        .await
-        .unwrap();
-    assert!(found.is_empty());
-    found = world
-        .database
-        .abandoned_uploads(later(world.now, 1), 10)
-        .await
-        .unwrap();
-    assert_eq!(found.len(), 1);
-    assert!(world.database.upload_exists(upload.uuid).await.unwrap());
-    assert!(world.database.forget_upload(&found[0]).await.unwrap());
-    assert!(!world.database.upload_exists(upload.uuid).await.unwrap());
+    for world in worlds().await {
+        let upload = begin(&world).await;
+        let mut found = world
+            .database
+            .abandoned_uploads(world.now, 10)
+            .await
+            .unwrap();
+        assert!(found.is_empty());
+        found = world
+            .database
+            .abandoned_uploads(later(world.now, 1), 10)
+            .await
+            .unwrap();
+        assert_eq!(found.len(), 1);
+        assert!(world.database.upload_exists(upload.uuid).await.unwrap());
+        assert!(world.database.forget_upload(&found[0]).await.unwrap());
+        assert!(!world.database.upload_exists(upload.uuid).await.unwrap());
+    }
 }
 
 #[tokio::test]
 async fn a_blob_is_mounted_only_from_where_the_caller_may_read() {
-    let world = World::new().await;
-    let other = world.repository("other").await;
-    let blob = world.blob("layer", &us()).await;
-    let found = |source| {
-        let database = world.database.clone();
-        let digest = blob.digest.clone();
-        let now = world.now;
-        async move {
-            database
-                .mountable_blob(&digest, source, now)
-                .await
-                .unwrap()
-                .is_some()
-        }
-    };
-    assert!(found(MountSource::Any).await);
-    assert!(!found(MountSource::AnyPublic).await);
-    assert!(found(MountSource::Repository(world.repository.id)).await);
-    assert!(!found(MountSource::Repository(other.id)).await);
-    world
-        .database
-        .link_blob(other.id, blob.storage, later(world.now, 10), world.now)
-        .await
-        .unwrap();
-    assert!(found(MountSource::Repository(other.id)).await);
+    for world in worlds().await {
+        let other = world.repository("other").await;
+        let blob = world.blob("layer", &us()).await;
+        let found = |source| {
+            let database = world.database.clone();
+            let digest = blob.digest.clone();
+            let now = world.now;
+            async move {
+                database
+                    .mountable_blob(&digest, source, now)
+                    .await
+                    .unwrap()
+                    .is_some()
+            }
+        };
+        assert!(found(MountSource::Any).await);
+        assert!(!found(MountSource::AnyPublic).await);
+        assert!(found(MountSource::Repository(world.repository.id)).await);
+        assert!(!found(MountSource::Repository(other.id)).await);
+        world
+            .database
+            .link_blob(other.id, blob.storage, later(world.now, 10), world.now)
+            .await
+            .unwrap();
+        assert!(found(MountSource::Repository(other.id)).await);
+    }
 }

@@ -1,0 +1,339 @@
+//! PostgreSQL clusters, and databases in them.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::ports::free_port;
+use crate::spawn::spawn;
+
+/// The directory with `postgres` and `initdb`, for tests against another version than the newest installed one.
+const PROGRAMS: &str = "ROADSTEAD_TEST_POSTGRES_PROGRAMS";
+
+/// The superuser's password. Nothing but a test ever listens with it, on the loopback interface.
+const PASSWORD: &str = "not a secret";
+
+/// How often a starting server is asked, and how long between: a minute in all.
+const START_ATTEMPTS: u32 = 600;
+const START_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a cluster is for.
+#[derive(Clone, Debug, Default)]
+pub struct PostgresSettings {
+    /// Whether commits wait for the disk. Tests that kill the server need it, others are faster without.
+    pub durable: bool,
+    /// Further settings, as `postgres -c name=value`.
+    pub more: Vec<(String, String)>,
+}
+
+/// A running cluster. Dropping it ends it and removes its files.
+#[derive(Debug)]
+pub struct Postgres {
+    port: u16,
+    directory: PathBuf,
+    process: Child,
+}
+
+/// A database in a cluster.
+#[derive(Clone, Debug)]
+pub struct PostgresDatabase {
+    /// The port of its server on 127.0.0.1.
+    pub port: u16,
+    /// Its name.
+    pub name: String,
+    /// The role that owns it: a superuser.
+    pub user: String,
+    /// The role's password.
+    pub password: String,
+}
+
+impl Postgres {
+    /// The cluster that all tests of this process share, started for the first that asks.
+    ///
+    /// # Panics
+    /// When PostgreSQL is not installed or does not start.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Postgres> = OnceLock::new();
+        SHARED.get_or_init(|| Self::start(&PostgresSettings::default()))
+    }
+
+    /// Starts a cluster.
+    ///
+    /// # Panics
+    /// When PostgreSQL is not installed or does not start.
+    pub fn start(settings: &PostgresSettings) -> Self {
+        let directory = new_directory();
+        let passwords = directory.join("password");
+        fs::write(&passwords, PASSWORD).expect("a temporary directory can be written");
+        fs::set_permissions(&passwords, fs::Permissions::from_mode(0o644))
+            .expect("the mode of our own file can be set");
+        let made = as_server_user(&program("initdb"))
+            .arg("--pgdata")
+            .arg(directory.join("data"))
+            .arg("--pwfile")
+            .arg(&passwords)
+            .args(["--username", "postgres", "--auth", "scram-sha-256"])
+            .args(["--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync"])
+            .output()
+            .expect("initdb can be run");
+        assert!(made.status.success(), "initdb failed: {}", said(&made));
+        Self::run(directory, settings)
+    }
+
+    /// Starts the server of a data directory, `directory/data`.
+    fn run(directory: PathBuf, settings: &PostgresSettings) -> Self {
+        let port = free_port();
+        let mut arguments = vec!["-D".to_owned(), path_text(&directory.join("data"))];
+        let mut set = |name: &str, value: &str| {
+            arguments.extend(["-c".to_owned(), format!("{name}={value}")]);
+        };
+        set("listen_addresses", "127.0.0.1");
+        set("port", &port.to_string());
+        set("unix_socket_directories", "");
+        set("max_connections", "400");
+        set("shared_buffers", "64MB");
+        if !settings.durable {
+            for name in ["fsync", "synchronous_commit", "full_page_writes"] {
+                set(name, "off");
+            }
+        }
+        for (name, value) in &settings.more {
+            set(name, value);
+        }
+        let process = spawn(&program("postgres"), arguments, server_user(), &directory)
+            .expect("`setpriv` of util-linux can be run");
+        let mut server = Self {
+            port,
+            directory,
+            process,
+        };
+        server.wait_until_ready();
+        server
+    }
+
+    /// An empty database of its own name, whose collation is not byte order, so that what relies on byte order is found out.
+    ///
+    /// # Panics
+    /// When the server refuses to make it.
+    pub fn database(&self) -> PostgresDatabase {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        self.administration().psql(&format!(
+            "CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'en-US'"
+        ));
+        self.named(&name)
+    }
+
+    /// The database that administrators connect to.
+    pub fn administration(&self) -> PostgresDatabase {
+        self.named("postgres")
+    }
+
+    /// The port on 127.0.0.1.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What the server has logged so far.
+    ///
+    /// # Panics
+    /// When its log cannot be read.
+    pub fn log(&self) -> String {
+        let bytes = fs::read(self.directory.join("log")).expect("the server's log is there");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn named(&self, name: &str) -> PostgresDatabase {
+        PostgresDatabase {
+            port: self.port,
+            name: name.to_owned(),
+            user: "postgres".to_owned(),
+            password: PASSWORD.to_owned(),
+        }
+    }
+
+    fn wait_until_ready(&mut self) {
+        for _ in 0..START_ATTEMPTS {
+            let ready = self
+                .administration()
+                .command()
+                .arg("-c")
+                .arg("SELECT 1")
+                .output();
+            if ready.is_ok_and(|output| output.status.success()) {
+                return;
+            }
+            if let Ok(Some(status)) = self.process.try_wait() {
+                panic!("PostgreSQL ended with {status} while starting");
+            }
+            thread::sleep(START_PAUSE);
+        }
+        panic!("PostgreSQL does not start: {}", self.log());
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        let stopped = Command::new("kill")
+            .arg(self.process.id().to_string())
+            .status();
+        if stopped.is_ok() {
+            self.process.wait().ok();
+        }
+    }
+}
+
+impl PostgresDatabase {
+    /// As `DB_URI` has it.
+    pub fn uri(&self) -> String {
+        format!(
+            "postgresql://{}:{}@127.0.0.1:{}/{}",
+            self.user,
+            self.password.replace(' ', "%20"),
+            self.port,
+            self.name
+        )
+    }
+
+    /// Runs statements and returns their rows: columns separated by `|`, one row a line, nothing else.
+    ///
+    /// # Panics
+    /// When one fails.
+    pub fn psql(&self, sql: &str) -> String {
+        let output = self
+            .command()
+            .args(["-c", sql])
+            .output()
+            .expect("psql can be run");
+        assert!(output.status.success(), "`{sql}` failed: {}", said(&output));
+        String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned()
+    }
+
+    /// Runs a file of statements, such as a dump.
+    ///
+    /// # Panics
+    /// When one fails.
+    pub fn restore(&self, dump: &Path) {
+        let output = self
+            .command()
+            .arg("-f")
+            .arg(dump)
+            .output()
+            .expect("psql can be run");
+        assert!(
+            output.status.success(),
+            "{} cannot be restored: {}",
+            dump.display(),
+            said(&output)
+        );
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("psql");
+        command
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
+            .args(["-U", &self.user, "-d", &self.name])
+            .env("PGPASSWORD", &self.password);
+        command
+    }
+}
+
+/// A directory that the server's user owns.
+fn new_directory() -> PathBuf {
+    let directory = tempfile::Builder::new()
+        .prefix("roadstead-postgres-")
+        .tempdir()
+        .expect("a temporary directory can be made")
+        .keep();
+    if let Some(user) = server_user() {
+        let id = |flag| {
+            let output = Command::new("id").args([flag, user]).output();
+            let output = output.expect("`id` can be run");
+            let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            text.parse::<u32>().ok()
+        };
+        chown(&directory, id("-u"), id("-g")).expect("root may give a directory away");
+    }
+    directory
+}
+
+/// PostgreSQL refuses to run as root; Debian's packages make a user for it.
+fn server_user() -> Option<&'static str> {
+    static USER: OnceLock<Option<&'static str>> = OnceLock::new();
+    *USER.get_or_init(|| {
+        let root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+        if !root {
+            return None;
+        }
+        let exists = Command::new("id")
+            .args(["-u", "postgres"])
+            .output()
+            .is_ok_and(|output| output.status.success());
+        Some(if exists { "postgres" } else { "nobody" })
+    })
+}
+
+fn as_server_user(program: &Path) -> Command {
+    match server_user() {
+        Some(user) => {
+            let mut command = Command::new("setpriv");
+            command
+                .args(["--reuid", user, "--regid", user, "--clear-groups"])
+                .arg(program)
+                .current_dir("/");
+            command
+        }
+        None => Command::new(program),
+    }
+}
+
+/// A program of the server: where the environment says, of the newest version that Debian's packages installed, or in PATH.
+fn program(name: &str) -> PathBuf {
+    if let Some(directory) = std::env::var_os(PROGRAMS) {
+        return Path::new(&directory).join(name);
+    }
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let newest = versions
+        .filter_map(Result::ok)
+        .filter_map(|entry| {
+            let version: u32 = entry.file_name().to_str()?.parse().ok()?;
+            let path = entry.path().join("bin").join(name);
+            path.is_file().then_some((version, path))
+        })
+        .max();
+    newest.map_or_else(|| PathBuf::from(name), |(_, path)| path)
+}
+
+fn path_text(path: &Path) -> String {
+    path.to_str().expect("temporary paths are UTF-8").to_owned()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn databases_are_apart_and_the_files_go_with_the_server() {
+        let server = Postgres::start(&PostgresSettings::default());
+        let (one, two) = (server.database(), server.database());
+        one.psql("CREATE TABLE things (id integer)");
+        assert_eq!(one.psql("SELECT count(*) FROM things"), "0");
+        assert_eq!(two.psql("SELECT count(to_regclass('things'))"), "0");
+        let directory = server.directory.clone();
+        assert!(directory.exists());
+        drop(server);
+        assert!(!directory.exists());
+    }
+}
