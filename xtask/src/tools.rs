@@ -1,6 +1,7 @@
 //! Programs from outside that a workflow needs: found, installed, or asked for.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::process::{Step, say};
 
 /// What the tests run: the program that shows whether it is there, and Debian's package that brings it.
-const TEST_PROGRAMS: [(&str, &str); 9] = [
+const TEST_PROGRAMS: [(&str, &str); 13] = [
     ("skopeo", "skopeo"),
     ("podman", "podman"),
     ("buildah", "buildah"),
@@ -19,7 +20,15 @@ const TEST_PROGRAMS: [(&str, &str); 9] = [
     ("sqlite3", "sqlite3"),
     ("kill", "procps"),
     ("unshare", "util-linux"),
+    ("setpriv", "util-linux"),
+    ("tar", "tar"),
+    // Debian starts a cluster of its own with the package, on its own port; the tests leave it alone.
+    ("initdb", "postgresql"),
+    ("psql", "postgresql-client"),
 ];
+
+/// Where Debian keeps the programs of PostgreSQL's server, in a directory for each version.
+const POSTGRESQL: &str = "/usr/lib/postgresql";
 
 /// The version of cargo-deny that this workspace's `deny.toml` was written for.
 const CARGO_DENY: &str = "0.20.2";
@@ -59,7 +68,7 @@ pub(crate) fn ensure_test_programs() -> Result<()> {
     {
         None => Ok(()),
         Some((program, package)) => {
-            bail!("{package} is installed, and yet there is no {program} in PATH")
+            bail!("{package} is installed, and yet {program} is not found")
         }
     }
 }
@@ -89,11 +98,13 @@ pub(crate) fn cargo_deny() -> Result<PathBuf> {
         .context("cargo-deny is installed, and yet it is neither in PATH nor in ~/.cargo/bin")
 }
 
-/// Where `program` is: in PATH, or where Debian keeps what administrators use and a user's PATH may lack.
+/// Where `program` is: in PATH, or where Debian keeps what a user's PATH may lack: administrators' programs and PostgreSQL's.
 fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
+    let versions = fs::read_dir(POSTGRESQL).into_iter().flatten().flatten();
     env::split_paths(&path)
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+        .chain(versions.map(|version| version.path().join("bin")))
         .map(|directory| directory.join(program))
         .find(|candidate| candidate.is_file())
 }
