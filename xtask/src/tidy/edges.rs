@@ -14,8 +14,8 @@ use crate::workspace::{Member, Workspace};
 const BEGIN: &str = "<!-- edges:begin -->";
 const END: &str = "<!-- edges:end -->";
 
-/// The one crate that tests everywhere may use.
-const TEST_KIT: &str = "testkit";
+/// The crates that tests everywhere may use.
+const TEST_KITS: [&str; 2] = ["test-servers", "testkit"];
 
 type Table = BTreeMap<String, BTreeSet<String>>;
 
@@ -98,7 +98,8 @@ fn complaints(table: &Table, members: &[Member]) -> Vec<String> {
         let in_tests = below(table, &member.name);
         for edge in &member.edges {
             let fits = allowed.contains(&edge.to)
-                || edge.dev && (edge.to == TEST_KIT || in_tests.contains(&edge.to));
+                || edge.dev
+                    && (TEST_KITS.contains(&edge.to.as_str()) || in_tests.contains(&edge.to));
             if !fits {
                 let kind = if edge.dev { "in tests " } else { "" };
                 complaints.push(format!(
