@@ -227,11 +227,10 @@ pub(crate) async fn want_copies(
                                WHERE c.storage_id = m.storage_id AND c.location_id = m.location_id))"
     );
 
-    let mut with_queue = values.clone();
-    with_queue.push(want.queue.into());
-    let queue = format!("${}", with_queue.len());
-    let created = transaction
-        .execute(
+    values.push(want.queue.into());
+    let queue = format!("${}", values.len());
+    let queued: Vec<Identified> = transaction
+        .rows(
             OPERATION,
             // Name and body are Quay's, to the space behind the colon.
             &format!(
@@ -241,33 +240,42 @@ pub(crate) async fn want_copies(
                        '{{"namespace_user_id": ' || CAST(({namespace}) AS varchar) || ', "storage_id": "' || s.uuid || '"}}',
                        $2, true, {RETRIES}, w.state_id
                 FROM wanted w JOIN imagestorage s ON s.id = w.storage_id
-                ORDER BY w.storage_id, w.location_id"#
+                ORDER BY w.storage_id, w.location_id
+                RETURNING id"#
             ),
-            with_queue,
+            values,
         )
         .await?;
-    if created > 0 {
+    if !queued.is_empty() {
         transaction
             .execute(
                 OPERATION,
-                &format!(
-                    "{wanted}
-                    INSERT INTO roadstead_copy (storage_id, location_id, queueitem_id, wanted_since)
-                    SELECT w.storage_id, w.location_id, q.id, $2
-                    FROM wanted w JOIN queueitem q ON q.state_id = w.state_id
-                    WHERE true ON CONFLICT DO NOTHING"
-                ),
-                values,
+                // What a queue row is for can be read from it. Two who want the same copy at once leave a queue row too many, which asks for
+                // what is done by then.
+                "INSERT INTO roadstead_copy (storage_id, location_id, queueitem_id, wanted_since)
+                 SELECT s.id, l.id, q.id, $2
+                 FROM queueitem q
+                 JOIN imagestorage s ON s.uuid = substr(q.queue_name, length($3) + 2, length(q.queue_name) - length($3) - 2)
+                 JOIN imagestoragelocation l
+                   ON q.state_id = $1 || '-' || CAST(s.id AS varchar) || '-' || CAST(l.id AS varchar)
+                 WHERE q.id IN @ids($4) ON CONFLICT DO NOTHING",
+                params![
+                    want.token.to_string(),
+                    want.now.naive_utc(),
+                    want.queue,
+                    json_ids(queued.iter().map(|row| row.id)),
+                ],
             )
             .await?;
     }
-    Ok(created)
+    Ok(queued.len() as u64)
 }
 
 /// Any namespace that refers to blob `s`: Quay's worker looks up its regions.
-const NAMESPACE_OF_BLOB: &str = "SELECT COALESCE(min(r.namespace_user_id), 0) FROM repository r
-    WHERE r.id IN (SELECT mb.repository_id FROM manifestblob mb WHERE mb.blob_id = s.id
-                   UNION SELECT u.repository_id FROM uploadedblob u WHERE u.blob_id = s.id)";
+const NAMESPACE_OF_BLOB: &str = "COALESCE(
+    (SELECT r.namespace_user_id FROM manifestblob mb JOIN repository r ON r.id = mb.repository_id WHERE mb.blob_id = s.id LIMIT 1),
+    (SELECT r.namespace_user_id FROM uploadedblob u JOIN repository r ON r.id = u.repository_id WHERE u.blob_id = s.id LIMIT 1),
+    0)";
 
 /// `missing` for the blobs `$3` and the locations `$4`.
 fn missing_of_given() -> String {

@@ -73,13 +73,24 @@ impl Database {
         let rows: Vec<JobRow> = transaction
             .rows(
                 OPERATION,
+                // Two searches, because one index cannot serve both: what waits for its time, and what was taken and not finished. Each is
+                // sorted as the index is. A row that Quay's worker put off is taken when the lease that it had is over.
                 "UPDATE queueitem
                  SET available = false, processing_expires = $3, state_id = $4 || '-' || CAST(id AS varchar)
                  WHERE id IN (
-                     SELECT id FROM queueitem
-                     WHERE @prefix(queue_name, $1 || '/')
-                       AND available_after <= $2 AND (available OR processing_expires <= $2)
-                     ORDER BY available_after, id LIMIT $5 @skip_locked)
+                     SELECT due.id FROM (
+                         SELECT waiting.id, waiting.available_after FROM (
+                             SELECT id, available_after FROM queueitem
+                             WHERE processing_expires IS NULL AND available AND available_after <= $2
+                               AND @prefix(queue_name, $1 || '/')
+                             ORDER BY processing_expires, available_after LIMIT $5 @skip_locked) AS waiting
+                         UNION ALL
+                         SELECT taken.id, taken.available_after FROM (
+                             SELECT id, available_after FROM queueitem
+                             WHERE processing_expires <= $2 AND available_after <= $2
+                               AND @prefix(queue_name, $1 || '/')
+                             ORDER BY processing_expires, available_after LIMIT $5 @skip_locked) AS taken) AS due
+                     ORDER BY due.available_after, due.id LIMIT $5)
                  RETURNING id, queue_name, body, state_id",
                 params![
                     claim.queue,

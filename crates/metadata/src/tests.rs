@@ -2,6 +2,7 @@
 
 mod copies;
 mod manifests;
+mod scale;
 mod uploads;
 
 use std::collections::BTreeSet;

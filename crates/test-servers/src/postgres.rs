@@ -216,21 +216,32 @@ impl PostgresDatabase {
             .to_owned()
     }
 
-    /// Runs a file of statements, such as a dump.
+    /// Restores a dump.
+    ///
+    /// # Panics
+    /// When a statement fails.
+    pub fn restore(&self, dump: &Path) {
+        self.run_file(dump, &[]);
+    }
+
+    /// Runs a file of statements, with psql's variables in it.
     ///
     /// # Panics
     /// When one fails.
-    pub fn restore(&self, dump: &Path) {
-        let output = self
-            .command()
+    pub fn run_file(&self, file: &Path, variables: &[(&str, &str)]) {
+        let mut command = self.command();
+        for (name, value) in variables {
+            command.args(["-v", &format!("{name}={value}")]);
+        }
+        let output = command
             .arg("-f")
-            .arg(dump)
+            .arg(file)
             .output()
             .expect("psql can be run");
         assert!(
             output.status.success(),
-            "{} cannot be restored: {}",
-            dump.display(),
+            "{} cannot be run: {}",
+            file.display(),
             said(&output)
         );
     }

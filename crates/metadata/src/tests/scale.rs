@@ -1,0 +1,264 @@
+//! What a large registry costs: every hot statement goes through an index and reads few rows, however many there are.
+//!
+//! PostgreSQL explains each statement as it really ran, first with a plan for its parameters and later with its general one.
+
+use std::collections::BTreeMap;
+
+use roadstead_oci::Reference;
+use roadstead_test_servers::PostgresSettings;
+
+use super::*;
+
+/// How many blobs the database holds; there are a fifth as many manifests and a tenth as many tags, as in a registry of 1,000,000.
+const BLOBS: &str = "ROADSTEAD_TEST_SCALE";
+const BLOBS_DEFAULT: u32 = 60_000;
+
+/// sqlx prepares a statement once for a connection, and PostgreSQL makes a general plan at the sixth execution.
+const REPEATS: u32 = 8;
+
+/// What one step of a plan may read or drop. The largest page that a statement here asks for has 100 rows, the largest image 60 blobs.
+const ROWS_MAX: f64 = 2_000.0;
+
+/// The tables that grow with the registry.
+const LARGE: [&str; 7] = [
+    "imagestorage",
+    "imagestorageplacement",
+    "manifest",
+    "manifestblob",
+    "queueitem",
+    "roadstead_copy",
+    "tag",
+];
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long a test runs is for whoever runs it to say, and no part of the configuration"
+)]
+fn blobs() -> u32 {
+    std::env::var(BLOBS).map_or(BLOBS_DEFAULT, |text| {
+        text.parse()
+            .unwrap_or_else(|error| panic!("{BLOBS} is not a number: {error}"))
+    })
+}
+
+/// Everything that pushes, pulls, listings and workers ask of the database.
+async fn work(world: &World, round: u32) {
+    let database = &world.database;
+    let repository = &world.repository;
+    let now = world.now;
+    let at = |name: &str| format!("{name} of round {round}");
+
+    database.find_namespace("acme").await.unwrap();
+    database.find_account("admin").await.unwrap();
+    database.find_service_key("no such key").await.unwrap();
+    database.find_repository(&repository.path).await.unwrap();
+    database.closed_locations().await.unwrap();
+    database
+        .namespace_regions(repository.namespace_id)
+        .await
+        .unwrap();
+
+    let layers: Vec<String> = (0..60).map(|n| at(&format!("layer {n}"))).collect();
+    for layer in &layers {
+        world.blob(layer, &us()).await;
+    }
+    world.blob("{}", &us()).await;
+    let state = Digester::new(Algorithm::Sha256).save();
+    let upload = database
+        .create_upload(&NewUpload {
+            uuid: world.ids.uuid(),
+            repository: repository.id,
+            location: &us(),
+            hash_state: &state,
+            now,
+        })
+        .await
+        .unwrap();
+    database
+        .find_upload(repository.id, upload.uuid)
+        .await
+        .unwrap();
+    database.upload_exists(upload.uuid).await.unwrap();
+    let upload = database
+        .advance_upload(&upload, 5, &state, now)
+        .await
+        .unwrap()
+        .unwrap();
+    database.forget_upload(&upload).await.unwrap();
+    database.abandoned_uploads(now, 100).await.unwrap();
+
+    let layers: Vec<&str> = layers.iter().map(String::as_str).collect();
+    let pushed = image(&layers);
+    world
+        .put(&pushed, &["latest", &format!("r{round}")], now)
+        .await;
+    world.put(&pushed, &["latest"], now).await;
+    world.put(&index(&[&pushed]), &["many"], now).await;
+    let digest = pushed.digest(Algorithm::Sha256);
+    for reference in [
+        Reference::Tag("latest".parse().unwrap()),
+        Reference::Tag("never".parse().unwrap()),
+        Reference::Digest(digest.clone()),
+    ] {
+        database
+            .find_manifest(repository.id, &reference, now)
+            .await
+            .unwrap();
+    }
+    let layer = digest_of(layers[0]);
+    let blob = database
+        .find_blob(repository.id, &layer, now)
+        .await
+        .unwrap()
+        .unwrap();
+    database.find_blob_anywhere(&layer).await.unwrap();
+    database.find_blob_by_uuid(&blob.uuid).await.unwrap();
+    for source in [
+        MountSource::Any,
+        MountSource::AnyPublic,
+        MountSource::Repository(repository.id),
+    ] {
+        database.mountable_blob(&layer, source, now).await.unwrap();
+    }
+    database
+        .link_blob(repository.id, blob.storage, later(now, 60), now)
+        .await
+        .unwrap();
+    database
+        .list_tags(repository.id, Some("release-5"), 100, now)
+        .await
+        .unwrap();
+    database
+        .referrers(&ReferrersOf {
+            repository: repository.id,
+            subject: &digest,
+            artifact_type: None,
+            after: ManifestId(0),
+            limit: 100,
+            now,
+        })
+        .await
+        .unwrap();
+    for viewer in [CatalogViewer::All, CatalogViewer::PublicOnly] {
+        database
+            .catalog(&viewer, Some("org5/repo1"), 100)
+            .await
+            .unwrap();
+    }
+
+    let jobs = world.claim(now).await;
+    let job = jobs.first().expect("there is a backlog");
+    database.extend_job(job, later(now, 120)).await.unwrap();
+    database
+        .postpone_job(job, later(now, 60), "no particular reason", now)
+        .await
+        .unwrap();
+    database.complete_job(&jobs[1]).await.unwrap();
+    database.return_job(&jobs[2], now).await.unwrap();
+    database.record_copy(blob.storage, &eu()).await.unwrap();
+    database
+        .report_lost(&LostObjects {
+            location: &eu(),
+            storages: &[blob.storage],
+            reason: "no particular reason",
+            queue: QUEUE,
+            ids: &world.ids,
+            now,
+        })
+        .await
+        .unwrap();
+
+    database
+        .delete_blob(repository.id, &layer, now)
+        .await
+        .unwrap();
+    database
+        .delete_tag(repository.id, &"many".parse().unwrap(), now)
+        .await
+        .unwrap();
+    database
+        .delete_manifest(repository.id, &digest, now)
+        .await
+        .unwrap();
+}
+
+/// What is wrong with an explained statement; none if nothing is.
+fn complaint(explained: &str) -> Option<String> {
+    for line in explained.lines() {
+        if let Some((_, table)) = line.split_once("Seq Scan on ") {
+            let table = table.split_whitespace().next().unwrap_or_default();
+            let table = table.trim_matches('"');
+            if LARGE.contains(&table) {
+                return Some(format!("reads all of `{table}`"));
+            }
+        }
+        let rows = line
+            .split_once("actual time=")
+            .and_then(|(_, rest)| number_after(rest, "rows="))
+            .or_else(|| number_after(line, "Rows Removed by Filter: "))
+            .unwrap_or_default();
+        if rows > ROWS_MAX {
+            return Some(format!("a step handles {rows} rows: {}", line.trim()));
+        }
+    }
+    None
+}
+
+fn number_after(line: &str, label: &str) -> Option<f64> {
+    let (_, rest) = line.split_once(label)?;
+    let end = rest
+        .find(|letter: char| !letter.is_ascii_digit() && letter != '.')
+        .unwrap_or(rest.len());
+    rest.get(..end)?.parse().ok()
+}
+
+#[tokio::test]
+async fn every_hot_statement_uses_an_index_however_large_the_registry_is() {
+    let settings = [
+        ("session_preload_libraries", "auto_explain"),
+        ("auto_explain.log_min_duration", "0"),
+        ("auto_explain.log_analyze", "on"),
+        ("auto_explain.log_timing", "on"),
+        ("log_line_prefix", "%n statement: "),
+        ("work_mem", "16MB"),
+        ("max_wal_size", "4GB"),
+    ];
+    let server = Postgres::start(&PostgresSettings {
+        durable: false,
+        more: settings
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+    });
+    let database = server.database();
+    let world = World::of(&options_of(&database), Place::Server(database.clone())).await;
+    let blobs = blobs();
+    println!("{blobs} blobs ({BLOBS} says how many)");
+    let rows = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/fixtures/large-registry.sql"
+    );
+    database.run_file(rows.as_ref(), &[("blobs", &blobs.to_string())]);
+    let before = server.log().len();
+    for round in 0..REPEATS {
+        work(&world, round).await;
+    }
+    let log = server.log();
+    let explained: Vec<&str> = log
+        .get(before..)
+        .unwrap_or_default()
+        .split(" statement: LOG: ")
+        .filter(|entry| entry.contains("Query Text:"))
+        .collect();
+    assert!(explained.len() > 1_000, "PostgreSQL explains what it does");
+    // One for each text.
+    let complaints: BTreeMap<&str, String> = explained
+        .iter()
+        .filter_map(|entry| {
+            let (_, text) = entry.split_once("Query Text:")?;
+            let text = text.get(..text.find("cost=")?)?;
+            Some((text, format!("{}\n{entry}", complaint(entry)?)))
+        })
+        .collect();
+    let complaints: Vec<String> = complaints.into_values().collect();
+    assert!(complaints.is_empty(), "{}", complaints.join("\n\n"));
+}
