@@ -143,6 +143,12 @@ struct WantedRow {
 }
 
 #[derive(Debug, FromQueryResult)]
+struct QueuedRow {
+    id: i32,
+    state_id: String,
+}
+
+#[derive(Debug, FromQueryResult)]
 struct HighestRow {
     highest: Option<i32>,
 }
@@ -229,7 +235,7 @@ pub(crate) async fn want_copies(
 
     values.push(want.queue.into());
     let queue = format!("${}", values.len());
-    let queued: Vec<Identified> = transaction
+    let queued: Vec<QueuedRow> = transaction
         .rows(
             OPERATION,
             // Name and body are Quay's, to the space behind the colon.
@@ -241,7 +247,7 @@ pub(crate) async fn want_copies(
                        $2, true, {RETRIES}, w.state_id
                 FROM wanted w JOIN imagestorage s ON s.id = w.storage_id
                 ORDER BY w.storage_id, w.location_id
-                RETURNING id"#
+                RETURNING id, state_id"#
             ),
             values,
         )
@@ -250,25 +256,34 @@ pub(crate) async fn want_copies(
         transaction
             .execute(
                 OPERATION,
-                // What a queue row is for can be read from it. Two who want the same copy at once leave a queue row too many, which asks for
-                // what is done by then.
-                "INSERT INTO roadstead_copy (storage_id, location_id, queueitem_id, wanted_since)
-                 SELECT s.id, l.id, q.id, $2
-                 FROM queueitem q
-                 JOIN imagestorage s ON s.uuid = substr(q.queue_name, length($3) + 2, length(q.queue_name) - length($3) - 2)
-                 JOIN imagestoragelocation l
-                   ON q.state_id = $1 || '-' || CAST(s.id AS varchar) || '-' || CAST(l.id AS varchar)
-                 WHERE q.id IN @ids($4) ON CONFLICT DO NOTHING",
-                params![
-                    want.token.to_string(),
-                    want.now.naive_utc(),
-                    want.queue,
-                    json_ids(queued.iter().map(|row| row.id)),
-                ],
+                // Two who want the same copy at once leave a queue row too many, which asks for what is done by then.
+                "INSERT INTO roadstead_copy (queueitem_id, storage_id, location_id, wanted_since)
+                 SELECT w.first, w.second, w.third, $1 FROM @triples($2) AS w WHERE true ON CONFLICT DO NOTHING",
+                params![want.now.naive_utc(), json_triples(&queued)?],
             )
             .await?;
     }
     Ok(queued.len() as u64)
+}
+
+/// The ids of each queue row, its blob and its location, which its state id ends with.
+fn json_triples(queued: &[QueuedRow]) -> Result<String, MetadataError> {
+    let triples = queued
+        .iter()
+        .map(|row| {
+            let mut parts = row.state_id.rsplit('-').map(str::parse::<i32>);
+            match (parts.next(), parts.next()) {
+                (Some(Ok(location)), Some(Ok(storage))) => Ok([row.id, storage, location]),
+                _ => Err(MetadataError::corrupt(
+                    "queueitem",
+                    "state_id",
+                    row.id,
+                    &row.state_id,
+                )),
+            }
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(serde_json::json!(triples).to_string())
 }
 
 /// Any namespace that refers to blob `s`: Quay's worker looks up its regions.

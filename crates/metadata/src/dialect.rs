@@ -5,6 +5,7 @@
 //! | word | stands for |
 //! | --- | --- |
 //! | `@texts($1)`, `@ids($1)` | the members of a JSON array as a table with one column `value`, so that a set of any size is one parameter |
+//! | `@triples($1)` | a JSON array of arrays of three numbers as a table with the columns `first`, `second` and `third` |
 //! | `@bytewise(name)` | a text compared byte by byte, whatever the database's collation |
 //! | `@prefix(name, $1)` | whether a text begins with another |
 //! | `@skip_locked` | rows that another transaction has locked are left out |
@@ -77,6 +78,18 @@ impl Engine {
             ]),
             (Self::Postgres, "ids") => sql.extend([
                 "(SELECT CAST(value AS integer) AS value FROM json_array_elements_text(CAST(",
+                arguments,
+                " AS json)) AS members(value))",
+            ]),
+            (Self::Sqlite, "triples") => sql.extend([
+                "(SELECT json_extract(value, '$[0]') AS first, json_extract(value, '$[1]') AS second, \
+                 json_extract(value, '$[2]') AS third FROM json_each(",
+                arguments,
+                "))",
+            ]),
+            (Self::Postgres, "triples") => sql.extend([
+                "(SELECT CAST(value ->> 0 AS integer) AS first, CAST(value ->> 1 AS integer) AS second, \
+                 CAST(value ->> 2 AS integer) AS third FROM json_array_elements(CAST(",
                 arguments,
                 " AS json)) AS members(value))",
             ]),
