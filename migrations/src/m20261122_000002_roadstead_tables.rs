@@ -2,7 +2,9 @@
 
 use sea_orm_migration::prelude::{DbErr, MigrationName, MigrationTrait, SchemaManager};
 
-use crate::schema::{Table, big_integer, integer, text, timestamp, unique, varchar};
+use crate::schema::{
+    self, ID, Table, Usage, WIDE_ID, big_integer, integer, text, timestamp, unique, varchar,
+};
 
 pub(crate) struct Migration;
 
@@ -19,10 +21,7 @@ impl MigrationTrait for Migration {
         reason = "the trait elides it, and async_trait needs the same form"
     )]
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for table in TABLES {
-            table.create(manager).await?;
-        }
-        Ok(())
+        schema::create(manager, TABLES).await
     }
 }
 
@@ -31,7 +30,8 @@ const TABLES: &[Table] = &[
     // `hash_state` is the digester's state at `blobupload.byte_count`, of the algorithm that it names.
     Table {
         name: "roadstead_upload",
-        wide_id: true,
+        usage: Usage::Written,
+        id: WIDE_ID,
         columns: &[
             integer("upload_id"),
             big_integer("version"),
@@ -44,7 +44,8 @@ const TABLES: &[Table] = &[
     // One wanted copy: a blob that a location should hold and does not yet. The row lives until the copy is recorded or no longer wanted.
     Table {
         name: "roadstead_copy",
-        wide_id: true,
+        usage: Usage::Written,
+        id: WIDE_ID,
         columns: &[
             integer("storage_id"),
             integer("location_id"),
@@ -64,7 +65,8 @@ const TABLES: &[Table] = &[
     // A location that is on its way out: `removing` takes no new bytes, `removed` stays to tell a configuration that still names it.
     Table {
         name: "roadstead_location",
-        wide_id: false,
+        usage: Usage::Written,
+        id: ID,
         columns: &[varchar("name"), varchar("state"), timestamp("changed")],
         indexes: &[unique(&["name"])],
         references: &[],
@@ -72,14 +74,16 @@ const TABLES: &[Table] = &[
     // Manifests and blobs that a client deleted: invisible at once in their repository, while their rows and bytes wait for the time machine.
     Table {
         name: "roadstead_hidden_manifest",
-        wide_id: true,
+        usage: Usage::Written,
+        id: WIDE_ID,
         columns: &[integer("manifest_id")],
         indexes: &[unique(&["manifest_id"])],
         references: &[],
     },
     Table {
         name: "roadstead_hidden_blob",
-        wide_id: true,
+        usage: Usage::Written,
+        id: WIDE_ID,
         columns: &[integer("repository_id"), integer("storage_id")],
         indexes: &[unique(&["repository_id", "storage_id"])],
         references: &[],
