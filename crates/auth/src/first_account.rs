@@ -3,7 +3,7 @@
 use roadstead_metadata::{FirstAccount, MetadataError};
 
 use crate::authenticator::Authenticator;
-use crate::secret::Secret;
+use roadstead_secrets::Secret;
 
 /// The letters of the password: Crockford's base 32, in which no two look alike.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";

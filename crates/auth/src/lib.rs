@@ -19,7 +19,6 @@ mod passwords;
 mod recent;
 mod rights;
 mod scope;
-mod secret;
 mod signing_keys;
 #[cfg(test)]
 mod testing;
@@ -34,7 +33,7 @@ pub use identity::{Identity, User};
 pub use login::{CredentialKind, Credentials, LoginError};
 pub use options::AuthOptions;
 pub use rights::Action;
+pub use roadstead_secrets::Secret;
 pub use scope::{RequestedScope, SCOPE_BYTES_MAX, SCOPES_MAX, ScopeError};
-pub use secret::Secret;
 pub use signing_keys::{KEY_LIFE, KEY_REFRESH, KeyError, SigningKeyOptions, SigningKeys};
 pub use token::{IssueError, TOKEN_LIFE, Token};

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::authenticator::{Authenticator, Inner};
 use crate::identity::{Identity, User};
-use crate::secret::Secret;
+use roadstead_secrets::Secret;
 
 /// The most bytes of a user name: Quay's column holds 255 characters.
 const USERNAME_BYTES_MAX: usize = 255;

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::recent::Recent;
-use crate::secret::Secret;
+use roadstead_secrets::Secret;
 
 /// The cost of new hashes, Quay's. One check takes about 0.3 s of one core.
 pub(crate) const PASSWORD_COST: u32 = 12;

@@ -14,10 +14,10 @@ use tempfile::TempDir;
 
 use crate::identity::Identity;
 use crate::login::{Credentials, LoginError};
-use crate::secret::Secret;
 use crate::signing_keys::{SigningKeyOptions, SigningKeys};
 use crate::web_key::PrivateKey;
 use crate::{AuthOptions, Authenticator};
+use roadstead_secrets::Secret;
 
 /// The lowest cost that bcrypt has: a check takes about a millisecond.
 pub(crate) const CHEAP: u32 = 4;

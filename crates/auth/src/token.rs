@@ -14,8 +14,8 @@ use serde::Serialize;
 use crate::authenticator::Authenticator;
 use crate::grant::GrantedScope;
 use crate::identity::Identity;
-use crate::secret::Secret;
 use crate::signing_keys::KeyError;
+use roadstead_secrets::Secret;
 
 /// How long a token can be used: Quay's 3600 s.
 pub const TOKEN_LIFE: Duration = Duration::from_hours(1);

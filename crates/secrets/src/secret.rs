@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 /// A password or a token. Its `Debug` form is masked, it has no `Display`, and its bytes are overwritten when it is dropped.
@@ -19,6 +20,11 @@ impl Secret {
     /// The text itself. The caller answers for where it goes.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// Whether the other holds the same text. Takes as long whatever the two have in common, but not whatever their lengths.
+    pub fn matches(&self, other: &Self) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
     }
 }
 
@@ -40,5 +46,18 @@ mod tests {
             "*** Some(\n    ***,\n)"
         );
         assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn secrets_match_when_their_texts_are_the_same() {
+        let secret = Secret::new("hunter2");
+        for (other, same) in [
+            ("hunter2", true),
+            ("hunter3", false),
+            ("hunter", false),
+            ("", false),
+        ] {
+            assert_eq!(secret.matches(&Secret::new(other)), same, "{other}");
+        }
     }
 }
