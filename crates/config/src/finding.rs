@@ -165,7 +165,7 @@ fn names_a_secret(path: &str) -> bool {
     let name = path.rsplit('.').next().unwrap_or(path).to_ascii_lowercase();
     name.ends_with("key")
         || name.ends_with("psk")
-        || ["secret", "password", "token", "credential"]
+        || ["secret", "passw", "token", "credential"]
             .iter()
             .any(|word| name.contains(word))
 }
@@ -183,15 +183,35 @@ fn without_password(text: &str) -> String {
     // The last `@` ends the user information even when the password holds one that should have been encoded.
     let (user, host) = match rest.rsplit_once('@') {
         None => (String::new(), rest),
+        // Either the password holds a question mark, or the query an `@`: nothing says which part is secret.
+        Some((information, _)) if information.contains('?') => return format!("{scheme}://{MASK}"),
         Some((information, host)) => match information.split_once(':') {
             None => (format!("{information}@"), host),
             Some((user, _)) => (format!("{user}:{MASK}@"), host),
         },
     };
     match host.split_once('?') {
-        None => format!("{scheme}://{user}{host}"),
-        Some((host, _)) => format!("{scheme}://{user}{host}?{MASK}"),
+        None => format!("{scheme}://{user}{}", without_strange_ports(host)),
+        Some((host, _)) => format!("{scheme}://{user}{}?{MASK}", without_strange_ports(host)),
     }
+}
+
+/// `text`, which begins with hosts, unless one of their ports is no number: without its `@` a user with a password looks like that.
+fn without_strange_ports(text: &str) -> &str {
+    let hosts = text.split('/').next().unwrap_or(text);
+    let is_plain = hosts.split(',').all(|host| {
+        let port = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
+            Some((_, behind)) => behind,
+            None => host
+                .find(':')
+                .map_or("", |colon| host.get(colon..).unwrap_or("")),
+        };
+        port.is_empty()
+            || port
+                .strip_prefix(':')
+                .is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+    });
+    if is_plain { text } else { MASK }
 }
 
 #[cfg(test)]
@@ -212,6 +232,17 @@ mod tests {
                 "postgresql://db/quay?user=quay&password=x",
                 "postgresql://db/quay?***",
             ),
+            (
+                "postgresql://db-1:5432,[::1]:5433/quay?password=p@ss",
+                "postgresql://***",
+            ),
+            (
+                "postgresql://db-1:5432,[::1]:5433,db-3/quay",
+                "postgresql://db-1:5432,[::1]:5433,db-3/quay",
+            ),
+            ("postgresql://quay:hunter2", "postgresql://***"),
+            ("postgresql://quay:hun?ter2", "postgresql://***?***"),
+            ("postgresql://quay:hunter2/db/quay", "postgresql://***"),
             ("quay:password@db/quay", "***"),
             ("sqlite:////var/quay.db", "sqlite:////var/quay.db"),
             ("registry.example.org:8443", "registry.example.org:8443"),

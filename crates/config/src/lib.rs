@@ -28,8 +28,9 @@ pub use env::{Environment, default_directory};
 pub use finding::{ConfigErrors, Finding, Origin};
 pub use secret::Secret;
 pub use sections::{
-    Accounts, Config, Database, DatabaseUri, Driver, Hosting, Location, Registry, RegistryState,
-    Replication, Storage, UrlScheme,
+    Accounts, Config, ConnectionPool, Database, DatabaseUri, Driver, Hosting, Location, Postgres,
+    PostgresHost, PostgresTls, Registry, RegistryState, Replication, SslMode, Storage,
+    TargetServer, UrlScheme,
 };
 
 use layers::Layers;

@@ -12,7 +12,10 @@ mod storage;
 use std::path::Path;
 
 pub use accounts::Accounts;
-pub use database::{Database, DatabaseUri};
+pub use database::{
+    ConnectionPool, Database, DatabaseUri, Postgres, PostgresHost, PostgresTls, SslMode,
+    TargetServer,
+};
 pub use hosting::{Hosting, UrlScheme};
 pub use registry::{Registry, RegistryState};
 pub use replication::Replication;

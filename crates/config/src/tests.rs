@@ -1,5 +1,6 @@
 //! Whole configurations: what loads, what is refused and how that is said.
 
+mod databases;
 mod locations;
 
 use std::fs;
@@ -218,11 +219,6 @@ fn the_documented_geo_replication_example_is_refused_for_exactly_what_this_versi
              allowed: a host name or address, with a port if needed, such as registry.example.org:8443; \
              put the name that clients use in every region"
                 .to_owned(),
-            "config.yaml:5: DB_URI: PostgreSQL is not in this version \
-             (found \"postgresql://postgres:***@10.19.0.1:5432/quay\"); \
-             allowed: sqlite:///relative/path or sqlite:////absolute/path; \
-             use a SQLite file, or wait for the version that takes PostgreSQL"
-                .to_owned(),
             format!(
                 "config.yaml:13: {storage}.usstorage[0]: the driver GoogleCloudStorage is not in this version \
                  (found \"GoogleCloudStorage\"); allowed: LocalStorage; \
@@ -238,15 +234,11 @@ fn the_documented_geo_replication_example_is_refused_for_exactly_what_this_versi
 }
 
 #[test]
-fn the_documented_example_loads_once_it_names_a_host_sqlite_and_local_directories() {
+fn the_documented_example_loads_once_it_names_a_host_and_local_directories() {
     let text = CHAPTER
         .replace(
             "<georep.quayteam.org or any other name>",
             "georep.example.org",
-        )
-        .replace(
-            "postgresql://postgres:password@10.19.0.1:5432/quay",
-            "sqlite:////srv/quay.db",
         )
         .replace("GoogleCloudStorage", "LocalStorage");
     let mut lines: Vec<String> = text

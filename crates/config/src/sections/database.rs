@@ -1,17 +1,29 @@
 //! Where the metadata is.
 
+mod parameters;
+mod postgres;
+mod settings;
+mod uri;
+
 use std::path::PathBuf;
 
 use figment::value::Value;
 
+pub use postgres::{ConnectionPool, Postgres, PostgresHost, PostgresTls, SslMode, TargetServer};
+
 use crate::reader::{Keys, Remark, did_you_mean};
 use crate::secret::Secret;
+use postgres::{Described, Purpose};
 
 /// Where the metadata is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Database {
-    /// `DB_URI`: the database that all regions share. Required with a configuration.
+    /// `DB_URI`: the database that all regions share. Required with a configuration. `DB_CONNECTION_ARGS` is part of it: an argument wins
+    /// over the same parameter of the URI, but not over its host, port, user, password and database.
     pub uri: DatabaseUri,
+    /// `DB_READ_REPLICAS`: databases that follow that one, for reading, up to 16 (default: none). Each is a map of `DB_URI` and perhaps
+    /// `DB_CONNECTION_ARGS`; without arguments of its own it has those of the database. PostgreSQL only.
+    pub read_replicas: Vec<Postgres>,
     /// `DATABASE_SECRET_KEY`: what encrypted columns are encrypted with; the same in every region. As written: Quay's rule
     /// for turning it into a key belongs to whoever decrypts.
     pub secret_key: Option<Secret<String>>,
@@ -26,16 +38,26 @@ pub enum DatabaseUri {
         /// The file.
         path: PathBuf,
     },
+    /// `postgresql://`, `postgres://`, or either with a driver behind it as in `postgresql+psycopg2://`: libpq's form.
+    Postgres(Box<Postgres>),
 }
 
 const KEY: &str = "DB_URI";
-const ALLOWED: &str = "sqlite:///relative/path or sqlite:////absolute/path";
+const ARGUMENTS: &str = "DB_CONNECTION_ARGS";
+const REPLICAS: &str = "DB_READ_REPLICAS";
+
+const ALLOWED: &str = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE, sqlite:///relative/path or sqlite:////absolute/path";
+
+/// The most read replicas. Each is a pool of connections in every process.
+const REPLICAS_MAX: usize = 16;
 
 impl Database {
     pub(super) fn read(keys: &mut Keys) -> Self {
+        let arguments = keys.value(ARGUMENTS);
+        let arguments = read_arguments(keys, ARGUMENTS, arguments.as_ref());
         let value = keys.value(KEY);
         let uri = match (value, keys.data_dir()) {
-            (Some(value), _) => read_uri(keys, &value),
+            (Some(value), _) => read_uri(keys, &value, &arguments),
             (None, Some(data_dir)) => Some(DatabaseUri::Sqlite {
                 path: data_dir.join("roadstead.db"),
             }),
@@ -49,15 +71,9 @@ impl Database {
                 None
             }
         };
-        // Arguments of Quay's own database driver (`threadlocals`, `autorollback`), which say nothing to ours.
-        match keys.value("DB_CONNECTION_ARGS") {
-            None | Some(Value::Dict(..) | Value::Empty(..)) => {}
-            Some(value) => {
-                let remark = Remark::new("not a map", "a map", "correct it or remove it");
-                keys.refuse("DB_CONNECTION_ARGS", Some(&value), remark);
-            }
-        }
+        warn_without_pooling(keys);
         Self {
+            read_replicas: read_replicas(keys, uri.as_ref(), &arguments),
             // Stands in where an error has been noted.
             uri: uri.unwrap_or(DatabaseUri::Sqlite {
                 path: PathBuf::new(),
@@ -67,17 +83,177 @@ impl Database {
     }
 }
 
-fn read_uri(keys: &mut Keys, value: &Value) -> Option<DatabaseUri> {
-    let text = keys.text_of(KEY, value)?;
-    let remark = match parse(&text) {
-        Ok(uri) => return Some(uri),
-        Err(remark) => remark,
-    };
-    keys.refuse(KEY, Some(value), remark);
-    None
+/// `DB_CONNECTION_POOLING`: connections are pooled whatever it says.
+fn warn_without_pooling(keys: &mut Keys) {
+    const POOLING: &str = "DB_CONNECTION_POOLING";
+    if !keys.flag(POOLING, true) {
+        let value = keys.value(POOLING);
+        let remark = Remark::new(
+            "connections are pooled all the same",
+            "",
+            "bound them with max_connections and stale_timeout in DB_CONNECTION_ARGS",
+        );
+        keys.warn(POOLING, value.as_ref(), remark);
+    }
 }
 
-fn parse(text: &str) -> Result<DatabaseUri, Remark> {
+/// The entries of a map of arguments, with its path.
+struct Arguments {
+    path: String,
+    entries: Vec<(String, Value)>,
+}
+
+fn read_arguments(keys: &mut Keys, path: &str, value: Option<&Value>) -> Arguments {
+    let entries = match value {
+        None | Some(Value::Empty(..)) => Vec::new(),
+        Some(value @ Value::Dict(_, map)) => keys.in_order(path, value, map),
+        Some(value) => {
+            let remark = Remark::new("not a map", "a map", "correct it or remove it");
+            keys.refuse(path, Some(value), remark);
+            Vec::new()
+        }
+    };
+    Arguments {
+        path: path.to_owned(),
+        entries,
+    }
+}
+
+fn read_uri(keys: &mut Keys, value: &Value, arguments: &Arguments) -> Option<DatabaseUri> {
+    let text = keys.text_of(KEY, value)?;
+    let (kind, rest) = match split(&text) {
+        Ok(parts) => parts,
+        Err(remark) => {
+            keys.refuse(KEY, Some(value), remark);
+            return None;
+        }
+    };
+    match kind {
+        Kind::Postgres => {
+            let described = described(KEY, value, rest, arguments);
+            Postgres::read(keys, &described, Purpose::Primary)
+                .map(|postgres| DatabaseUri::Postgres(Box::new(postgres)))
+        }
+        Kind::Sqlite => match sqlite_path(rest) {
+            Ok(path) => Some(DatabaseUri::Sqlite { path }),
+            Err(remark) => {
+                keys.refuse(KEY, Some(value), remark);
+                None
+            }
+        },
+    }
+}
+
+fn described<'a>(
+    path: &'a str,
+    value: &'a Value,
+    rest: &'a str,
+    arguments: &'a Arguments,
+) -> Described<'a> {
+    Described {
+        path,
+        value,
+        rest,
+        arguments_path: &arguments.path,
+        arguments: &arguments.entries,
+    }
+}
+
+fn read_replicas(
+    keys: &mut Keys,
+    uri: Option<&DatabaseUri>,
+    arguments: &Arguments,
+) -> Vec<Postgres> {
+    let value = match keys.value(REPLICAS) {
+        None | Some(Value::Empty(..)) => return Vec::new(),
+        Some(value) => value,
+    };
+    let refuse = |keys: &mut Keys, problem: String, action: &str| {
+        let allowed =
+            format!("a list of up to {REPLICAS_MAX} maps {{DB_URI: ..., DB_CONNECTION_ARGS: ...}}");
+        keys.refuse(
+            REPLICAS,
+            Some(&value),
+            Remark::new(problem, allowed, action),
+        );
+        Vec::new()
+    };
+    let Value::Array(_, items) = &value else {
+        return refuse(keys, "not a list".to_owned(), "write it as a list");
+    };
+    if items.len() > REPLICAS_MAX {
+        return refuse(keys, format!("{} read replicas", items.len()), "name fewer");
+    }
+    if !items.is_empty() && matches!(uri, Some(DatabaseUri::Sqlite { .. })) {
+        let problem = "a SQLite file has no read replicas".to_owned();
+        return refuse(keys, problem, "remove it, or use PostgreSQL");
+    }
+    items
+        .iter()
+        .enumerate()
+        .filter_map(|(index, item)| {
+            read_replica(keys, &format!("{REPLICAS}[{index}]"), item, arguments)
+        })
+        .collect()
+}
+
+fn read_replica(
+    keys: &mut Keys,
+    path: &str,
+    item: &Value,
+    arguments: &Arguments,
+) -> Option<Postgres> {
+    let Value::Dict(_, entries) = item else {
+        let remark = Remark::new("not a map", "{DB_URI: URI}", "correct it");
+        keys.refuse(path, Some(item), remark);
+        return None;
+    };
+    for (name, value) in entries {
+        if ![KEY, ARGUMENTS].contains(&name.as_str()) {
+            let hint = did_you_mean(name, [KEY, ARGUMENTS]);
+            let remark = Remark::new("unknown entry of a read replica", "", hint);
+            keys.refuse_absent(&format!("{path}.{name}"), value, remark);
+        }
+    }
+    let uri_path = format!("{path}.{KEY}");
+    let Some(value) = entries.get(KEY) else {
+        let remark = Remark::new("it is missing", postgres::ALLOWED, "name the replica");
+        keys.refuse_absent(&uri_path, item, remark);
+        return None;
+    };
+    let own = entries
+        .get(ARGUMENTS)
+        .map(|value| read_arguments(keys, &format!("{path}.{ARGUMENTS}"), Some(value)));
+    let text = keys.text_of(&uri_path, value)?;
+    let rest = match split(&text) {
+        Ok((Kind::Postgres, rest)) => rest,
+        Ok((Kind::Sqlite, _)) => {
+            let remark = Remark::new(
+                "a read replica is a PostgreSQL server",
+                postgres::ALLOWED,
+                "correct it",
+            );
+            keys.refuse(&uri_path, Some(value), remark);
+            return None;
+        }
+        Err(remark) => {
+            keys.refuse(&uri_path, Some(value), remark);
+            return None;
+        }
+    };
+    let described = described(&uri_path, value, rest, own.as_ref().unwrap_or(arguments));
+    Postgres::read(keys, &described, Purpose::Replica)
+}
+
+/// A kind of database that is supported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+/// Tells the kind of database and what stands behind `://`.
+fn split(text: &str) -> Result<(Kind, &str), Remark> {
     let Some((scheme, rest)) = text.split_once("://") else {
         return Err(Remark::new(
             "not a database URI",
@@ -87,26 +263,21 @@ fn parse(text: &str) -> Result<DatabaseUri, Remark> {
     };
     // A driver may be named behind the database: `postgresql+psycopg2`.
     match scheme.split('+').next().unwrap_or(scheme) {
-        "sqlite" => {}
-        "postgresql" | "postgres" => {
-            return Err(Remark::new(
-                "PostgreSQL is not in this version",
-                ALLOWED,
-                "use a SQLite file, or wait for the version that takes PostgreSQL",
-            ));
-        }
-        "mysql" | "mariadb" => {
-            return Err(Remark::new(
-                "MySQL is not supported",
-                ALLOWED,
-                "move Quay's database to PostgreSQL, which a later version takes, or use a SQLite file",
-            ));
-        }
+        "sqlite" => Ok((Kind::Sqlite, rest)),
+        "postgresql" | "postgres" => Ok((Kind::Postgres, rest)),
+        "mysql" | "mariadb" => Err(Remark::new(
+            "MySQL is not supported",
+            ALLOWED,
+            "move Quay's database to PostgreSQL, or use a SQLite file",
+        )),
         other => {
             let hint = did_you_mean(other, ["sqlite", "postgresql", "mysql"]);
-            return Err(Remark::new("unknown kind of database", ALLOWED, hint));
+            Err(Remark::new("unknown kind of database", ALLOWED, hint))
         }
     }
+}
+
+fn sqlite_path(rest: &str) -> Result<PathBuf, Remark> {
     let Some(path) = rest.strip_prefix('/') else {
         let action = "write three slashes before a relative path, four before an absolute one";
         return Err(Remark::new(
@@ -126,7 +297,7 @@ fn parse(text: &str) -> Result<DatabaseUri, Remark> {
             "leave them out",
         ));
     }
-    Ok(DatabaseUri::Sqlite { path: path.into() })
+    Ok(path.into())
 }
 
 #[cfg(test)]
@@ -135,8 +306,8 @@ mod tests {
 
     #[test]
     fn sqlite_paths_follow_the_third_slash() {
-        let path = |text| match parse(text) {
-            Ok(DatabaseUri::Sqlite { path }) => path,
+        let path = |text| match split(text).and_then(|(_, rest)| sqlite_path(rest)) {
+            Ok(path) => path,
             Err(remark) => panic!("{text}: {}", remark.problem),
         };
         assert_eq!(path("sqlite:///quay.db"), PathBuf::from("quay.db"));
@@ -154,14 +325,6 @@ mod tests {
     #[test]
     fn other_databases_are_refused_each_with_its_own_reason() {
         for (text, problem) in [
-            (
-                "postgresql://quay:pw@db/quay",
-                "PostgreSQL is not in this version",
-            ),
-            (
-                "postgresql+psycopg2://db/quay",
-                "PostgreSQL is not in this version",
-            ),
             ("mysql+pymysql://db/quay", "MySQL is not supported"),
             ("oracle://db/quay", "unknown kind of database"),
             ("/var/lib/quay.db", "not a database URI"),
@@ -180,8 +343,9 @@ mod tests {
                 "options after ? are not supported",
             ),
         ] {
+            let refused = split(text).and_then(|(_, rest)| sqlite_path(rest));
             assert_eq!(
-                parse(text).map_err(|remark| remark.problem),
+                refused.map_err(|remark| remark.problem),
                 Err(problem.to_owned()),
                 "{text}"
             );

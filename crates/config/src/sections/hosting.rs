@@ -111,7 +111,7 @@ fn is_host_and_port(text: &str) -> bool {
 }
 
 /// RFC 1123 section 2.1, and the underscores that container networks have in names.
-fn is_dns_name(name: &str) -> bool {
+pub(super) fn is_dns_name(name: &str) -> bool {
     name.len() <= 253
         && name.split('.').all(|label| {
             (1..=63).contains(&label.len())
