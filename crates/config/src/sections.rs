@@ -3,23 +3,31 @@
 //! Each section reads its own keys; what one section needs of another is handed to it.
 
 mod accounts;
+mod audit;
 mod database;
+mod garbage;
 mod hosting;
+mod quota;
 mod registry;
 mod replication;
 mod storage;
+mod tags;
 
 use std::path::Path;
 
 pub use accounts::Accounts;
+pub use audit::Audit;
 pub use database::{
     ConnectionPool, Database, DatabaseUri, Postgres, PostgresHost, PostgresTls, SslMode,
     TargetServer,
 };
+pub use garbage::Garbage;
 pub use hosting::{Hosting, UrlScheme};
+pub use quota::Quota;
 pub use registry::{Registry, RegistryState};
 pub use replication::Replication;
 pub use storage::{Driver, Location, Storage};
+pub use tags::Tags;
 
 use crate::finding::{Finding, Origin};
 use crate::reader::Keys;
@@ -39,6 +47,14 @@ pub struct Config {
     pub registry: Registry,
     /// Who there is, and how they prove it.
     pub accounts: Accounts,
+    /// For how long deleted tags come back, and which tags cannot be moved.
+    pub tags: Tags,
+    /// What is given up for good, and when.
+    pub garbage: Garbage,
+    /// How much a namespace may hold.
+    pub quota: Quota,
+    /// The log of who did what.
+    pub audit: Audit,
 }
 
 impl Config {
@@ -53,6 +69,10 @@ impl Config {
             replication,
             registry: Registry::read(keys),
             accounts: Accounts::read(keys),
+            tags: Tags::read(keys),
+            garbage: Garbage::read(keys),
+            quota: Quota::read(keys),
+            audit: Audit::read(keys),
         }
     }
 }

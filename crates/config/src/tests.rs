@@ -2,8 +2,10 @@
 
 mod databases;
 mod locations;
+mod quay;
 
 use std::fs;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,41 +20,6 @@ DB_URI: sqlite:////var/lib/roadstead.db
 DISTRIBUTED_STORAGE_CONFIG:
   us: [LocalStorage, {storage_path: /srv/us}]
   eu: [LocalStorage, {storage_path: /srv/eu}]
-";
-
-/// The configuration that Quay's documentation of geo-replication shows, with other keys.
-const CHAPTER: &str = "\
-SERVER_HOSTNAME: <georep.quayteam.org or any other name>
-DB_CONNECTION_ARGS:
-  autorollback: true
-  threadlocals: true
-DB_URI: postgresql://postgres:password@10.19.0.1:5432/quay
-BUILDLOGS_REDIS:
-  host: 10.19.0.2
-  port: 6379
-USER_EVENTS_REDIS:
-  host: 10.19.0.2
-  port: 6379
-DISTRIBUTED_STORAGE_CONFIG:
-  usstorage:
-    - GoogleCloudStorage
-    - access_key: GOOGAAAA
-      bucket_name: georep-test-bucket-0
-      secret_key: SECRETAAAA
-      storage_path: /quaygcp
-  eustorage:
-    - GoogleCloudStorage
-    - access_key: GOOGBBBB
-      bucket_name: georep-test-bucket-1
-      secret_key: SECRETBBBB
-      storage_path: /quaygcp
-DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS:
-  - usstorage
-  - eustorage
-DISTRIBUTED_STORAGE_PREFERENCE:
-  - usstorage
-  - eustorage
-FEATURE_STORAGE_REPLICATION: true
 ";
 
 struct Fixture {
@@ -134,6 +101,10 @@ fn the_smallest_configuration_has_quays_defaults_and_no_warnings() {
         replication,
         registry,
         accounts,
+        tags,
+        garbage,
+        quota,
+        audit,
     } = loaded.config;
     assert_eq!(
         hosting.server_hostname.as_deref(),
@@ -152,10 +123,16 @@ fn the_smallest_configuration_has_quays_defaults_and_no_warnings() {
     assert_eq!(registry.manifest_size_limit, 4 << 20);
     assert_eq!(registry.pagination_size, 50);
     assert_eq!(registry.blob_upload_threshold, Duration::from_hours(48));
-    assert_eq!(
-        registry.default_tag_expiration,
-        Duration::from_hours(14 * 24)
-    );
+    let days = |days: u64| Duration::from_hours(days * 24);
+    assert_eq!(tags.default_expiration, days(14));
+    assert_eq!(tags.expiration_options, [0, 1, 7, 14, 28].map(days));
+    assert!(!tags.immutable && !tags.immutable_can_expire);
+    assert!(garbage.enabled && garbage.repositories && garbage.namespaces);
+    assert_eq!(garbage.pause, Duration::from_secs(30));
+    assert_eq!(garbage.namespace_grace, Duration::ZERO);
+    assert!(!quota.enabled && quota.verified && !quota.failures_suppressed);
+    assert_eq!(quota.default_limit_bytes, None);
+    assert!(!audit.pulls_without && !audit.all_without);
     assert_eq!(registry.library_namespace.as_deref(), Some("library"));
     assert!(registry.create_private_repo_on_push && !registry.create_namespace_on_push);
     assert!(registry.anonymous_access && !registry.public_catalog);
@@ -210,64 +187,50 @@ fn without_a_configuration_everything_is_under_the_data_directory() {
 }
 
 #[test]
-fn the_documented_geo_replication_example_is_refused_for_exactly_what_this_version_lacks() {
-    let storage = "DISTRIBUTED_STORAGE_CONFIG";
-    assert_eq!(
-        Fixture::new(CHAPTER).refused(),
-        [
-            "config.yaml:1: SERVER_HOSTNAME: not a host name (found \"<georep.quayteam.org or any other name>\"); \
-             allowed: a host name or address, with a port if needed, such as registry.example.org:8443; \
-             put the name that clients use in every region"
-                .to_owned(),
-            format!(
-                "config.yaml:13: {storage}.usstorage[0]: the driver GoogleCloudStorage is not in this version \
-                 (found \"GoogleCloudStorage\"); allowed: LocalStorage; \
-                 use LocalStorage, or wait for the version that has this driver"
-            ),
-            format!(
-                "config.yaml:19: {storage}.eustorage[0]: the driver GoogleCloudStorage is not in this version \
-                 (found \"GoogleCloudStorage\"); allowed: LocalStorage; \
-                 use LocalStorage, or wait for the version that has this driver"
-            ),
-        ]
+fn what_is_given_up_and_how_much_may_be_held_is_read() {
+    let fixture = small_and(
+        "FEATURE_GARBAGE_COLLECTION: false\nFEATURE_REPOSITORY_GARBAGE_COLLECTION: 'False'\n\
+         GARBAGE_COLLECTION_FREQUENCY: 5\nNAMESPACE_GC_GRACE_PERIOD_SECONDS: 60\nDEFAULT_TAG_EXPIRATION: 3d\n\
+         TAG_EXPIRATION_OPTIONS: [0s, 3d, 1y]\nFEATURE_QUOTA_MANAGEMENT: true\nDEFAULT_SYSTEM_REJECT_QUOTA_BYTES: 1024\n\
+         FEATURE_IMMUTABLE_TAGS: true\nALLOW_PULLS_WITHOUT_STRICT_LOGGING: true\nLOGS_MODEL: database",
     );
-}
-
-#[test]
-fn the_documented_example_loads_once_it_names_a_host_and_local_directories() {
-    let text = CHAPTER
-        .replace(
-            "<georep.quayteam.org or any other name>",
-            "georep.example.org",
-        )
-        .replace("GoogleCloudStorage", "LocalStorage");
-    let mut lines: Vec<String> = text
-        .lines()
-        .filter(|line| {
-            !["bucket_name", "secret_key"]
-                .iter()
-                .any(|word| line.contains(word))
-        })
-        .map(str::to_owned)
-        .collect();
-    for (index, directory) in ["/srv/us", "/srv/eu"].into_iter().enumerate() {
-        let at = lines
-            .iter()
-            .position(|line| line.contains("access_key"))
-            .expect("two stores");
-        lines[at] = format!("    - storage_path: {directory}");
-        lines.remove(at + 1);
-        assert!(index < 2);
-    }
-    let fixture = Fixture::new(lines.join("\n"));
-    let config = fixture.loaded().config;
-    assert!(config.replication.enabled);
-    assert_eq!(config.storage.default_locations, ["usstorage", "eustorage"]);
+    let Loaded {
+        config, warnings, ..
+    } = fixture.loaded();
+    assert!(warnings.is_empty(), "{warnings:?}");
+    assert!(!config.garbage.enabled && !config.garbage.repositories && config.garbage.namespaces);
+    assert_eq!(config.garbage.pause, Duration::from_secs(5));
+    assert_eq!(config.garbage.namespace_grace, Duration::from_mins(1));
     assert_eq!(
-        fixture.warnings(),
+        config.tags.expiration_options[2],
+        Duration::from_hours(365 * 24)
+    );
+    assert_eq!(
+        config.quota.default_limit_bytes.map(NonZeroU64::get),
+        Some(1024)
+    );
+    assert!(config.audit.pulls_without && !config.audit.all_without);
+
+    assert_refused(
+        &small_and(
+            "TAG_EXPIRATION_OPTIONS: [2 weeks, 2w, 7]\nGARBAGE_COLLECTION_FREQUENCY: 0\nLOGS_MODEL: databse\n\
+             DEFAULT_SYSTEM_REJECT_QUOTA_BYTES: -1",
+        ),
+        &[
+            "TAG_EXPIRATION_OPTIONS: \"2 weeks\" is not a duration",
+            "TAG_EXPIRATION_OPTIONS[2]: a number does not fit here",
+            "GARBAGE_COLLECTION_FREQUENCY: out of range",
+            "LOGS_MODEL: unknown value (found \"databse\"); allowed: database; did you mean database?",
+            "DEFAULT_SYSTEM_REJECT_QUOTA_BYTES: not a size that can be used",
+        ],
+    );
+    assert_eq!(
+        small_and("TAG_EXPIRATION_OPTIONS: [1d]\nLOGS_MODEL: splunk").warnings(),
         [
-            "config.yaml:6: BUILDLOGS_REDIS: known to Quay, without effect here",
-            "config.yaml:9: USER_EVENTS_REDIS: known to Quay, without effect here",
+            "config.yaml:6: TAG_EXPIRATION_OPTIONS: DEFAULT_TAG_EXPIRATION is none of TAG_EXPIRATION_OPTIONS: \
+             a namespace that changes its duration cannot go back to it; add it to them",
+            "config.yaml:7: LOGS_MODEL: splunk is not in this version: what happens here is logged in the database; \
+             allowed: database",
         ]
     );
 }

@@ -44,8 +44,6 @@ pub struct Registry {
     /// `V2_PAGINATION_SIZE`: the most entries of a page of tags or repositories (default: 50). Pages hold at least 1000
     /// here, so that only a larger number changes anything.
     pub pagination_size: usize,
-    /// `DEFAULT_TAG_EXPIRATION`: for how long a new namespace keeps deleted tags, such as `2w` (the default) or `0s`.
-    pub default_tag_expiration: Duration,
 }
 
 /// What a registry as a whole may do.
@@ -107,8 +105,6 @@ impl Registry {
             ),
             pagination_size: usize::try_from(keys.number("V2_PAGINATION_SIZE", 50, 1..=10_000))
                 .unwrap_or(usize::MAX),
-            default_tag_expiration: keys
-                .duration("DEFAULT_TAG_EXPIRATION", Duration::from_hours(14 * 24)),
         }
     }
 }
