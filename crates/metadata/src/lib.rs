@@ -41,7 +41,7 @@ pub use locations::{LocationRow, LocationState, PlacedBlob};
 pub use manifests::{
     ManifestLookup, PutManifest, PutManifestOutcome, Referrer, ReferrersOf, StoredManifest,
 };
-pub use postgres::{PostgresHost, PostgresOptions, PostgresTls, SslMode};
+pub use postgres::{PostgresHost, PostgresOptions, PostgresTls, SslMode, TargetSessionAttrs};
 pub use removal::{ForgottenLocation, SoleCopies};
 pub use repositories::{
     CatalogViewer, Ensured, NewRepository, Repository, RepositoryPath, RepositoryState,

@@ -9,11 +9,28 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use crate::database::ACQUIRE_TIMEOUT;
 use crate::error::{DriverError, MetadataError};
 
+/// How long one attempt to connect may take unless the configuration says otherwise: time for two retransmissions
+/// of a lost packet, which come after 1 s and 3 s.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many connections a process holds at most unless the configuration says otherwise: a server takes 100 by default, enough for four
+/// processes and an operator.
+pub(crate) const CONNECTIONS: u32 = 20;
+
+/// How long a start waits for the database unless told otherwise: a server that was restarted beside us is there by then, and whoever
+/// supervises this process tries again after that.
+pub(crate) const STARTUP_WAIT: Duration = Duration::from_secs(30);
+
 /// Where a PostgreSQL database is and who we are there.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresOptions {
-    /// Its servers; the one that takes writes is found among them.
+    /// Its servers, at least one. Of several the one that `target_session_attrs` asks for is found, again whenever it is lost.
     pub hosts: Vec<PostgresHost>,
+    /// Which of the servers is wanted.
+    pub target_session_attrs: TargetSessionAttrs,
+    /// Copies of the database that reads may be sent to: standbys, each with servers and a role of its own. Their own `replicas` are not
+    /// looked at.
+    pub replicas: Vec<Self>,
     /// The database's name.
     pub database: String,
     /// The role.
@@ -26,6 +43,27 @@ pub struct PostgresOptions {
     pub connect_timeout: Duration,
     /// How many connections this process may hold.
     pub connections: u32,
+    /// How long a start waits for a server that does not answer yet.
+    pub startup_wait: Duration,
+}
+
+/// libpq's `target_session_attrs`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TargetSessionAttrs {
+    /// libpq's default. A single server is taken as it is; of several, one that takes writes, as with `ReadWrite`: a registry that
+    /// settled on a standby could be pushed to by nobody.
+    #[default]
+    Any,
+    /// A server that takes writes.
+    ReadWrite,
+    /// A server that takes no writes.
+    ReadOnly,
+    /// A server that is not in recovery.
+    Primary,
+    /// A server that is in recovery.
+    Standby,
+    /// A server that is in recovery, or any other when there is none.
+    PreferStandby,
 }
 
 /// One server.
@@ -94,6 +132,26 @@ impl std::fmt::Display for PostgresOptions {
 }
 
 impl PostgresOptions {
+    /// A database on these servers, without a password, encrypted if the server can, with this crate's defaults.
+    pub fn new(
+        hosts: Vec<PostgresHost>,
+        database: impl Into<String>,
+        username: impl Into<String>,
+    ) -> Self {
+        Self {
+            hosts,
+            target_session_attrs: TargetSessionAttrs::default(),
+            replicas: Vec::new(),
+            database: database.into(),
+            username: username.into(),
+            password: None,
+            tls: PostgresTls::default(),
+            connect_timeout: CONNECT_TIMEOUT,
+            connections: CONNECTIONS,
+            startup_wait: STARTUP_WAIT,
+        }
+    }
+
     fn connect_options(&self, server: &PostgresHost) -> PgConnectOptions {
         let mut options = PgConnectOptions::new_without_pgpass()
             .host(&server.host)

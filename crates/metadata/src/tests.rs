@@ -271,17 +271,14 @@ fn parse(json: &str) -> Manifest {
 }
 
 fn options_of(server: &PostgresDatabase) -> DatabaseOptions {
+    let host = PostgresHost {
+        host: "127.0.0.1".to_owned(),
+        port: server.port,
+    };
     DatabaseOptions::Postgres(PostgresOptions {
-        hosts: vec![PostgresHost {
-            host: "127.0.0.1".to_owned(),
-            port: server.port,
-        }],
-        database: server.name.clone(),
-        username: server.user.clone(),
         password: Some(server.password.clone()),
-        tls: PostgresTls::default(),
-        connect_timeout: Duration::from_secs(10),
         connections: 4,
+        ..PostgresOptions::new(vec![host], &server.name, &server.user)
     })
 }
 
