@@ -87,7 +87,7 @@ impl Database {
     /// Finds an account by its name, whose case counts.
     pub async fn find_account(&self, username: &str) -> Result<Option<Account>, MetadataError> {
         let row: Option<AccountRow> = self
-            .reader()
+            .pull_reader()
             .row(
                 "look up an account",
                 r#"SELECT id, uuid, username, password_hash, enabled, organization, robot,

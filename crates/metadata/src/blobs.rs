@@ -12,6 +12,7 @@ use crate::database::{Connection, Database, Identified, Lock, Named, contended, 
 use crate::error::MetadataError;
 use crate::ids::{RepositoryId, StorageId};
 use crate::locations::CLOSED;
+use crate::reader::Reader;
 use crate::uploads::{Upload, bytes_column, end_upload};
 
 /// A blob and the locations that hold verified bytes of it.
@@ -103,7 +104,17 @@ impl Database {
         digest: &Digest,
         now: Timestamp,
     ) -> Result<Option<Blob>, MetadataError> {
-        self.select_blob(
+        Self::find_held_blob(self.named_reader(), repository, digest, now).await
+    }
+
+    async fn find_held_blob(
+        reader: &Reader,
+        repository: RepositoryId,
+        digest: &Digest,
+        now: Timestamp,
+    ) -> Result<Option<Blob>, MetadataError> {
+        select_blob(
+            reader,
             &format!("s.content_checksum = $1 AND {HELD}"),
             params![digest.to_string(), repository.0, now.naive_utc()],
         )
@@ -112,13 +123,17 @@ impl Database {
 
     /// Finds a blob by the id that queue rows name it by.
     pub async fn find_blob_by_uuid(&self, uuid: &str) -> Result<Option<Blob>, MetadataError> {
-        self.select_blob("s.uuid = $1", params![uuid]).await
+        select_blob(self.reader(), "s.uuid = $1", params![uuid]).await
     }
 
     /// Finds a blob whoever holds it.
     pub async fn find_blob_anywhere(&self, digest: &Digest) -> Result<Option<Blob>, MetadataError> {
-        self.select_blob("s.content_checksum = $1", params![digest.to_string()])
-            .await
+        select_blob(
+            self.reader(),
+            "s.content_checksum = $1",
+            params![digest.to_string()],
+        )
+        .await
     }
 
     /// Finds a blob that may be mounted into another repository.
@@ -129,13 +144,16 @@ impl Database {
         now: Timestamp,
     ) -> Result<Option<Blob>, MetadataError> {
         match source {
-            MountSource::Repository(repository) => self.find_blob(repository, digest, now).await,
+            MountSource::Repository(repository) => {
+                Self::find_held_blob(self.reader(), repository, digest, now).await
+            }
             MountSource::Any => Ok(self
                 .find_blob_anywhere(digest)
                 .await?
                 .filter(|blob| !blob.present.is_empty())),
             MountSource::AnyPublic => {
-                self.select_blob(
+                select_blob(
+                    self.reader(),
                     "s.content_checksum = $1 AND EXISTS (
                         SELECT 1 FROM manifestblob mb
                         JOIN repository r ON r.id = mb.repository_id
@@ -148,23 +166,6 @@ impl Database {
                 .await
             }
         }
-    }
-
-    async fn select_blob(
-        &self,
-        condition: &str,
-        values: Vec<Value>,
-    ) -> Result<Option<Blob>, MetadataError> {
-        // Quay's checksum column is not unique: the oldest row is the blob, as Quay's own look-up has it.
-        let rows: Vec<BlobRow> = self
-            .reader()
-            .rows(
-                "look up a blob",
-                &format!("{SELECT}{condition} ORDER BY s.id"),
-                values,
-            )
-            .await?;
-        blob_of(&rows)
     }
 
     /// Makes a blob part of a repository once its bytes are safe, and ends the session that brought them: one transaction.
@@ -346,6 +347,22 @@ impl Database {
         transaction.commit().await?;
         Ok(BlobDeletion::Deleted)
     }
+}
+
+async fn select_blob(
+    reader: &Reader,
+    condition: &str,
+    values: Vec<Value>,
+) -> Result<Option<Blob>, MetadataError> {
+    // Quay's checksum column is not unique: the oldest row is the blob, as Quay's own look-up has it.
+    let rows: Vec<BlobRow> = reader
+        .rows(
+            "look up a blob",
+            &format!("{SELECT}{condition} ORDER BY s.id"),
+            values,
+        )
+        .await?;
+    blob_of(&rows)
 }
 
 /// Protects a blob in a repository until then, and shows it again if a client had deleted it there.

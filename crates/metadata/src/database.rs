@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use roadstead_migrations::{MIGRATION_TABLE, Migrator, known_migrations};
 use roadstead_oci::{Algorithm, Digest};
 use sea_orm::{
@@ -17,10 +18,12 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use crate::dialect::Engine;
 use crate::error::{DriverError, MetadataError};
 use crate::ids::RepositoryId;
-use crate::postgres::{self, PostgresOptions};
+use crate::postgres::{Live, PostgresOptions, Servers, Times};
+use crate::reader::{Freshness, Reader, Replicas};
 
 /// Where the metadata lives.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
 pub enum DatabaseOptions {
     /// One SQLite file; it is created when it is not there. Its directory must exist.
     Sqlite {
@@ -48,10 +51,25 @@ pub struct Database {
 
 #[derive(Debug)]
 struct Pools {
-    engine: Engine,
-    read: DatabaseConnection,
+    read: Reader,
+    /// For what a pull reads.
+    pull: Reader,
+    /// For what a digest names.
+    named: Reader,
+    write: Writer,
+}
+
+#[derive(Debug)]
+enum Writer {
     /// SQLite has one writer at a time, so its pool has one connection: writers of this process queue here instead of in the file's lock.
-    write: DatabaseConnection,
+    Sqlite {
+        read: DatabaseConnection,
+        write: DatabaseConnection,
+    },
+    Postgres {
+        database: Arc<Servers>,
+        replicas: Arc<Replicas>,
+    },
 }
 
 impl Pools {
@@ -85,10 +103,29 @@ impl Pools {
             .connect_with(connect)
             .await
             .map_err(unopenable)?;
+        let read = SqlxSqliteConnector::from_sqlx_sqlite_pool(read);
+        let reader = Reader::sqlite(read.clone());
         Ok(Self {
-            engine: Engine::Sqlite,
-            read: SqlxSqliteConnector::from_sqlx_sqlite_pool(read),
-            write: SqlxSqliteConnector::from_sqlx_sqlite_pool(write),
+            pull: reader.clone(),
+            named: reader.clone(),
+            read: reader,
+            write: Writer::Sqlite {
+                read,
+                write: SqlxSqliteConnector::from_sqlx_sqlite_pool(write),
+            },
+        })
+    }
+
+    async fn postgres(options: &PostgresOptions, times: Times) -> Result<Self, MetadataError> {
+        let database = Servers::open(options, times).await?;
+        let replicas = Arc::new(Replicas::open(&options.replicas, times));
+        let reader =
+            |freshness| Reader::postgres(Arc::clone(&database), Arc::clone(&replicas), freshness);
+        Ok(Self {
+            read: reader(Freshness::Now),
+            pull: reader(Freshness::Pull),
+            named: reader(Freshness::Named),
+            write: Writer::Postgres { database, replicas },
         })
     }
 }
@@ -99,12 +136,7 @@ impl Database {
         let pools = match options {
             DatabaseOptions::Sqlite { path } => Pools::sqlite(path).await?,
             DatabaseOptions::Postgres(options) => {
-                let pool = postgres::connect(options).await?;
-                Pools {
-                    engine: Engine::Postgres,
-                    read: pool.clone(),
-                    write: pool,
-                }
+                Pools::postgres(options, Times::default()).await?
             }
         };
         Ok(Self {
@@ -112,9 +144,21 @@ impl Database {
         })
     }
 
+    /// As [`Database::open`], with other times.
+    #[cfg(test)]
+    pub(crate) async fn open_with(
+        options: &PostgresOptions,
+        times: Times,
+    ) -> Result<Self, MetadataError> {
+        let pools = Pools::postgres(options, times).await?;
+        Ok(Self {
+            pools: Arc::new(pools),
+        })
+    }
+
     /// The kind of database.
     pub fn engine(&self) -> Engine {
-        self.pools.engine
+        self.pools.read.engine()
     }
 
     /// Brings the schema up to date, in one transaction: of several processes that start at once, one does it and the others wait.
@@ -212,15 +256,34 @@ impl Database {
 
     /// Closes every connection. Statements that come after it fail as [`MetadataError::Unavailable`].
     pub async fn close(&self) {
-        for pool in [&self.pools.read, &self.pools.write] {
-            if let Err(error) = pool.close_by_ref().await {
-                tracing::warn!(%error, "Could not close the database cleanly");
+        match &self.pools.write {
+            Writer::Sqlite { read, write } => {
+                for pool in [read, write] {
+                    if let Err(error) = pool.close_by_ref().await {
+                        tracing::warn!(%error, "Could not close the database cleanly");
+                    }
+                }
+            }
+            Writer::Postgres { database, replicas } => {
+                database.close().await;
+                replicas.close().await;
             }
         }
     }
 
-    pub(crate) fn reader(&self) -> &DatabaseConnection {
+    /// For what something is decided by.
+    pub(crate) fn reader(&self) -> &Reader {
         &self.pools.read
+    }
+
+    /// For what a pull reads and may change at any time: while the database is not available, a replica may answer.
+    pub(crate) fn pull_reader(&self) -> &Reader {
+        &self.pools.pull
+    }
+
+    /// For what is named by a digest: a replica answers if it can.
+    pub(crate) fn named_reader(&self) -> &Reader {
+        &self.pools.named
     }
 
     /// Starts a write transaction. Dropping it without [`Transaction::commit`] rolls it back.
@@ -233,13 +296,24 @@ impl Database {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        let inner = self
-            .pools
-            .write
-            .begin_with_options(options)
-            .await
-            .map_err(|error| MetadataError::driver(operation, error))?;
-        Ok(Transaction { inner, operation })
+        let (inner, served) = match &self.pools.write {
+            Writer::Sqlite { write, .. } => write
+                .begin_with_options(options)
+                .await
+                .map(|inner| (inner, None)),
+            Writer::Postgres { database, .. } => database
+                .run(|connection| {
+                    async move { connection.begin_with_options(options).await }.boxed()
+                })
+                .await
+                .map(|(inner, live)| (inner, Some((Arc::clone(database), live)))),
+        }
+        .map_err(|error| MetadataError::driver(operation, error))?;
+        Ok(Transaction {
+            inner,
+            served,
+            operation,
+        })
     }
 
     /// Runs one statement as a transaction of its own and tells how many rows it changed.
@@ -260,15 +334,22 @@ impl Database {
 /// so what must not be done by two at once is done under a [`Lock`].
 pub(crate) struct Transaction {
     inner: DatabaseTransaction,
+    /// The server that it runs on, watched while a statement is waited for.
+    served: Option<(Arc<Servers>, Live)>,
     operation: &'static str,
 }
 
 impl Transaction {
+    /// Ends the transaction. An error leaves open whether it has happened when the connection is lost while the answer is on its way.
     pub(crate) async fn commit(self) -> Result<(), MetadataError> {
-        self.inner
-            .commit()
+        let Self {
+            inner,
+            served,
+            operation,
+        } = self;
+        guard(served.as_ref(), inner.commit())
             .await
-            .map_err(|error| MetadataError::driver(self.operation, error))
+            .map_err(|error| MetadataError::driver(operation, error))
     }
 
     /// Waits until no other transaction holds this lock and keeps it until the transaction ends. Take several in ascending order.
@@ -282,6 +363,16 @@ impl Transaction {
             .await?;
         }
         Ok(())
+    }
+}
+
+async fn guard<T>(
+    served: Option<&(Arc<Servers>, Live)>,
+    work: impl Future<Output = Result<T, DbErr>>,
+) -> Result<T, DbErr> {
+    match served {
+        Some((servers, live)) => servers.guard(live, work).await,
+        None => work.await,
     }
 }
 
@@ -338,6 +429,11 @@ pub(crate) trait Connection: Sync {
 
     fn inner(&self) -> &Self::Inner;
 
+    /// The server whose loss ends a statement, where the statement itself does not see to that.
+    fn served(&self) -> Option<&(Arc<Servers>, Live)> {
+        None
+    }
+
     fn engine(&self) -> Engine {
         match self.inner().get_database_backend() {
             DbBackend::Postgres => Engine::Postgres,
@@ -356,11 +452,12 @@ pub(crate) trait Connection: Sync {
         sql: &str,
         values: Vec<Value>,
     ) -> Result<Vec<T>, MetadataError> {
-        let rows = self
-            .inner()
-            .query_all_raw(self.statement(sql, values))
-            .await
-            .map_err(|error| MetadataError::driver(operation, error))?;
+        let rows = guard(
+            self.served(),
+            self.inner().query_all_raw(self.statement(sql, values)),
+        )
+        .await
+        .map_err(|error| MetadataError::driver(operation, error))?;
         rows.iter()
             .map(|row: &QueryResult| T::from_query_result(row, ""))
             .collect::<Result<_, _>>()
@@ -373,11 +470,12 @@ pub(crate) trait Connection: Sync {
         sql: &str,
         values: Vec<Value>,
     ) -> Result<Option<T>, MetadataError> {
-        let row = self
-            .inner()
-            .query_one_raw(self.statement(sql, values))
-            .await
-            .map_err(|error| MetadataError::driver(operation, error))?;
+        let row = guard(
+            self.served(),
+            self.inner().query_one_raw(self.statement(sql, values)),
+        )
+        .await
+        .map_err(|error| MetadataError::driver(operation, error))?;
         row.map(|row| T::from_query_result(&row, ""))
             .transpose()
             .map_err(|error| MetadataError::driver(operation, error))
@@ -390,19 +488,13 @@ pub(crate) trait Connection: Sync {
         sql: &str,
         values: Vec<Value>,
     ) -> Result<u64, MetadataError> {
-        self.inner()
-            .execute_raw(self.statement(sql, values))
-            .await
-            .map(|done| done.rows_affected())
-            .map_err(|error| MetadataError::driver(operation, error))
-    }
-}
-
-impl Connection for DatabaseConnection {
-    type Inner = Self;
-
-    fn inner(&self) -> &Self {
-        self
+        guard(
+            self.served(),
+            self.inner().execute_raw(self.statement(sql, values)),
+        )
+        .await
+        .map(|done| done.rows_affected())
+        .map_err(|error| MetadataError::driver(operation, error))
     }
 }
 
@@ -411,6 +503,10 @@ impl Connection for Transaction {
 
     fn inner(&self) -> &DatabaseTransaction {
         &self.inner
+    }
+
+    fn served(&self) -> Option<&(Arc<Servers>, Live)> {
+        self.served.as_ref()
     }
 }
 

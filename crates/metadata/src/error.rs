@@ -88,12 +88,7 @@ impl MetadataError {
     }
 
     pub(crate) fn driver(operation: &'static str, error: DbErr) -> Self {
-        let trouble = match &error {
-            DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => Trouble::Unavailable,
-            DbErr::Exec(RuntimeErr::SqlxError(inner))
-            | DbErr::Query(RuntimeErr::SqlxError(inner)) => Trouble::of(inner),
-            _ => Trouble::Other,
-        };
+        let trouble = Trouble::in_driver(&error);
         let source = DriverError(error);
         match trouble {
             Trouble::Unavailable => Self::Unavailable { operation, source },
@@ -117,6 +112,11 @@ impl MetadataError {
     }
 }
 
+/// Whether the database did not answer, as against having answered no.
+pub(crate) fn is_unavailable(error: &DbErr) -> bool {
+    matches!(Trouble::in_driver(error), Trouble::Unavailable)
+}
+
 /// What a driver's error means for whoever waits.
 enum Trouble {
     Unavailable,
@@ -125,6 +125,15 @@ enum Trouble {
 }
 
 impl Trouble {
+    fn in_driver(error: &DbErr) -> Self {
+        match error {
+            DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => Self::Unavailable,
+            DbErr::Exec(RuntimeErr::SqlxError(inner))
+            | DbErr::Query(RuntimeErr::SqlxError(inner)) => Self::of(inner),
+            _ => Self::Other,
+        }
+    }
+
     fn of(error: &sqlx::Error) -> Self {
         match error {
             sqlx::Error::Io(_)

@@ -4,7 +4,7 @@
 //! parameter of one statement, so the number of statements never grows with the number of rows.
 //!
 //! To add an operation: write it in the file of the noun that it changes, as one method with its SQL in it; give it the time and the ids that
-//! it needs as arguments; read through [`Database::reader`], write through [`Database::begin`]; name what it does for the error message.
+//! it needs as arguments; read through [`Database::reader`] (or, for pulls, one of its siblings), write through [`Database::begin`]; name what it does for the error message.
 //!
 //! Invariant: no type of the SQL library leaves this crate, and no transaction outlives the method that began it, so none is ever held while a
 //! store is waited for.
@@ -20,6 +20,7 @@ mod jobs;
 mod locations;
 mod manifests;
 mod postgres;
+mod reader;
 mod removal;
 mod repositories;
 mod service_keys;

@@ -17,6 +17,7 @@ use crate::database::{
 };
 use crate::error::MetadataError;
 use crate::ids::{ManifestId, RepositoryId, StorageId, UserId};
+use crate::reader::Reader;
 use crate::tags;
 use crate::uploads::bytes_column;
 
@@ -147,10 +148,23 @@ impl Database {
         reference: &Reference,
         now: Timestamp,
     ) -> Result<ManifestLookup, MetadataError> {
+        let reader = match reference {
+            Reference::Tag(_) => self.pull_reader(),
+            Reference::Digest(_) => self.named_reader(),
+        };
+        Self::look_up_manifest(reader, repository, reference, now).await
+    }
+
+    async fn look_up_manifest(
+        reader: &Reader,
+        repository: RepositoryId,
+        reference: &Reference,
+        now: Timestamp,
+    ) -> Result<ManifestLookup, MetadataError> {
         const OPERATION: &str = "look up a manifest";
         let row: Option<ManifestRow> = match reference {
             Reference::Tag(tag) => {
-                self.reader()
+                reader
                     .row(
                         OPERATION,
                         &format!(
@@ -166,7 +180,7 @@ impl Database {
                     .await?
             }
             Reference::Digest(digest) => {
-                self.reader()
+                reader
                     .row(
                         OPERATION,
                         &format!(
@@ -190,8 +204,7 @@ impl Database {
             return Ok(ManifestLookup::Found(row.try_into()?));
         }
         if let Reference::Tag(tag) = reference {
-            let expired: Option<Counted> = self
-                .reader()
+            let expired: Option<Counted> = reader
                 .row(
                     OPERATION,
                     "SELECT count(*) AS count FROM tag WHERE repository_id = $1 AND name = $2 AND NOT hidden",
@@ -326,7 +339,7 @@ impl Database {
         const OPERATION: &str = "delete a manifest";
         let reference = Reference::Digest(digest.clone());
         let ManifestLookup::Found(manifest) =
-            self.find_manifest(repository, &reference, now).await?
+            Self::look_up_manifest(self.reader(), repository, &reference, now).await?
         else {
             return Ok(false);
         };
@@ -357,7 +370,7 @@ impl Database {
     /// Lists the visible manifests that refer to a subject, in the order in which they came.
     pub async fn referrers(&self, query: &ReferrersOf<'_>) -> Result<Vec<Referrer>, MetadataError> {
         let rows: Vec<ManifestRow> = self
-            .reader()
+            .pull_reader()
             .rows(
                 "list referrers",
                 &format!(

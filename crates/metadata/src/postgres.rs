@@ -1,13 +1,15 @@
-//! Connecting to PostgreSQL.
+//! Where a PostgreSQL database is. Which of its servers is worked with, and what happens when that is lost, is the business of [`servers`].
+
+mod choice;
+mod probe;
+mod servers;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, SqlxPostgresConnector};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-use crate::database::ACQUIRE_TIMEOUT;
-use crate::error::{DriverError, MetadataError};
+pub(crate) use self::servers::{Live, Servers, Times};
 
 /// How long one attempt to connect may take unless the configuration says otherwise: time for two retransmissions
 /// of a lost packet, which come after 1 s and 3 s.
@@ -75,6 +77,13 @@ pub struct PostgresHost {
     pub port: u16,
 }
 
+/// `host:port`.
+impl std::fmt::Display for PostgresHost {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}:{}", self.host, self.port)
+    }
+}
+
 /// libpq's `sslmode` with its files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PostgresTls {
@@ -123,9 +132,9 @@ impl std::fmt::Debug for PostgresOptions {
 impl std::fmt::Display for PostgresOptions {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("postgresql://")?;
-        for (position, PostgresHost { host, port }) in self.hosts.iter().enumerate() {
+        for (position, host) in self.hosts.iter().enumerate() {
             let comma = if position == 0 { "" } else { "," };
-            write!(formatter, "{comma}{host}:{port}")?;
+            write!(formatter, "{comma}{host}")?;
         }
         write!(formatter, "/{}", self.database)
     }
@@ -189,28 +198,4 @@ impl PostgresOptions {
         }
         options
     }
-}
-
-pub(crate) async fn connect(
-    options: &PostgresOptions,
-) -> Result<DatabaseConnection, MetadataError> {
-    let unopenable = |source: sqlx::Error| MetadataError::Unopenable {
-        database: options.to_string(),
-        source: DriverError::from(DbErr::Conn(RuntimeErr::SqlxError(std::sync::Arc::new(
-            source,
-        )))),
-    };
-    let Some(server) = options.hosts.first() else {
-        return Err(unopenable(sqlx::Error::Configuration(
-            "no host is named".into(),
-        )));
-    };
-    let pool = PgPoolOptions::new()
-        .max_connections(options.connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .test_before_acquire(false)
-        .connect_with(options.connect_options(server))
-        .await
-        .map_err(unopenable)?;
-    Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool))
 }

@@ -133,7 +133,7 @@ impl Database {
         &self,
         path: &RepositoryPath,
     ) -> Result<Option<Repository>, MetadataError> {
-        find(self.reader(), path).await
+        find(self.pull_reader(), path).await
     }
 
     /// Finds a namespace.
@@ -158,7 +158,7 @@ impl Database {
         new: &NewRepository<'_>,
     ) -> Result<Ensured, MetadataError> {
         const OPERATION: &str = "create a repository";
-        if let Some(found) = self.find_repository(new.path).await? {
+        if let Some(found) = find(self.reader(), new.path).await? {
             return Ok(Ensured::Found(found));
         }
         let transaction = self.begin(OPERATION).await?;

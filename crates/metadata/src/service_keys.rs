@@ -52,7 +52,7 @@ impl Database {
     /// Finds a key by its id.
     pub async fn find_service_key(&self, kid: &str) -> Result<Option<ServiceKey>, MetadataError> {
         let row: Option<KeyRow> = self
-            .reader()
+            .pull_reader()
             .row(
                 "look up a service key",
                 "SELECT kid, service, jwk, expiration_date, approval_id FROM servicekey WHERE kid = $1",

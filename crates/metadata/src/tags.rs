@@ -55,7 +55,7 @@ impl Database {
         now: Timestamp,
     ) -> Result<Vec<String>, MetadataError> {
         let rows: Vec<Named> = self
-            .reader()
+            .pull_reader()
             .rows(
                 "list tags",
                 "SELECT name FROM tag
