@@ -10,4 +10,5 @@ mod mounting;
 mod probes;
 mod pulls;
 mod pushes;
+mod statements;
 mod world;

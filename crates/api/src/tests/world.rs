@@ -43,6 +43,8 @@ const SEED: u64 = 20_261_122;
 
 /// What a test may want otherwise.
 pub(super) struct Settings {
+    /// None: a SQLite file of the world's own.
+    pub(super) database: Option<DatabaseOptions>,
     pub(super) api: ApiOptions,
     pub(super) auth: AuthOptions,
     pub(super) distribution: DistributionOptions,
@@ -87,6 +89,7 @@ impl World {
 
     pub(super) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings {
+            database: None,
             api: ApiOptions::default(),
             auth: AuthOptions::standalone(REGISTRY, "admin"),
             distribution: DistributionOptions::default(),
@@ -99,7 +102,10 @@ impl World {
             ids: Arc::new(SeededIds::new(SEED)),
         };
         let tasks = Tasks::new();
-        let database = open_database(&directory, &clock).await;
+        let file = DatabaseOptions::Sqlite {
+            path: directory.path().join("metadata.sqlite"),
+        };
+        let database = open_database(&settings.database.unwrap_or(file), &clock).await;
         let creator = database
             .find_account("admin")
             .await
@@ -362,11 +368,8 @@ impl Answer {
     }
 }
 
-async fn open_database(directory: &TempDir, clock: &ManualClock) -> Database {
-    let options = DatabaseOptions::Sqlite {
-        path: directory.path().join("metadata.sqlite"),
-    };
-    let database = Database::open(&options).await.expect("a database");
+async fn open_database(options: &DatabaseOptions, clock: &ManualClock) -> Database {
+    let database = Database::open(options).await.expect("a database");
     database.migrate().await.expect("its schema");
     database
         .ensure_locations(&[location("us"), location("eu")])
