@@ -10,6 +10,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 pub(crate) use self::servers::{Live, Servers, Times};
+use crate::database::ACQUIRE_TIMEOUT;
 
 /// How long one attempt to connect may take unless the configuration says otherwise: time for two retransmissions
 /// of a lost packet, which come after 1 s and 3 s.
@@ -45,6 +46,14 @@ pub struct PostgresOptions {
     pub connect_timeout: Duration,
     /// How many connections this process may hold.
     pub connections: u32,
+    /// How long a statement waits for one of them.
+    pub acquire_timeout: Duration,
+    /// After how long one is closed and made anew; none: as the driver sees fit.
+    pub connection_age_max: Option<Duration>,
+    /// What the server calls our sessions.
+    pub application_name: String,
+    /// The server's settings for every session, after our own: names and values.
+    pub settings: Vec<(String, String)>,
     /// How long a start waits for a server that does not answer yet.
     pub startup_wait: Duration,
 }
@@ -157,6 +166,10 @@ impl PostgresOptions {
             tls: PostgresTls::default(),
             connect_timeout: CONNECT_TIMEOUT,
             connections: CONNECTIONS,
+            acquire_timeout: ACQUIRE_TIMEOUT,
+            connection_age_max: None,
+            application_name: "roadstead".to_owned(),
+            settings: Vec::new(),
             startup_wait: STARTUP_WAIT,
         }
     }
@@ -167,7 +180,7 @@ impl PostgresOptions {
             .port(server.port)
             .database(&self.database)
             .username(&self.username)
-            .application_name("roadstead")
+            .application_name(&self.application_name)
             .ssl_mode(match self.tls.mode {
                 SslMode::Disable => PgSslMode::Disable,
                 SslMode::Allow => PgSslMode::Allow,
@@ -183,6 +196,7 @@ impl PostgresOptions {
                 // What a registry asks for is in memory or on a disk without a head to move: an index is worth it even on a small table.
                 ("random_page_cost", "1.1"),
             ])
+            .options(self.settings.iter().map(|(name, value)| (name, value)))
             .statement_cache_capacity(256);
         if let Some(password) = &self.password {
             options = options.password(password);

@@ -28,7 +28,6 @@ use tokio::time::timeout;
 use super::choice::{Answer, choose, is_best, rivals};
 use super::probe::ask_all;
 use super::{PostgresHost, PostgresOptions, TargetSessionAttrs};
-use crate::database::ACQUIRE_TIMEOUT;
 use crate::error::{DriverError, MetadataError};
 
 /// How long things take at most. Together they bound how long a request waits for a server that drops every packet:
@@ -87,7 +86,7 @@ struct Shared {
     hosts: Vec<PostgresHost>,
     connects: Vec<PgConnectOptions>,
     wanted: TargetSessionAttrs,
-    connections: u32,
+    limits: PoolLimits,
     /// The database in words, for the log.
     title: String,
     times: Times,
@@ -189,7 +188,11 @@ impl Servers {
                 .collect(),
             hosts: options.hosts.clone(),
             wanted: options.target_session_attrs,
-            connections: options.connections,
+            limits: PoolLimits {
+                connections: options.connections,
+                acquire: options.acquire_timeout,
+                age_max: options.connection_age_max,
+            },
             title: format!("{role} {options}"),
             times: Times {
                 probe: times.probe.min(options.connect_timeout),
@@ -447,7 +450,7 @@ impl Watcher {
         let live = Live {
             number: self.pools,
             place,
-            connection: pool(&shared.connects[place], shared.connections),
+            connection: pool(&shared.connects[place], shared.limits),
         };
         let mut old = None;
         shared.view.send_modify(|view| {
@@ -526,11 +529,23 @@ fn pause(fruitless: u32) -> Duration {
         .min(PAUSE_MAX)
 }
 
+/// What the options say about a pool.
+#[derive(Clone, Copy, Debug)]
+struct PoolLimits {
+    connections: u32,
+    acquire: Duration,
+    age_max: Option<Duration>,
+}
+
 /// Connections are made when they are first wanted.
-fn pool(connect: &PgConnectOptions, connections: u32) -> DatabaseConnection {
-    let pool = PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
+fn pool(connect: &PgConnectOptions, limits: PoolLimits) -> DatabaseConnection {
+    let mut options = PgPoolOptions::new();
+    if let Some(age_max) = limits.age_max {
+        options = options.max_lifetime(age_max);
+    }
+    let pool = options
+        .max_connections(limits.connections)
+        .acquire_timeout(limits.acquire)
         .test_before_acquire(false)
         .before_acquire(|connection, about| {
             Box::pin(async move {
