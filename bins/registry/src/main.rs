@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use roadstead_cli::{ConfigurationArgs, LogArgs, failed, stop_requested};
 use roadstead_demo::DemoOptions;
-use roadstead_server::{FirstAccount, Running, Settings};
+use roadstead_server::{FirstAccount, Migrations, Running, Settings};
 
 /// A geo-replicated OCI container registry
 ///
@@ -26,7 +26,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve the registry
+    #[command(visible_alias = "registry")]
     Serve(ServeArgs),
+    /// Serve the registry once another process has brought the database's schema up to date: the same as serve --no-migrate
+    RegistryNomigrate(ServeArgs),
     /// Show what geo-replication does: two regions, an image, a store that fails; needs nothing else and goes on serving
     Demo(DemoArgs),
 }
@@ -46,6 +49,35 @@ struct ServeArgs {
     /// Leave the copying to other processes
     #[arg(long)]
     no_replicator: bool,
+    /// Refuse to start while the database's schema is not up to date, instead of bringing it up to date
+    #[arg(long)]
+    no_migrate: bool,
+    /// What a container of Quay is told to be; registry-nomigrate is the same as --no-migrate
+    #[arg(
+        long,
+        env = "QUAYENTRY",
+        value_enum,
+        default_value_t = Entry::Registry,
+        value_name = "MODE"
+    )]
+    entry: Entry,
+}
+
+/// The modes of Quay's entry point that there are here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Entry {
+    Registry,
+    RegistryNomigrate,
+}
+
+impl ServeArgs {
+    fn migrations(&self) -> Migrations {
+        if self.no_migrate || self.entry == Entry::RegistryNomigrate {
+            Migrations::Refuse
+        } else {
+            Migrations::Apply
+        }
+    }
 }
 
 #[derive(Args, Clone, Debug)]
@@ -64,6 +96,13 @@ async fn main() -> ExitCode {
     let outcome = match cli.command {
         Some(Command::Demo(args)) => demo(args).await,
         Some(Command::Serve(args)) => serve(args, &cli.log).await,
+        Some(Command::RegistryNomigrate(args)) => {
+            let args = ServeArgs {
+                no_migrate: true,
+                ..args
+            };
+            serve(args, &cli.log).await
+        }
         None => serve(cli.serve, &cli.log).await,
     };
     match outcome {
@@ -74,9 +113,15 @@ async fn main() -> ExitCode {
 
 async fn serve(args: ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
     log.init()?;
-    let loaded = args.configuration.load_or_begin()?;
+    let migrations = args.migrations();
+    let loaded = match migrations {
+        Migrations::Apply => args.configuration.load_or_begin()?,
+        // It begins nothing.
+        Migrations::Refuse => args.configuration.load()?,
+    };
     let settings = Settings {
         replicate: !args.no_replicator,
+        migrations,
         ..Settings::new(loaded.config, args.listen)
     };
     let running = Running::start(settings).await?;
@@ -115,4 +160,43 @@ async fn demo(args: DemoArgs) -> anyhow::Result<()> {
     }
     demo.stop().await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn migrations(arguments: &[&str]) -> Migrations {
+        let cli = Cli::try_parse_from([&["registry"], arguments].concat()).unwrap();
+        match cli.command {
+            None => cli.serve.migrations(),
+            Some(Command::Serve(args)) => args.migrations(),
+            Some(Command::RegistryNomigrate(_)) => Migrations::Refuse,
+            Some(Command::Demo(_)) => panic!("a demo"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_words_of_quays_entry_point_say_whether_to_migrate() {
+        for apply in [&[][..], &["serve"], &["registry"], &["--entry", "registry"]] {
+            assert_eq!(migrations(apply), Migrations::Apply, "{apply:?}");
+        }
+        for refuse in [
+            &["--no-migrate"][..],
+            &["serve", "--no-migrate"],
+            &["registry-nomigrate"],
+            &["registry-nomigrate", "--config-dir", "/conf"],
+            &["--entry", "registry-nomigrate"],
+            &["serve", "--entry", "registry-nomigrate"],
+        ] {
+            assert_eq!(migrations(refuse), Migrations::Refuse, "{refuse:?}");
+        }
+        assert!(Cli::try_parse_from(["registry", "repomirror"]).is_err());
+    }
 }

@@ -4,7 +4,8 @@
 pub(crate) const OURS_PREFIX: &str = "ROADSTEAD_";
 
 /// Our own keys.
-pub(crate) const OURS: [&str; 4] = [
+pub(crate) const OURS: [&str; 5] = [
+    "ROADSTEAD_DATA_DIRECTORY",
     "ROADSTEAD_MANIFEST_SIZE_LIMIT",
     "ROADSTEAD_RECONCILE_SECONDS",
     "ROADSTEAD_REPLICATION_CONCURRENCY",

@@ -368,7 +368,7 @@ fn keys_without_effect_are_kept_and_named() {
             "config.yaml:8: secret_stash: ignored, as Quay ignores keys that are not in upper case",
             "config.yaml:9: MY_OWN_KEY: unknown, without effect",
             "config.yaml:10: ROADSTEAD_RECONCILE_SECOND: unknown, without effect; allowed: \
-             ROADSTEAD_MANIFEST_SIZE_LIMIT, ROADSTEAD_RECONCILE_SECONDS, ROADSTEAD_REPLICATION_CONCURRENCY, \
+             ROADSTEAD_DATA_DIRECTORY, ROADSTEAD_MANIFEST_SIZE_LIMIT, ROADSTEAD_RECONCILE_SECONDS, ROADSTEAD_REPLICATION_CONCURRENCY, \
              ROADSTEAD_UPLOAD_CHUNK_MIN_LENGTH; did you mean ROADSTEAD_RECONCILE_SECONDS?",
         ]
     );

@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use roadstead_config::{Config, DatabaseUri, Driver};
-use roadstead_metadata::{Database, DatabaseOptions};
+use roadstead_config::{Config, Driver};
+use roadstead_metadata::Database;
 use roadstead_placement::{LocationName, Topology};
 use roadstead_queue::WakeUp;
 use roadstead_replication::{Replication, ReplicationParts};
 use roadstead_runtime::Environment;
 use roadstead_storage::{LocalOptions, Location};
 
+use crate::database::database_options;
 use crate::error::StartError;
 
 /// Makes the [`Location`] of a local directory. Tests put faults in here.
@@ -20,6 +21,16 @@ pub type OpenLocal = Arc<
         + Send
         + Sync,
 >;
+
+/// What to do about a database whose schema is not this program's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Migrations {
+    /// Bring it up to date. Of several processes that start at once, one does and the others wait.
+    #[default]
+    Apply,
+    /// Refuse to start until another has: Quay's `registry-nomigrate`, and every program that serves nobody.
+    Refuse,
+}
 
 /// What a configuration stands for, opened.
 #[derive(Clone, Debug)]
@@ -36,28 +47,35 @@ pub struct Deployment {
     pub queue: Option<String>,
     /// Locations that the configuration names although they were removed.
     pub removed: BTreeSet<LocationName>,
-    /// The file of the database.
-    pub database_path: PathBuf,
+    /// The directory for what a process writes beside the database.
+    pub data_directory: PathBuf,
     /// Wakes this process's replication worker.
     pub wake_up: WakeUp,
 }
 
 impl Deployment {
-    /// Opens the database and brings its schema up to date, gives every configured location its row, and makes the directories of
-    /// locations that the database has never seen. A store that is down does not matter here.
-    pub async fn open(config: &Config, environment: Environment) -> Result<Self, StartError> {
-        Self::open_with(config, environment, Arc::new(Location::local)).await
+    /// Opens the database and brings its schema up to date or checks it, gives every configured location its row, and makes the directories
+    /// of locations that the database has never seen. A store that is down does not matter here.
+    pub async fn open(
+        config: &Config,
+        migrations: Migrations,
+        environment: Environment,
+    ) -> Result<Self, StartError> {
+        Self::open_with(config, migrations, environment, Arc::new(Location::local)).await
     }
 
     /// As [`Deployment::open`], with locations made by `open_local`.
     pub async fn open_with(
         config: &Config,
+        migrations: Migrations,
         environment: Environment,
         open_local: OpenLocal,
     ) -> Result<Self, StartError> {
-        let DatabaseUri::Sqlite { path } = &config.database.uri;
-        let database = Database::open(&DatabaseOptions::Sqlite { path: path.clone() }).await?;
-        database.migrate().await?;
+        let database = Database::open(&database_options(&config.database)).await?;
+        match migrations {
+            Migrations::Apply => database.migrate().await?,
+            Migrations::Refuse => database.check_schema().await?,
+        }
 
         let mut locations = Vec::with_capacity(config.storage.locations.len());
         for configured in &config.storage.locations {
@@ -106,7 +124,7 @@ impl Deployment {
                 .enabled
                 .then(|| config.replication.queue_name.clone()),
             removed,
-            database_path: path.clone(),
+            data_directory: config.database.data_directory.clone(),
             wake_up: WakeUp::default(),
         })
     }

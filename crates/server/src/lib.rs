@@ -3,13 +3,15 @@
 //! Invariant: nothing is decided here; every choice is the configuration's or a crate's below.
 
 mod connections;
+mod database;
 mod deployment;
 mod error;
 mod first_start;
 mod probes;
 mod server;
 
-pub use deployment::{Deployment, OpenLocal};
+pub use database::database_options;
+pub use deployment::{Deployment, Migrations, OpenLocal};
 pub use error::StartError;
 pub use first_start::FirstAccount;
 pub use server::{Replicator, Running, Settings};

@@ -1,7 +1,6 @@
 //! A running server: what is started, in which order, and how it ends.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use roadstead_replication::Replication;
 use roadstead_runtime::{Environment, Shutdown, Tasks};
 
 use crate::connections;
-use crate::deployment::{Deployment, OpenLocal};
+use crate::deployment::{Deployment, Migrations, OpenLocal};
 use crate::error::StartError;
 use crate::first_start::{FirstAccount, make_first_account};
 use crate::probes;
@@ -42,6 +41,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Whether to copy blobs between locations in this process, when the configuration has replication switched on.
     pub replicate: bool,
+    /// What to do about a database whose schema is not this program's.
+    pub migrations: Migrations,
     /// Time, ids, chance.
     pub environment: Environment,
     /// How locations are made; none: as the configuration says. Tests put faults in here.
@@ -54,17 +55,19 @@ impl std::fmt::Debug for Settings {
             .debug_struct("Settings")
             .field("listen", &self.listen)
             .field("replicate", &self.replicate)
+            .field("migrations", &self.migrations)
             .finish_non_exhaustive()
     }
 }
 
 impl Settings {
-    /// A server of this configuration on this address, replicating, on the machine's clock.
+    /// A server of this configuration on this address, replicating, bringing the schema up to date, on the machine's clock.
     pub fn new(config: Config, listen: SocketAddr) -> Self {
         Self {
             config,
             listen,
             replicate: true,
+            migrations: Migrations::default(),
             environment: Environment::system(),
             open_local: None,
         }
@@ -92,6 +95,7 @@ impl Running {
             config,
             listen,
             replicate,
+            migrations,
             environment,
             open_local,
         } = settings;
@@ -108,15 +112,10 @@ impl Running {
         })?;
         let deployment = match open_local {
             Some(open_local) => {
-                Deployment::open_with(&config, environment.clone(), open_local).await?
+                Deployment::open_with(&config, migrations, environment.clone(), open_local).await?
             }
-            None => Deployment::open(&config, environment.clone()).await?,
+            None => Deployment::open(&config, migrations, environment.clone()).await?,
         };
-        let directory = deployment
-            .database_path
-            .parent()
-            .unwrap_or(Path::new("."))
-            .to_owned();
 
         let tasks = Tasks::new();
         let keys = SigningKeys::new(
@@ -135,8 +134,12 @@ impl Running {
             keys.clone(),
             auth_options(&config),
         );
-        let first_account =
-            make_first_account(&authenticator, environment.ids.as_ref(), &directory).await?;
+        let first_account = make_first_account(
+            &authenticator,
+            environment.ids.as_ref(),
+            &deployment.data_directory,
+        )
+        .await?;
 
         let registry = Registry::new(RegistryParts {
             database: deployment.database.clone(),
@@ -151,7 +154,7 @@ impl Running {
                 &keys,
                 &deployment.locations,
                 &config.storage.preference.iter().cloned().collect(),
-                directory,
+                deployment.data_directory.clone(),
             ),
             HealthOptions::default(),
             Arc::clone(&environment.clock),
@@ -212,12 +215,12 @@ pub struct Replicator {
 }
 
 impl Replicator {
-    /// Starts copying. None when the configuration has replication switched off.
+    /// Starts copying. None when the configuration has replication switched off. The schema must be there: a registry makes it.
     pub async fn start(
         config: &Config,
         environment: Environment,
     ) -> Result<Option<Self>, StartError> {
-        let deployment = Deployment::open(config, environment).await?;
+        let deployment = Deployment::open(config, Migrations::Refuse, environment).await?;
         if deployment.queue.is_none() {
             return Ok(None);
         }

@@ -17,7 +17,7 @@ use roadstead_placement::LocationName;
 use roadstead_queue::{Worker, WorkerOptions};
 use roadstead_replication::QUEUE;
 use roadstead_runtime::{Environment, ManualClock, SeededIds, Tasks};
-use roadstead_server::Deployment;
+use roadstead_server::{Deployment, Migrations};
 use roadstead_storage::ObjectKey;
 use tempfile::TempDir;
 
@@ -47,7 +47,7 @@ impl World {
             clock: Arc::<ManualClock>::clone(&clock),
             ids: Arc::new(SeededIds::new(SEED)),
         };
-        let deployment = Deployment::open(&loaded.config, environment.clone())
+        let deployment = Deployment::open(&loaded.config, Migrations::Apply, environment.clone())
             .await
             .unwrap();
         let repository = repository(&deployment.database, &environment).await;

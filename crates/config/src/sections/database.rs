@@ -5,7 +5,7 @@ mod postgres;
 mod settings;
 mod uri;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use figment::value::Value;
 
@@ -27,6 +27,10 @@ pub struct Database {
     /// `DATABASE_SECRET_KEY`: what encrypted columns are encrypted with; the same in every region. As written: Quay's rule
     /// for turning it into a key belongs to whoever decrypts.
     pub secret_key: Option<Secret<String>>,
+    /// `ROADSTEAD_DATA_DIRECTORY`: the directory for what a process writes beside the database, which is the first account's password; health
+    /// checks watch its disk. It must be there. Default: that of the SQLite file, or of a registry without a configuration; with
+    /// PostgreSQL the working directory.
+    pub data_directory: PathBuf,
 }
 
 /// A database.
@@ -73,6 +77,7 @@ impl Database {
         };
         warn_without_pooling(keys);
         Self {
+            data_directory: read_data_directory(keys, uri.as_ref()),
             read_replicas: read_replicas(keys, uri.as_ref(), &arguments),
             // Stands in where an error has been noted.
             uri: uri.unwrap_or(DatabaseUri::Sqlite {
@@ -81,6 +86,32 @@ impl Database {
             secret_key: keys.text("DATABASE_SECRET_KEY").map(Secret::new),
         }
     }
+}
+
+fn read_data_directory(keys: &mut Keys, uri: Option<&DatabaseUri>) -> PathBuf {
+    const DIRECTORY: &str = "ROADSTEAD_DATA_DIRECTORY";
+    if let Some(text) = keys.text(DIRECTORY) {
+        let directory = PathBuf::from(text);
+        if !directory.is_dir() {
+            let value = keys.value(DIRECTORY);
+            let remark = Remark::new(
+                "no such directory",
+                "a directory",
+                "make it, or name another",
+            );
+            keys.refuse(DIRECTORY, value.as_ref(), remark);
+        }
+        return directory;
+    }
+    let default = match (keys.data_dir(), uri) {
+        (Some(data_dir), _) => Some(data_dir),
+        (None, Some(DatabaseUri::Sqlite { path })) => path.parent(),
+        (None, _) => None,
+    };
+    default
+        .filter(|directory| !directory.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+        .to_owned()
 }
 
 /// `DB_CONNECTION_POOLING`: connections are pooled whatever it says.

@@ -337,3 +337,31 @@ fn what_changes_nothing_is_taken_with_a_warning() {
         ]
     );
 }
+
+#[test]
+fn what_a_process_writes_for_itself_goes_beside_the_file_or_where_it_is_told() {
+    let directory = |fixture: &Fixture| fixture.loaded().config.database.data_directory;
+    assert_eq!(directory(&small_and("")), PathBuf::from("/var/lib"));
+    assert_eq!(
+        directory(&database("sqlite:///quay.db", "")),
+        PathBuf::from(".")
+    );
+    let uri = "postgresql://quay@db/quay";
+    assert_eq!(directory(&database(uri, "")), PathBuf::from("."));
+    let asked = tempfile::tempdir().expect("a temporary directory");
+    let line = format!("ROADSTEAD_DATA_DIRECTORY: {}", asked.path().display());
+    assert_eq!(directory(&database(uri, &line)), asked.path());
+    assert_refused(
+        &database(uri, "ROADSTEAD_DATA_DIRECTORY: /nowhere/at/all"),
+        &["ROADSTEAD_DATA_DIRECTORY: no such directory (found \"/nowhere/at/all\")"],
+    );
+    let source = Source::Standalone {
+        data_dir: "data".into(),
+    };
+    let environment = [(
+        env::QUAY_OVERRIDE_CONFIG,
+        r#"{"DB_URI": "postgresql://quay@db/quay"}"#,
+    )];
+    let loaded = load(&source, &environment.into_iter().collect()).expect("it loads");
+    assert_eq!(loaded.config.database.data_directory, PathBuf::from("data"));
+}
