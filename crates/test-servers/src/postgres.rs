@@ -85,6 +85,107 @@ impl Postgres {
         Self::run(directory, settings)
     }
 
+    /// Starts a standby that follows this cluster from now on. It serves reads.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn standby(&self, settings: &PostgresSettings) -> Self {
+        let directory = new_directory();
+        let copied = as_server_user(&program("pg_basebackup"))
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
+            .args(["-U", "postgres", "--checkpoint", "fast", "--no-sync"])
+            // With the settings that make it a standby of this cluster.
+            .args(["--write-recovery-conf", "--wal-method", "stream"])
+            .arg("--pgdata")
+            .arg(directory.join("data"))
+            .env("PGPASSWORD", PASSWORD)
+            .output()
+            .expect("pg_basebackup can be run");
+        assert!(
+            copied.status.success(),
+            "pg_basebackup failed: {}",
+            said(&copied)
+        );
+        Self::run(directory, settings)
+    }
+
+    /// Lets no commit return before a standby of this cluster has applied it: what is acknowledged survives the loss of this server. Needs
+    /// [`PostgresSettings::durable`].
+    ///
+    /// # Panics
+    /// When the server refuses, or does not wait for commits at all.
+    pub fn wait_for_standbys(&self) {
+        let administration = self.administration();
+        assert_eq!(
+            administration.psql("SHOW synchronous_commit"),
+            "on",
+            "a server whose commits wait for nothing cannot wait for standbys"
+        );
+        administration.psql("ALTER SYSTEM SET synchronous_commit = 'remote_apply'");
+        administration.psql("ALTER SYSTEM SET synchronous_standby_names = '*'");
+        administration.psql("SELECT pg_reload_conf()");
+    }
+
+    /// Makes a standby take writes, on a timeline of its own. Returns when it does.
+    ///
+    /// # Panics
+    /// When it does not within a minute.
+    pub fn promote(&self) {
+        // A commit of its own must not wait for standbys that it does not have.
+        let administration = self.administration();
+        administration.psql("ALTER SYSTEM RESET synchronous_standby_names");
+        administration.psql("SELECT pg_reload_conf()");
+        assert_eq!(administration.psql("SELECT pg_promote()"), "t");
+    }
+
+    /// Ends every process of the server at once, as a power cut would. Nobody listens on its port then.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill(&self) {
+        self.signal("KILL");
+    }
+
+    /// Stops every process of the server where it stands: connections stay open, and nothing answers.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets a frozen server go on.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    /// Sends a signal to the server's first process and to all that it has started.
+    fn signal(&self, signal: &str) {
+        let path = self.directory.join("data/postmaster.pid");
+        let first = fs::read_to_string(&path).expect("a running server keeps its process id");
+        let first = first
+            .lines()
+            .next()
+            .expect("the process id is on the first line");
+        let children = |id: &str| {
+            fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default()
+        };
+        // The first one first, so that it starts no others meanwhile; its children are read before, as they lose it when it is gone.
+        let more = children(first);
+        for id in std::iter::once(first).chain(more.split_whitespace()) {
+            // One that has ended by itself is no failure.
+            Command::new("kill")
+                .args([&format!("-{signal}"), id])
+                .stderr(std::process::Stdio::null())
+                .status()
+                .expect("`kill` can be run");
+        }
+    }
+
     /// Starts the server of a data directory, `directory/data`.
     fn run(directory: PathBuf, settings: &PostgresSettings) -> Self {
         let port = free_port();

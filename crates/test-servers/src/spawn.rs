@@ -29,7 +29,7 @@ where
         // `wait` returns early when the trap has run, so it is asked again.
         .arg(
             r#"directory=$1; shift
-               trap 'kill -QUIT $server 2>/dev/null' TERM INT
+               trap 'kill -QUIT $server 2>/dev/null; kill -CONT $server 2>/dev/null' TERM INT
                "$@" >"$directory/log" 2>&1 & server=$!
                while kill -0 $server 2>/dev/null; do wait $server; done
                rm -rf "$directory""#,
