@@ -1,5 +1,6 @@
-//! What the test binaries of this package share: other people's programs, and what they need.
+//! What the test binaries of this package share: single requests, other people's programs, and what they need.
 //!
+//! - [`call()`]: one request, any request, and its whole answer.
 //! - [`Workshop`]: skopeo, podman and buildah, with a store of their own in a temporary directory.
 //! - [`Peer`]: docker-registry, as the other end of copies.
 //! - [`Remote`]: where a registry is, and as whom to speak to it.
@@ -13,11 +14,13 @@
     reason = "everything here panics when the world is not as a test needs it"
 )]
 
+mod call;
 mod minimal_system;
 mod peer;
 mod remote;
 mod workshop;
 
+pub use call::{Call, Reply, call, sha256, with_parameter};
 pub use minimal_system::minimal_system;
 pub use peer::Peer;
 pub use remote::Remote;

@@ -1,0 +1,21 @@
+//! Beside Quay and after it: a database and buckets that a real Quay wrote, taken over, worked on, and found by a checker to be such
+//! as Quay would have left them. On PostgreSQL, with the real programs.
+//!
+//! (The modules are marked as tests for the linter's sake, which lets tests unwrap.)
+
+#[cfg(test)]
+mod accounts;
+#[cfg(test)]
+mod body;
+#[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod database;
+#[cfg(test)]
+mod invariants;
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod snapshot;
+#[cfg(test)]
+mod takeover;
