@@ -1,19 +1,16 @@
-//! Quay's tables in an empty database. See [`crate::quay_tables()`].
+//! Quay's tables in an empty database. A database that Quay made has them already, and nothing of Quay's is changed there.
 
 use sea_orm_migration::prelude::{DbErr, MigrationName, MigrationTrait, SchemaManager};
 
-use crate::quay_tables;
+use crate::quay_tables::{self, ALEMBIC_TABLE};
 
 pub(crate) struct Migration;
 
 impl MigrationName for Migration {
     fn name(&self) -> &'static str {
-        QUAY_MIGRATION
+        "m20261122_000001_quay_tables"
     }
 }
-
-/// Its name. A database that Quay made has these tables already.
-pub const QUAY_MIGRATION: &str = "m20261122_000001_quay_tables";
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
@@ -22,6 +19,9 @@ impl MigrationTrait for Migration {
         reason = "the trait elides it, and async_trait needs the same form"
     )]
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        if manager.has_table(ALEMBIC_TABLE).await? {
+            return Ok(());
+        }
         quay_tables::create(manager).await
     }
 }

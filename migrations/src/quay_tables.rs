@@ -21,6 +21,12 @@ use crate::schema::{self, Table};
 #[cfg(doc)]
 use crate::schema::Usage;
 
+/// The alembic revision whose tables these are.
+pub const QUAY_REVISION: &str = "9fa37f66a9b6";
+
+/// The table in which Quay notes its revision: where it is, the tables are Quay's to migrate.
+pub const ALEMBIC_TABLE: &str = "alembic_version";
+
 /// Quay's tables, in an order in which every table comes after those it refers to.
 pub fn quay_tables() -> impl Iterator<Item = &'static Table> {
     [

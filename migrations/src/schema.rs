@@ -2,6 +2,8 @@
 //!
 //! The description is as short as the facts it holds, so that it can be compared with Quay's catalogue line by line.
 
+use std::fmt;
+
 use sea_orm_migration::prelude::{
     Alias, ColumnDef, ConditionalStatement, ConnectionTrait, DbErr, Expr, ExprTrait, ForeignKey,
     Index as IndexStatement, SchemaManager, SimpleExpr, Table as TableStatement,
@@ -48,6 +50,15 @@ pub(crate) const WIDE_ID: Id = Id {
 };
 
 impl Id {
+    /// Its type.
+    pub const fn kind(&self) -> Kind {
+        if self.wide {
+            Kind::BigInteger
+        } else {
+            Kind::Integer
+        }
+    }
+
     /// For a constraint that is not named after its table.
     pub(crate) const fn named(mut self, constraint: &'static str) -> Self {
         self.constraint = constraint;
@@ -120,6 +131,21 @@ pub enum Kind {
     Timestamp,
     /// A day.
     Date,
+}
+
+impl fmt::Display for Kind {
+    /// As PostgreSQL's `format_type` has it.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Integer => formatter.write_str("integer"),
+            Self::BigInteger => formatter.write_str("bigint"),
+            Self::Varchar(length) => write!(formatter, "character varying({length})"),
+            Self::Text => formatter.write_str("text"),
+            Self::Boolean => formatter.write_str("boolean"),
+            Self::Timestamp => formatter.write_str("timestamp without time zone"),
+            Self::Date => formatter.write_str("date"),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -1,18 +1,16 @@
-//! The connection to the database: pools, transactions, migrations, and the few lines through which every statement goes.
+//! The connection to the database: pools, transactions, and the few lines through which every statement goes.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use roadstead_migrations::{MIGRATION_TABLE, Migrator, known_migrations};
 use roadstead_oci::{Algorithm, Digest};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, FromQueryResult,
     QueryResult, SqliteTransactionMode, SqlxSqliteConnector, Statement, TransactionOptions,
     TransactionTrait, Value,
 };
-use sea_orm_migration::MigratorTrait;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 use crate::dialect::Engine;
@@ -131,7 +129,7 @@ impl Pools {
 }
 
 impl Database {
-    /// Opens the database without changing its schema. See [`Database::migrate`].
+    /// Opens the database without changing its schema. See [`Database::migrate`] and [`Database::check_schema`].
     pub async fn open(options: &DatabaseOptions) -> Result<Self, MetadataError> {
         let pools = match options {
             DatabaseOptions::Sqlite { path } => Pools::sqlite(path).await?,
@@ -159,77 +157,6 @@ impl Database {
     /// The kind of database.
     pub fn engine(&self) -> Engine {
         self.pools.read.engine()
-    }
-
-    /// Brings the schema up to date, in one transaction: of several processes that start at once, one does it and the others wait.
-    ///
-    /// # Errors
-    /// [`MetadataError::TooNew`] when the database has migrations that this program does not know; nothing is changed then.
-    pub async fn migrate(&self) -> Result<(), MetadataError> {
-        const OPERATION: &str = "bring the schema up to date";
-        let transaction = self.begin(OPERATION).await?;
-        self.refuse_newer(&transaction).await?;
-        Migrator::up(&transaction.inner, None)
-            .await
-            .map_err(|error| MetadataError::driver(OPERATION, error))?;
-        transaction.commit().await
-    }
-
-    /// Checks that the schema is this program's, and changes nothing.
-    pub async fn check_schema(&self) -> Result<(), MetadataError> {
-        let applied = self.refuse_newer(&self.pools.read).await?;
-        if known_migrations()
-            .iter()
-            .all(|known| applied.contains(known))
-        {
-            Ok(())
-        } else {
-            Err(MetadataError::TooOld)
-        }
-    }
-
-    /// The migrations that the database lists, after a refusal of any that this program does not know.
-    async fn refuse_newer(
-        &self,
-        connection: &impl Connection,
-    ) -> Result<Vec<String>, MetadataError> {
-        const OPERATION: &str = "read the list of migrations";
-        let exists: Option<Counted> = connection
-            .row(
-                OPERATION,
-                match connection.engine() {
-                    Engine::Sqlite => {
-                        "SELECT count(*) AS count FROM sqlite_master WHERE type = 'table' AND name = $1"
-                    }
-                    Engine::Postgres => {
-                        "SELECT count(to_regclass($1)) AS count"
-                    }
-                },
-                params![MIGRATION_TABLE],
-            )
-            .await?;
-        if exists.is_none_or(|found| found.count == 0) {
-            return Ok(Vec::new());
-        }
-        let applied: Vec<Named> = connection
-            .rows(
-                OPERATION,
-                &format!("SELECT version AS name FROM {MIGRATION_TABLE}"),
-                params![],
-            )
-            .await?;
-        let applied: Vec<String> = applied.into_iter().map(|row| row.name).collect();
-        let known = known_migrations();
-        let unknown: Vec<String> = applied
-            .iter()
-            .filter(|name| !known.contains(name))
-            .cloned()
-            .collect();
-        if unknown.is_empty() {
-            Ok(applied)
-        } else {
-            Err(MetadataError::TooNew { unknown })
-        }
     }
 
     /// Asks the database for a row that is always there, as Quay's health check does.
@@ -389,6 +316,11 @@ impl Lock {
     /// Making the row of the blob with this digest, or giving it up.
     pub(crate) fn blob(digest: &str) -> Self {
         Self::named(&format!("roadstead_blob:{digest}"))
+    }
+
+    /// PostgreSQL's name for it.
+    pub(crate) const fn number(self) -> i64 {
+        self.0
     }
 
     /// The first eight bytes of the name's SHA-256, as Quay numbers its locks.

@@ -1,7 +1,8 @@
 //! What can go wrong between us and the database.
 
-use roadstead_migrations::MIGRATION_TABLE;
 use sea_orm::{DbErr, RuntimeErr};
+
+use crate::schema::SchemaError;
 
 /// Why the metadata could not be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -42,20 +43,9 @@ pub enum MetadataError {
         /// What is wrong with the value.
         problem: String,
     },
-    /// The database was last used by a newer version of this program.
-    #[error(
-        "the database has migrations that this version does not know ({}): run the version that made them, or restore a backup",
-        unknown.join(", ")
-    )]
-    TooNew {
-        /// The names of the migrations.
-        unknown: Vec<String>,
-    },
-    /// The database has not been brought to this program's schema yet.
-    #[error(
-        "the database has no table `{MIGRATION_TABLE}`, or lacks migrations: start `registry` once, which brings it up to date"
-    )]
-    TooOld,
+    /// The database's schema, or its server, is not one that this program works with.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
     /// The database file or its directory cannot be opened or written.
     #[error("could not open the database {database}")]
     Unopenable {

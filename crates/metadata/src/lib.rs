@@ -23,6 +23,7 @@ mod postgres;
 mod reader;
 mod removal;
 mod repositories;
+mod schema;
 mod service_keys;
 mod summary;
 mod tags;
@@ -47,6 +48,7 @@ pub use removal::{ForgottenLocation, SoleCopies};
 pub use repositories::{
     CatalogViewer, Ensured, NewRepository, Repository, RepositoryPath, RepositoryState,
 };
+pub use schema::{SchemaError, ServerWarning};
 pub use service_keys::{NewServiceKey, ServiceKey};
 pub use summary::{AffectedImage, MissingCopies};
 pub use uploads::{NewUpload, Upload};

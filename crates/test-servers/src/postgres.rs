@@ -222,11 +222,22 @@ impl Postgres {
     /// # Panics
     /// When the server refuses to make it.
     pub fn database(&self) -> PostgresDatabase {
+        self.create("TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
+    }
+
+    /// A copy of a database of this server that nobody is connected to, under a name of its own.
+    ///
+    /// # Panics
+    /// When the server refuses to make it.
+    pub fn copy_of(&self, original: &PostgresDatabase) -> PostgresDatabase {
+        self.create(&format!("TEMPLATE {}", original.name))
+    }
+
+    fn create(&self, options: &str) -> PostgresDatabase {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        self.administration().psql(&format!(
-            "CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'en-US'"
-        ));
+        self.administration()
+            .psql(&format!("CREATE DATABASE {name} {options}"));
         self.named(&name)
     }
 
