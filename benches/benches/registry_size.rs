@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use roadstead_metadata::{
-    CommitBlob, Database, DatabaseOptions, Ensured, FirstAccount, ManifestLookup, NewRepository,
-    PostgresHost, PostgresOptions, PostgresTls, PutManifest, Repository, RepositoryPath,
+    Actor, CommitBlob, Database, DatabaseOptions, Ensured, Features, FirstAccount, ManifestLookup,
+    NewRepository, PostgresHost, PostgresOptions, PostgresTls, PushedLabels, PutManifest,
+    Repository, RepositoryPath,
 };
 use roadstead_oci::{Algorithm, Digest, Manifest, ManifestLimits, Reference};
 use roadstead_placement::LocationName;
@@ -147,14 +148,16 @@ impl Registry {
         let manifest = image(content, &layers);
         self.database
             .put_manifest(&PutManifest {
-                repository: self.repository.id,
-                namespace: self.repository.namespace_id,
+                repository: &self.repository,
                 digest: &manifest.digest(Algorithm::Sha256),
                 manifest: &manifest,
+                labels: PushedLabels::NONE,
                 tags: &[tag.parse().expect("it is a tag")],
                 untagged_until: self.now,
                 required: &BTreeSet::from([location("usstorage"), location("eustorage")]),
                 queue: QUEUE,
+                features: Features::default(),
+                actor: &Actor::default(),
                 ids: &self.ids,
                 now: self.now,
             })

@@ -239,6 +239,13 @@ impl ApiError {
             Self::ManifestPush(ManifestPushError::ManifestsUnknown(digests)) => {
                 missing(digests, "manifest")
             }
+            // Quay's words, for what reads them.
+            Self::ManifestPush(ManifestPushError::TagImmutable { .. })
+            | Self::Delete(DeleteError::TagImmutable { .. }) => vec![Entry {
+                code: code.as_str(),
+                message: code.description().to_owned(),
+                detail: self.detail(),
+            }],
             _ => vec![Entry {
                 code: code.as_str(),
                 message: self.client_message(),
@@ -275,6 +282,8 @@ impl ApiError {
             Self::Delete(DeleteError::BlobInUse { manifests, .. }) => {
                 json!({ "manifests": manifests })
             }
+            Self::ManifestPush(ManifestPushError::TagImmutable { tag }) => immutable(tag.as_str()),
+            Self::Delete(DeleteError::TagImmutable { tag }) => immutable(tag),
             Self::Page(PageNumberError) => json!({ "parameter": "n" }),
             Self::NameUnknown { name } | Self::Denied { name } => json!({ "name": name.as_str() }),
             _ => json!({}),
@@ -367,6 +376,10 @@ impl ApiError {
         };
         Some(delay.as_secs() + u64::from(delay.subsec_nanos() > 0)).map(|seconds| seconds.max(1))
     }
+}
+
+fn immutable(tag: &str) -> Value {
+    json!({ "message": format!("tag '{tag}' is immutable") })
 }
 
 /// The status that a code usually goes with.

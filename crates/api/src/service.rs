@@ -2,15 +2,17 @@
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, HeaderMap, HeaderValue};
+use http::header::{CACHE_CONTROL, CONNECTION, HeaderMap, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, StatusCode, Uri};
-use roadstead_auth::Authenticator;
+use roadstead_auth::{Access, Authenticator};
 use roadstead_distribution::Registry;
+use roadstead_metadata::Actor;
 use roadstead_queue::WakeUp;
 use roadstead_runtime::{Environment, Tasks};
 use tokio::sync::oneshot;
@@ -61,6 +63,7 @@ pub struct ServiceParts {
 #[derive(Clone, Debug)]
 pub struct RegistryService {
     inner: Arc<Inner>,
+    client: Option<IpAddr>,
 }
 
 #[derive(Debug)]
@@ -80,6 +83,8 @@ pub(crate) struct Head {
     pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
+    /// The address at the other end of the connection.
+    pub(crate) client: Option<IpAddr>,
     /// Who sent it, once that is known, for the log.
     pub(crate) user: OnceLock<Arc<str>>,
 }
@@ -87,6 +92,15 @@ pub(crate) struct Head {
 impl Head {
     pub(crate) fn query(&self) -> Result<Query<'_>, QueryError> {
         Query::parse(self.uri.query())
+    }
+
+    /// Who sends the request, for the log of actions.
+    pub(crate) fn actor(&self, access: &Access) -> Actor {
+        let user_agent = self.headers.get(USER_AGENT).map(HeaderValue::as_bytes);
+        Actor::new(access.username().map(str::to_owned)).from_client(
+            self.client,
+            &String::from_utf8_lossy(user_agent.unwrap_or_default()),
+        )
     }
 
     /// Keeps the name of the sender for the log.
@@ -123,6 +137,16 @@ impl RegistryService {
                 wake_up,
                 options,
             }),
+            client: None,
+        }
+    }
+
+    /// The same service for one connection, whose other end has this address. The log of actions tells it.
+    #[must_use]
+    pub fn for_client(&self, address: IpAddr) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            client: Some(address),
         }
     }
 
@@ -138,6 +162,7 @@ impl RegistryService {
             method: parts.method,
             uri: parts.uri,
             headers: parts.headers,
+            client: self.client,
             user: OnceLock::new(),
         };
         // Behind the erased body, so that this is compiled once.

@@ -77,3 +77,8 @@ impl<'a> Blobs<'a> {
         }
     }
 }
+
+/// Opens a whole blob.
+pub(crate) async fn open(inner: &Arc<Inner>, blob: &Blob) -> Result<BlobStream, PullError> {
+    stream::open(inner, blob, 0..blob.size).await
+}

@@ -21,6 +21,14 @@ pub enum PushError {
         /// The upload.
         id: Uuid,
     },
+    /// Another program that shares the database, Quay, began the upload. Only it can read where the bytes are.
+    #[error(
+        "upload `{id}` was begun by another registry program, which alone can go on with it; start a new one"
+    )]
+    UploadForeign {
+        /// The upload.
+        id: Uuid,
+    },
     /// The store no longer has the bytes that were acknowledged.
     #[error("the bytes of upload `{id}` are gone; start a new one")]
     UploadLost {
@@ -104,9 +112,10 @@ impl PushError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Refused(refusal) => refusal.code(),
-            Self::UploadUnknown { .. } | Self::UploadLost { .. } | Self::LocationClosed { .. } => {
-                ErrorCode::BlobUploadUnknown
-            }
+            Self::UploadUnknown { .. }
+            | Self::UploadForeign { .. }
+            | Self::UploadLost { .. }
+            | Self::LocationClosed { .. } => ErrorCode::BlobUploadUnknown,
             Self::SessionBusy { .. } | Self::BodyInterrupted { .. } => ErrorCode::BlobUploadInvalid,
             Self::RangeNotContiguous { .. } => ErrorCode::RangeInvalid,
             Self::SizeInvalid { .. } | Self::TooLarge { .. } => ErrorCode::SizeInvalid,
@@ -146,6 +155,12 @@ pub enum ManifestPushError {
     /// The repository does not have these manifests of the index.
     #[error("the repository does not have {} manifests of the index, {} among them; push them first", .0.len(), first(.0))]
     ManifestsUnknown(Vec<Digest>),
+    /// A tag exists and cannot be moved.
+    #[error("tag `{tag}` is immutable and cannot be overwritten")]
+    TagImmutable {
+        /// The tag.
+        tag: Tag,
+    },
     /// The metadata could not be read or changed.
     #[error("the metadata could not be read or changed")]
     Metadata {
@@ -163,6 +178,7 @@ impl ManifestPushError {
             Self::DigestMismatch { .. } => ErrorCode::DigestInvalid,
             Self::TooManyTags { .. } => ErrorCode::TagInvalid,
             Self::BlobsUnknown(_) | Self::ManifestsUnknown(_) => ErrorCode::ManifestBlobUnknown,
+            Self::TagImmutable { .. } => ErrorCode::TagImmutable,
             Self::Metadata { source } => code_of_metadata(source),
         }
     }
@@ -264,6 +280,12 @@ pub enum DeleteError {
         /// What was to be deleted.
         reference: Reference,
     },
+    /// A tag that cannot be deleted points to the manifest, or to an index above it.
+    #[error("tag `{tag}` is immutable and cannot be deleted")]
+    TagImmutable {
+        /// The tag.
+        tag: String,
+    },
     /// The metadata could not be read or changed.
     #[error("the metadata could not be read or changed")]
     Metadata {
@@ -281,6 +303,7 @@ impl DeleteError {
             Self::BlobUnknown { .. } => ErrorCode::BlobUnknown,
             Self::BlobInUse { .. } => ErrorCode::Denied,
             Self::ManifestUnknown { .. } => ErrorCode::ManifestUnknown,
+            Self::TagImmutable { .. } => ErrorCode::TagImmutable,
             Self::Metadata { source } => code_of_metadata(source),
         }
     }

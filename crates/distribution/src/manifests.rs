@@ -2,14 +2,17 @@
 //! `roadstead_oci`'s business.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use roadstead_metadata::{
-    ManifestLookup, MetadataError, PutManifest, PutManifestOutcome, Repository, StoredManifest,
+    Actor, Delete, Deletion, ManifestLookup, MetadataError, PutManifest, PutManifestOutcome,
+    Repository, StoredManifest,
 };
 use roadstead_oci::{Algorithm, Digest, Manifest, Reference, Tag};
 use roadstead_placement::{LocationName, required_locations};
 
 use crate::error::{DeleteError, ManifestPushError, PullError};
+use crate::labels::{self, Found};
 use crate::referrers::{self, ReferrersAfter, ReferrersPage};
 use crate::registry::Inner;
 
@@ -31,11 +34,11 @@ pub struct PushedManifest {
 /// Pushes, pulls and deletes manifests. See [`crate::Registry::manifests`].
 #[derive(Clone, Copy, Debug)]
 pub struct Manifests<'a> {
-    inner: &'a Inner,
+    inner: &'a Arc<Inner>,
 }
 
 impl<'a> Manifests<'a> {
-    pub(crate) const fn new(inner: &'a Inner) -> Self {
+    pub(crate) const fn new(inner: &'a Arc<Inner>) -> Self {
         Self { inner }
     }
 
@@ -47,53 +50,86 @@ impl<'a> Manifests<'a> {
     ///
     /// Pushing the same again changes nothing but what its tags point to. A dropped future has stored everything or nothing.
     ///
+    /// Labels of a manifest that is new are read from its configuration, at most for a few seconds; if that is in vain they come later.
+    ///
     /// # Errors
     /// [`ManifestPushError::Refused`], [`ManifestPushError::DigestMismatch`], [`ManifestPushError::TooManyTags`],
-    /// [`ManifestPushError::BlobsUnknown`], [`ManifestPushError::ManifestsUnknown`], [`ManifestPushError::Metadata`].
+    /// [`ManifestPushError::BlobsUnknown`], [`ManifestPushError::ManifestsUnknown`], [`ManifestPushError::TagImmutable`],
+    /// [`ManifestPushError::Metadata`].
     pub async fn put(
         &self,
         repository: &Repository,
         reference: &Reference,
         tags: &[Tag],
         manifest: &Manifest,
+        actor: &Actor,
     ) -> Result<PushedManifest, ManifestPushError> {
         let inner = self.inner;
         inner.require_writable(repository)?;
         let digest = digest_as_named(manifest, reference)?;
         let tags = all_tags(reference, tags, inner.options.tags_per_push_max)?;
         let required = self.required_locations(repository).await?;
-        let now = inner.now();
-        let outcome = inner
+        let known = inner
             .database
-            .put_manifest(&PutManifest {
-                repository: repository.id,
-                namespace: repository.namespace_id,
-                digest: &digest,
-                manifest,
-                tags: &tags,
-                untagged_until: inner.hold_until(now),
-                required: &required,
-                queue: inner
-                    .options
-                    .replication_queue
-                    .as_deref()
-                    .unwrap_or_default(),
-                ids: &*inner.environment.ids,
-                now,
-            })
+            .knows_manifest(repository.id, &digest)
             .await?;
-        match outcome {
-            PutManifestOutcome::Stored { created, copies } => Ok(PushedManifest {
-                digest,
-                subject: manifest.subject().map(|subject| subject.digest.clone()),
-                tags,
-                created,
-                copies,
-            }),
-            PutManifestOutcome::BlobsUnknown(blobs) => Err(ManifestPushError::BlobsUnknown(blobs)),
-            PutManifestOutcome::ManifestsUnknown(manifests) => {
-                Err(ManifestPushError::ManifestsUnknown(manifests))
-            }
+        let mut found = if known {
+            Found::Nothing
+        } else {
+            labels::read(inner, repository.id, manifest).await?
+        };
+        let now = inner.now();
+        let mut attempt = 0;
+        loop {
+            let outcome = inner
+                .database
+                .put_manifest(&PutManifest {
+                    repository,
+                    digest: &digest,
+                    manifest,
+                    labels: found.as_pushed(),
+                    tags: &tags,
+                    untagged_until: inner.hold_until(now),
+                    required: &required,
+                    queue: inner
+                        .options
+                        .replication_queue
+                        .as_deref()
+                        .unwrap_or_default(),
+                    features: inner.options.features,
+                    actor,
+                    ids: &*inner.environment.ids,
+                    now,
+                })
+                .await?;
+            attempt += 1;
+            return match outcome {
+                // It was collected, or its configuration came, between the look and the step.
+                PutManifestOutcome::LabelsNeeded => {
+                    found = if attempt == 1 {
+                        labels::read(inner, repository.id, manifest).await?
+                    } else {
+                        Found::Unreadable
+                    };
+                    continue;
+                }
+                PutManifestOutcome::Stored { created, copies } => Ok(PushedManifest {
+                    digest,
+                    subject: manifest.subject().map(|subject| subject.digest.clone()),
+                    tags,
+                    created,
+                    copies,
+                }),
+                PutManifestOutcome::BlobsUnknown(blobs) => {
+                    Err(ManifestPushError::BlobsUnknown(blobs))
+                }
+                PutManifestOutcome::ManifestsUnknown(manifests) => {
+                    Err(ManifestPushError::ManifestsUnknown(manifests))
+                }
+                PutManifestOutcome::TagImmutable(tag) => {
+                    Err(ManifestPushError::TagImmutable { tag })
+                }
+            };
         }
     }
 
@@ -146,34 +182,31 @@ impl<'a> Manifests<'a> {
     /// Deletes a tag, or a manifest with all its tags. It is gone at once.
     ///
     /// # Errors
-    /// [`DeleteError::Refused`], [`DeleteError::ManifestUnknown`], [`DeleteError::Metadata`].
+    /// [`DeleteError::Refused`], [`DeleteError::ManifestUnknown`], [`DeleteError::TagImmutable`], [`DeleteError::Metadata`].
     pub async fn delete(
         &self,
         repository: &Repository,
         reference: &Reference,
+        actor: &Actor,
     ) -> Result<(), DeleteError> {
         let inner = self.inner;
         inner.require_writable(repository)?;
-        let deleted = match reference {
-            Reference::Tag(tag) => {
-                inner
-                    .database
-                    .delete_tag(repository.id, tag, inner.now())
-                    .await?
-            }
-            Reference::Digest(digest) => {
-                inner
-                    .database
-                    .delete_manifest(repository.id, digest, inner.now())
-                    .await?
-            }
+        let delete = Delete {
+            repository,
+            features: inner.options.features,
+            actor,
+            now: inner.now(),
         };
-        if deleted {
-            Ok(())
-        } else {
-            Err(DeleteError::ManifestUnknown {
+        let deletion = match reference {
+            Reference::Tag(tag) => inner.database.delete_tag(&delete, tag).await?,
+            Reference::Digest(digest) => inner.database.delete_manifest(&delete, digest).await?,
+        };
+        match deletion {
+            Deletion::Deleted => Ok(()),
+            Deletion::Unknown => Err(DeleteError::ManifestUnknown {
                 reference: reference.clone(),
-            })
+            }),
+            Deletion::Immutable(tag) => Err(DeleteError::TagImmutable { tag }),
         }
     }
 

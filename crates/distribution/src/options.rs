@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use roadstead_metadata::Features;
+
 /// Whether the registry takes anything new.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Writes {
@@ -55,6 +57,8 @@ pub struct DistributionOptions {
     pub replication_queue: Option<String>,
     /// The namespace of repositories whose names have a single segment, Quay's `LIBRARY_NAMESPACE`. Default `library`.
     pub library_namespace: String,
+    /// Which of Quay's optional bookkeeping is kept. Default: what Quay keeps without a configuration, which is none of it.
+    pub features: Features,
 }
 
 impl Default for DistributionOptions {
@@ -74,6 +78,7 @@ impl Default for DistributionOptions {
             referrers_page_bytes_max: 4 << 20,
             replication_queue: Some("imagestoragereplication".to_owned()),
             library_namespace: "library".to_owned(),
+            features: Features::default(),
         }
     }
 }

@@ -4,16 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use roadstead_metadata::{CatalogViewer, Database, MetadataError, Repository, RepositoryPath};
-use roadstead_oci::RepositoryName;
+use roadstead_metadata::{
+    Actor, CatalogViewer, Database, LogEntry, MetadataError, Repository, RepositoryPath,
+};
+use roadstead_oci::{MediaType, Reference, RepositoryName};
 use roadstead_placement::Topology;
-use roadstead_runtime::{Environment, Timestamp};
+use roadstead_runtime::{Environment, Shutdown, Timestamp};
 
 use crate::blobs::Blobs;
 use crate::catalog;
+use crate::labels;
 use crate::locations::Locations;
 use crate::manifests::Manifests;
-use crate::options::DistributionOptions;
+use crate::options::{DistributionOptions, Writes};
+use crate::pull_log::PullLog;
 use crate::refusal::{Refusal, require_writable};
 use crate::tags::Tags;
 use crate::uploads::{Abandoned, SessionLocks, Uploads};
@@ -48,6 +52,7 @@ pub(crate) struct Inner {
     pub(crate) environment: Environment,
     pub(crate) options: DistributionOptions,
     pub(crate) sessions: SessionLocks,
+    pub(crate) pull_log: PullLog,
 }
 
 impl Inner {
@@ -143,6 +148,7 @@ impl Registry {
                 environment,
                 options,
                 sessions: SessionLocks::default(),
+                pull_log: PullLog::default(),
             }),
         }
     }
@@ -221,5 +227,58 @@ impl Registry {
     /// When the metadata cannot be read or changed.
     pub async fn clean_up_uploads(&self) -> Result<Abandoned, MetadataError> {
         crate::uploads::clean_up(&self.inner).await
+    }
+
+    /// Notes that somebody pulled a manifest, for the log. Never waits: [`Registry::keep_books`] writes it. A registry that only reads notes
+    /// nothing.
+    pub fn note_pull(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+        media_type: &MediaType,
+        actor: &Actor,
+    ) {
+        if self.inner.options.writes != Writes::ReadOnly {
+            let entry = LogEntry::pull(actor, repository, reference, media_type, self.inner.now());
+            self.inner.pull_log.note(entry);
+        }
+    }
+
+    /// How many notes of pulls were dropped since the start of the process, because the database did not take them for too long.
+    pub fn dropped_pull_notes(&self) -> u64 {
+        self.inner.pull_log.dropped()
+    }
+
+    /// Writes what was noted so far. [`Registry::keep_books`] does it every second.
+    ///
+    /// # Errors
+    /// When the database does not take it. It is kept for the next attempt.
+    pub async fn write_pull_notes(&self) -> Result<(), MetadataError> {
+        self.inner.pull_log.write(&self.inner.database).await
+    }
+
+    /// Reads configurations that could not be read when their images were pushed, and stores their labels. Tells for how many manifests.
+    /// [`Registry::keep_books`] does it every minute.
+    ///
+    /// # Errors
+    /// When the metadata cannot be read or changed.
+    pub async fn pay_labels(&self) -> Result<u64, MetadataError> {
+        labels::pay(&self.inner).await
+    }
+
+    /// Writes the notes of pulls and pays owed labels until the shutdown; what was noted before it is written still. Run it once in a process
+    /// that takes requests. A registry that only reads has no books to keep.
+    pub async fn keep_books(&self, shutdown: &Shutdown) {
+        let inner = &self.inner;
+        if inner.options.writes == Writes::ReadOnly {
+            return;
+        }
+        let clock = &*inner.environment.clock;
+        tokio::join!(
+            inner
+                .pull_log
+                .keep_written(&inner.database, clock, shutdown),
+            labels::keep_paid(inner, shutdown),
+        );
     }
 }

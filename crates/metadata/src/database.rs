@@ -15,7 +15,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 
 use crate::dialect::Engine;
 use crate::error::{DriverError, MetadataError};
-use crate::ids::RepositoryId;
+use crate::ids::{RepositoryId, UserId};
 use crate::postgres::{Live, PostgresOptions, Servers, Times};
 use crate::reader::{Freshness, Reader, Replicas};
 
@@ -311,6 +311,11 @@ impl Lock {
     /// Ending a tag of this repository and beginning another: Quay's own lock, which its instances take for the same.
     pub(crate) fn tags_of(repository: RepositoryId) -> Self {
         Self::named(&format!("retarget_tag:{repository}"))
+    }
+
+    /// Changing what a namespace weighs. Taken behind [`Lock::tags_of`] and before [`Lock::blob`].
+    pub(crate) fn quota_of(namespace: UserId) -> Self {
+        Self::named(&format!("roadstead_quota:{namespace}"))
     }
 
     /// Making the row of the blob with this digest, or giving it up.

@@ -6,6 +6,8 @@
 //! | --- | --- |
 //! | `@texts($1)`, `@ids($1)` | the members of a JSON array as a table with one column `value`, so that a set of any size is one parameter |
 //! | `@triples($1)` | a JSON array of arrays of three numbers as a table with the columns `first`, `second` and `third` |
+//! | `@member(value, key)` | a member of a JSON object, as a text |
+//! | `@moment(value, key)` | a member of a JSON object, as a `timestamp`; see [`moment_text`] |
 //! | `@bytewise(name)` | a text compared byte by byte, whatever the database's collation |
 //! | `@prefix(name, $1)` | whether a text begins with another |
 //! | `@skip_locked` | rows that another transaction has locked are left out |
@@ -13,6 +15,7 @@
 
 use std::borrow::Cow;
 
+use roadstead_runtime::Timestamp;
 use sea_orm::DbBackend;
 
 /// The kind of database.
@@ -65,7 +68,7 @@ impl Engine {
         let pair = || {
             arguments
                 .split_once(", ")
-                .expect("`@prefix` has two arguments")
+                .expect("`@prefix`, `@member` and `@moment` have two arguments")
         };
         match (self, word) {
             (Self::Sqlite, "texts" | "ids") => {
@@ -93,6 +96,24 @@ impl Engine {
                 arguments,
                 " AS json)) AS members(value))",
             ]),
+            (Self::Sqlite, "member" | "moment") => {
+                let (value, key) = pair();
+                sql.extend(["json_extract(", value, ", '$.", key, "')"]);
+            }
+            (Self::Postgres, "member") => {
+                let (value, key) = pair();
+                sql.extend(["(CAST(", value, " AS json) ->> '", key, "')"]);
+            }
+            (Self::Postgres, "moment") => {
+                let (value, key) = pair();
+                sql.extend([
+                    "CAST(CAST(",
+                    value,
+                    " AS json) ->> '",
+                    key,
+                    "' AS timestamp)",
+                ]);
+            }
             (Self::Sqlite, "bytewise") => sql.push_str(arguments),
             (Self::Postgres, "bytewise") => sql.extend([arguments, r#" COLLATE "C""#]),
             (Self::Sqlite, "prefix") => {
@@ -111,6 +132,11 @@ impl Engine {
             (_, unknown) => panic!("no engine knows the word `@{unknown}`"),
         }
     }
+}
+
+/// A point in time as the text that `@moment` reads: what the driver itself writes into a column of SQLite's, so that the two compare.
+pub(crate) fn moment_text(time: Timestamp) -> String {
+    time.naive_utc().format("%F %T%.f").to_string()
 }
 
 #[cfg(test)]

@@ -10,16 +10,21 @@
 //! store is waited for.
 
 mod accounts;
+mod audit;
 mod blobs;
 mod copies;
 mod database;
 mod dialect;
 mod error;
+mod features;
 mod ids;
+mod immutability;
 mod jobs;
+mod labels;
 mod locations;
 mod manifests;
 mod postgres;
+mod quota;
 mod reader;
 mod removal;
 mod repositories;
@@ -30,6 +35,7 @@ mod tags;
 mod uploads;
 
 pub use accounts::{Account, FirstAccount};
+pub use audit::{Actor, Credential, LogEntry};
 pub use blobs::{Blob, BlobDeletion, CommitBlob, MountSource};
 pub use copies::{
     Demand, DemandPage, DemandedCopies, LostObjects, LostReport, Recorded, WantedCopy,
@@ -37,13 +43,18 @@ pub use copies::{
 pub use database::{Database, DatabaseOptions};
 pub use dialect::Engine;
 pub use error::{DriverError, MetadataError};
+pub use features::Features;
 pub use ids::{JobId, LocationId, ManifestId, RepositoryId, StorageId, UploadId, UserId};
+pub use immutability::ImmutableTags;
 pub use jobs::{ClaimJobs, Job};
+pub use labels::owed::OwedLabels;
+pub use labels::{Labels, PushedLabels};
 pub use locations::{LocationRow, LocationState, PlacedBlob};
 pub use manifests::{
     ManifestLookup, PutManifest, PutManifestOutcome, Referrer, ReferrersOf, StoredManifest,
 };
 pub use postgres::{PostgresHost, PostgresOptions, PostgresTls, SslMode, TargetSessionAttrs};
+pub use quota::QuotaSizes;
 pub use removal::{ForgottenLocation, SoleCopies};
 pub use repositories::{
     CatalogViewer, Ensured, NewRepository, Repository, RepositoryPath, RepositoryState,
@@ -51,6 +62,7 @@ pub use repositories::{
 pub use schema::{SchemaError, ServerWarning};
 pub use service_keys::{NewServiceKey, ServiceKey};
 pub use summary::{AffectedImage, MissingCopies};
+pub use tags::{Delete, Deletion};
 pub use uploads::{NewUpload, Upload};
 
 #[cfg(test)]

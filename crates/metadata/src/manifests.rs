@@ -1,25 +1,23 @@
-//! Manifests: put in one transaction with everything that makes them visible, found by tag or digest, deleted, listed as referrers.
+//! Manifests: found by tag or digest, deleted, listed as referrers. How they are put is [`put`]'s.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod put;
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use roadstead_oci::{Digest, Manifest, ManifestKind, MediaType, Reference, Tag};
-use roadstead_placement::LocationName;
-use roadstead_runtime::{Ids, Timestamp};
+use roadstead_oci::{Digest, MediaType, Reference};
+use roadstead_runtime::Timestamp;
 use sea_orm::FromQueryResult;
 use serde_json::value::RawValue;
 
-use crate::blobs::HELD;
-use crate::copies::{WantCopies, WantedScope, want_copies};
-use crate::database::{
-    Connection, Counted, Database, Identified, Lock, Named, Transaction, contended, json_ids,
-    json_texts, params,
-};
+pub use self::put::{PutManifest, PutManifestOutcome};
+use crate::audit::{self, Event};
+use crate::database::{Connection, Counted, Database, Lock, Named, contended, params};
 use crate::error::MetadataError;
-use crate::ids::{ManifestId, RepositoryId, StorageId, UserId};
+use crate::ids::{ManifestId, RepositoryId};
+use crate::immutability::ImmutableTags;
 use crate::reader::Reader;
-use crate::tags;
-use crate::uploads::bytes_column;
+use crate::tags::{self, Delete, Deletion, LIVE_TAG, LiveTag};
 
 /// A manifest as it was pushed.
 #[derive(Clone, Debug)]
@@ -43,47 +41,6 @@ pub enum ManifestLookup {
     TagExpired,
     /// Nothing.
     Unknown,
-}
-
-/// A manifest to be made visible.
-#[derive(Debug)]
-pub struct PutManifest<'a> {
-    /// The repository.
-    pub repository: RepositoryId,
-    /// Its namespace, which the replication's queue rows name.
-    pub namespace: UserId,
-    /// The digest by which it will be found.
-    pub digest: &'a Digest,
-    /// The manifest.
-    pub manifest: &'a Manifest,
-    /// The tags that will point to it; none: it is held until `untagged_until`.
-    pub tags: &'a [Tag],
-    /// How long a manifest without a tag stays visible. One with a subject stays for good.
-    pub untagged_until: Timestamp,
-    /// Every location that its blobs must reach.
-    pub required: &'a BTreeSet<LocationName>,
-    /// The name of the replication queue.
-    pub queue: &'a str,
-    /// Source of the tokens of new rows.
-    pub ids: &'a dyn Ids,
-    /// Now.
-    pub now: Timestamp,
-}
-
-/// What became of [`Database::put_manifest`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PutManifestOutcome {
-    /// It can be pulled, and the copies of its blobs are wanted.
-    Stored {
-        /// Whether the repository did not have it before.
-        created: bool,
-        /// How many copies became wanted with it.
-        copies: u64,
-    },
-    /// The repository does not hold these blobs. Nothing was changed.
-    BlobsUnknown(Vec<Digest>),
-    /// The repository does not hold these manifests. Nothing was changed.
-    ManifestsUnknown(Vec<Digest>),
 }
 
 /// Which referrers to list.
@@ -127,12 +84,6 @@ struct ManifestRow {
     media_type: String,
     manifest_bytes: String,
     artifact_type: Option<String>,
-}
-
-#[derive(Debug, FromQueryResult)]
-struct HeldBlobRow {
-    id: i32,
-    digest: String,
 }
 
 const COLUMNS: &str = "m.id, m.digest, mt.name AS media_type, m.manifest_bytes,
@@ -218,143 +169,52 @@ impl Database {
         Ok(ManifestLookup::Unknown)
     }
 
-    /// Makes a manifest visible: its row, what it refers to, its tags and the wanted copies of its blobs, all in one transaction or not at all.
-    pub async fn put_manifest(
-        &self,
-        put: &PutManifest<'_>,
-    ) -> Result<PutManifestOutcome, MetadataError> {
-        contended(|| self.put_manifest_once(put)).await
-    }
-
-    async fn put_manifest_once(
-        &self,
-        put: &PutManifest<'_>,
-    ) -> Result<PutManifestOutcome, MetadataError> {
-        const OPERATION: &str = "store a manifest";
-        let transaction = self.begin(OPERATION).await?;
-        transaction.lock(Lock::tags_of(put.repository)).await?;
-
-        let blobs = held_blobs(&transaction, put).await?;
-        let unknown = missing(put.manifest.blobs().map(|blob| &blob.digest), &blobs);
-        if !unknown.is_empty() {
-            return Ok(PutManifestOutcome::BlobsUnknown(unknown));
-        }
-        let children = known_manifests(&transaction, put).await?;
-        let unknown = missing(
-            put.manifest.children().map(|child| &child.digest),
-            &children,
-        );
-        if !unknown.is_empty() {
-            return Ok(PutManifestOutcome::ManifestsUnknown(unknown));
-        }
-
-        let (manifest, created) = upsert_manifest(&transaction, put).await?;
-        transaction
-            .execute(
-                OPERATION,
-                "INSERT INTO manifestblob (repository_id, manifest_id, blob_id)
-                     SELECT $1, $2, s.id FROM imagestorage s WHERE s.id IN @ids($3) ON CONFLICT DO NOTHING",
-                params![
-                    put.repository.0,
-                    manifest.0,
-                    json_ids(blobs.values().copied())
-                ],
-            )
-            .await?;
-        transaction
-            .execute(
-                OPERATION,
-                "INSERT INTO manifestchild (repository_id, manifest_id, child_manifest_id)
-                     SELECT $1, $2, m.id FROM manifest m WHERE m.id IN @ids($3) ON CONFLICT DO NOTHING",
-                params![
-                    put.repository.0,
-                    manifest.0,
-                    json_ids(children.values().copied())
-                ],
-            )
-            .await?;
-        transaction
-            .execute(
-                OPERATION,
-                "DELETE FROM roadstead_hidden_manifest WHERE manifest_id = $1",
-                params![manifest.0],
-            )
-            .await?;
-
-        if put.tags.is_empty() {
-            let until = put
-                .manifest
-                .subject()
-                .is_none()
-                .then_some(put.untagged_until);
-            tags::hold(
-                &transaction,
-                put.repository,
-                manifest,
-                until,
-                put.ids,
-                put.now,
-            )
-            .await?;
-        }
-        for tag in put.tags {
-            tags::move_tag(&transaction, put.repository, tag, manifest, put.now).await?;
-        }
-
-        let storages: Vec<StorageId> = blobs.values().copied().map(StorageId).collect();
-        let copies = want_copies(
-            &transaction,
-            &WantCopies {
-                scope: WantedScope::Blobs {
-                    storages: &storages,
-                    namespace: put.namespace,
-                    required: put.required,
-                },
-                queue: put.queue,
-                token: put.ids.uuid(),
-                now: put.now,
-            },
-        )
-        .await?;
-        transaction.commit().await?;
-        Ok(PutManifestOutcome::Stored { created, copies })
-    }
-
-    /// Makes a manifest invisible by ending every tag on it. False when it was not visible.
+    /// Makes a manifest invisible by ending every tag on it.
+    ///
+    /// Not while an immutable tag points to it, or to an index above it: that would take away what the tag promises to keep.
     pub async fn delete_manifest(
         &self,
-        repository: RepositoryId,
+        delete: &Delete<'_>,
         digest: &Digest,
-        now: Timestamp,
-    ) -> Result<bool, MetadataError> {
-        contended(|| self.delete_manifest_once(repository, digest, now)).await
+    ) -> Result<Deletion, MetadataError> {
+        contended(|| self.delete_manifest_once(delete, digest)).await
     }
 
     async fn delete_manifest_once(
         &self,
-        repository: RepositoryId,
+        delete: &Delete<'_>,
         digest: &Digest,
-        now: Timestamp,
-    ) -> Result<bool, MetadataError> {
+    ) -> Result<Deletion, MetadataError> {
         const OPERATION: &str = "delete a manifest";
+        let repository = delete.repository.id;
         let reference = Reference::Digest(digest.clone());
         let ManifestLookup::Found(manifest) =
-            Self::look_up_manifest(self.reader(), repository, &reference, now).await?
+            Self::look_up_manifest(self.reader(), repository, &reference, delete.now).await?
         else {
-            return Ok(false);
+            return Ok(Deletion::Unknown);
         };
         let transaction = self.begin(OPERATION).await?;
         transaction.lock(Lock::tags_of(repository)).await?;
-        let live: Vec<Named> = transaction
+        if delete.features.immutable_tags != ImmutableTags::Ignored
+            && let Some(tag) = immutable_above(&transaction, manifest.id, delete.now).await?
+        {
+            return Ok(Deletion::Immutable(tag));
+        }
+        let live: Vec<LiveTag> = transaction
             .rows(
                 OPERATION,
-                "SELECT name FROM tag WHERE manifest_id = $1 AND (lifetime_end_ms IS NULL OR lifetime_end_ms > $2)",
-                params![manifest.id.0, now.timestamp_millis()],
+                &format!(
+                    "SELECT {LIVE_TAG} FROM tag t JOIN manifest m ON m.id = t.manifest_id
+                     WHERE t.manifest_id = $1 AND (t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > $2)
+                     ORDER BY t.id"
+                ),
+                params![manifest.id.0, delete.now.timestamp_millis()],
             )
             .await?;
-        for tag in live {
-            tags::end_tag(&transaction, repository, &tag.name, now).await?;
-        }
+        // One row of each name: the youngest is the one that a reader finds.
+        let live: BTreeMap<&str, &LiveTag> =
+            live.iter().map(|tag| (tag.name.as_str(), tag)).collect();
+        tags::end(&transaction, live.values().map(|tag| tag.id), delete.now).await?;
         // An index that is still there keeps it reachable in Quay's tables, so the deletion is also noted by itself.
         let hidden = transaction
             .execute(
@@ -363,8 +223,20 @@ impl Database {
                 params![manifest.id.0],
             )
             .await?;
+        let entries = live.values().filter(|tag| !tag.hidden).map(|tag| {
+            let event = Event::DeleteTag {
+                tag: &tag.name,
+                digest: tag.digest.as_deref(),
+            };
+            delete.actor.entry(delete.repository, &event, delete.now)
+        });
+        audit::write(&transaction, entries).await?;
         transaction.commit().await?;
-        Ok(hidden == 1)
+        Ok(if hidden == 1 {
+            Deletion::Deleted
+        } else {
+            Deletion::Unknown
+        })
     }
 
     /// Lists the visible manifests that refer to a subject, in the order in which they came.
@@ -379,8 +251,10 @@ impl Database {
                      WHERE m.repository_id = $1 AND m.subject = $2 AND m.id > $3
                        AND ($4 IS NULL OR COALESCE(m.artifact_type, m.config_media_type) = $4)
                        AND NOT EXISTS (SELECT 1 FROM roadstead_hidden_manifest h WHERE h.manifest_id = m.id)
-                       AND EXISTS (SELECT 1 FROM tag t WHERE t.manifest_id = m.id
-                                   AND (t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > $5))
+                       AND EXISTS (SELECT 1 FROM (SELECT m.id AS id UNION ALL SELECT mc.manifest_id FROM manifestchild mc
+                                                  WHERE mc.child_manifest_id = m.id) up
+                                   JOIN tag t ON t.manifest_id = up.id
+                                   WHERE t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > $5)
                      ORDER BY m.id LIMIT $6"
                 ),
                 params![
@@ -397,114 +271,26 @@ impl Database {
     }
 }
 
-/// Of the blobs that the manifest names, those that the repository holds. Layers that need not be pushed are linked when they were.
-async fn held_blobs(
+/// An immutable tag that is live and points to this manifest or to an index above it.
+async fn immutable_above(
     connection: &impl Connection,
-    put: &PutManifest<'_>,
-) -> Result<BTreeMap<String, i32>, MetadataError> {
-    let named = put
-        .manifest
-        .blobs()
-        .chain(put.manifest.optional_blobs())
-        .map(|blob| blob.digest.as_str());
-    let rows: Vec<HeldBlobRow> = connection
-        .rows(
-            "check the blobs of a manifest",
-            &format!(
-                "SELECT s.id, s.content_checksum AS digest FROM imagestorage s
-                 WHERE s.content_checksum IN @texts($1) AND {HELD} ORDER BY s.id DESC"
-            ),
-            params![json_texts(named), put.repository.0, put.now.naive_utc()],
-        )
-        .await?;
-    Ok(rows.into_iter().map(|row| (row.digest, row.id)).collect())
-}
-
-/// Of the manifests that the index names, those that the repository has.
-async fn known_manifests(
-    connection: &impl Connection,
-    put: &PutManifest<'_>,
-) -> Result<BTreeMap<String, i32>, MetadataError> {
-    let named = put.manifest.children().map(|child| child.digest.as_str());
-    let rows: Vec<HeldBlobRow> = connection
-        .rows(
-            "check the manifests of an index",
-            "SELECT m.id, m.digest FROM manifest m
-                 WHERE m.repository_id = $1 AND m.digest IN @texts($2) AND NOT EXISTS (SELECT 1 FROM roadstead_hidden_manifest h WHERE h.manifest_id = m.id)",
-            params![put.repository.0, json_texts(named)],
-        )
-        .await?;
-    Ok(rows.into_iter().map(|row| (row.digest, row.id)).collect())
-}
-
-fn missing<'a>(
-    named: impl Iterator<Item = &'a Digest>,
-    known: &BTreeMap<String, i32>,
-) -> Vec<Digest> {
-    let unknown: BTreeSet<&Digest> = named
-        .filter(|digest| !known.contains_key(digest.as_str()))
-        .collect();
-    unknown.into_iter().cloned().collect()
-}
-
-/// The manifest's row, and whether it is new.
-async fn upsert_manifest(
-    transaction: &Transaction,
-    put: &PutManifest<'_>,
-) -> Result<(ManifestId, bool), MetadataError> {
-    const OPERATION: &str = "store a manifest";
-    let digest = put.digest.to_string();
-    let known: Option<Identified> = transaction
+    manifest: ManifestId,
+    now: Timestamp,
+) -> Result<Option<String>, MetadataError> {
+    let found: Option<Named> = connection
         .row(
-            OPERATION,
-            "SELECT id FROM manifest WHERE repository_id = $1 AND digest = $2",
-            params![put.repository.0, digest.as_str()],
+            "look for immutable tags",
+            "WITH RECURSIVE up(id) AS (
+                 SELECT CAST($1 AS integer)
+                 UNION
+                 SELECT mc.manifest_id FROM manifestchild mc JOIN up ON mc.child_manifest_id = up.id)
+             SELECT t.name FROM up JOIN tag t ON t.manifest_id = up.id
+             WHERE t.immutable AND NOT t.hidden AND (t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > $2)
+             ORDER BY t.id LIMIT 1",
+            params![manifest.0, now.timestamp_millis()],
         )
         .await?;
-    if let Some(row) = known {
-        return Ok((ManifestId(row.id), false));
-    }
-    let text = std::str::from_utf8(put.manifest.bytes())
-        .map_err(|error| MetadataError::corrupt("manifest", "manifest_bytes", &digest, error))?;
-    transaction
-        .execute(
-            OPERATION,
-            "INSERT INTO mediatype (name) VALUES ($1) ON CONFLICT DO NOTHING",
-            params![put.manifest.media_type().as_str()],
-        )
-        .await?;
-    // Quay keeps no size for an index.
-    let layers_size = match put.manifest.kind() {
-        ManifestKind::Image => Some(bytes_column(put.manifest.layers_size())),
-        ManifestKind::Index => None,
-    };
-    let row: Option<Identified> = transaction
-        .row(
-            OPERATION,
-            "INSERT INTO manifest (repository_id, digest, media_type_id, manifest_bytes, config_media_type,
-                                   layers_compressed_size, subject, subject_backfilled, artifact_type,
-                                   artifact_type_backfilled)
-             SELECT $1, $2, id, $4, $5, $6, $7, true, $8, true FROM mediatype WHERE name = $3 RETURNING id",
-            params![
-                put.repository.0,
-                digest.as_str(),
-                put.manifest.media_type().as_str(),
-                text,
-                put.manifest.config().map(|config| config.media_type.as_str().to_owned()),
-                layers_size,
-                put.manifest.subject().map(|subject| subject.digest.to_string()),
-                put.manifest.declared_artifact_type().map(str::to_owned),
-            ],
-        )
-        .await?;
-    row.map(|row| (ManifestId(row.id), true)).ok_or_else(|| {
-        MetadataError::corrupt(
-            "mediatype",
-            "name",
-            put.manifest.media_type(),
-            "the row could not be made",
-        )
-    })
+    Ok(found.map(|row| row.name))
 }
 
 impl TryFrom<ManifestRow> for StoredManifest {

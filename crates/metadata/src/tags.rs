@@ -1,49 +1,102 @@
 //! Tags: rows with a beginning and an end, so that the time machine can go back to what they once pointed to.
 //!
-//! A tag is live while its end is unset or to come. Moving a tag ends the live row and begins another; no row is ever pointed elsewhere.
+//! A tag is live while its end is unset or to come. Moving a tag ends the live row and begins another; no row is ever pointed elsewhere. What
+//! ends or begins tags of a repository does so under [`Lock::tags_of`].
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use roadstead_oci::Tag;
 use roadstead_runtime::{Ids, Timestamp};
 use sea_orm::FromQueryResult;
 
-use crate::database::{Connection, Database, Lock, Named, contended, params};
+use crate::audit::{self, Actor, Event};
+use crate::database::{
+    Connection, Database, Lock, Named, Transaction, contended, json_ids, json_texts, params,
+};
 use crate::error::MetadataError;
+use crate::features::Features;
 use crate::ids::{ManifestId, RepositoryId};
+use crate::immutability::ImmutableTags;
+use crate::labels::TagEffects;
+use crate::repositories::Repository;
 
+/// A tag or a manifest to be deleted, and who does it.
+#[derive(Clone, Copy, Debug)]
+pub struct Delete<'a> {
+    /// The repository.
+    pub repository: &'a Repository,
+    /// What else is kept.
+    pub features: Features,
+    /// Who deletes, for the log.
+    pub actor: &'a Actor,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// What became of a deletion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// It is gone.
+    Deleted,
+    /// It was not there.
+    Unknown,
+    /// This tag cannot be deleted. Nothing was changed.
+    Immutable(String),
+}
+
+/// A row of a tag that is live.
 #[derive(Debug, FromQueryResult)]
-struct LiveTagRow {
-    id: i32,
+pub(crate) struct LiveTag {
+    pub(crate) id: i32,
+    pub(crate) name: String,
+    pub(crate) digest: Option<String>,
     manifest_id: Option<i32>,
     lifetime_end_ms: Option<i64>,
+    pub(crate) hidden: bool,
+    pub(crate) immutable: bool,
 }
 
-#[derive(Debug, FromQueryResult)]
-struct LatestEnd {
-    latest: Option<i64>,
-}
+/// The columns of [`LiveTag`], from `tag t` and `manifest m`.
+pub(crate) const LIVE_TAG: &str =
+    "t.id, t.name, m.digest, t.manifest_id, t.lifetime_end_ms, t.hidden, t.immutable";
 
 impl Database {
-    /// Ends a live tag. False when there is none.
+    /// Ends a live tag.
     pub async fn delete_tag(
         &self,
-        repository: RepositoryId,
+        delete: &Delete<'_>,
         tag: &Tag,
-        now: Timestamp,
-    ) -> Result<bool, MetadataError> {
-        contended(|| self.delete_tag_once(repository, tag, now)).await
+    ) -> Result<Deletion, MetadataError> {
+        contended(|| self.delete_tag_once(delete, tag)).await
     }
 
     async fn delete_tag_once(
         &self,
-        repository: RepositoryId,
+        delete: &Delete<'_>,
         tag: &Tag,
-        now: Timestamp,
-    ) -> Result<bool, MetadataError> {
+    ) -> Result<Deletion, MetadataError> {
+        let repository = delete.repository.id;
         let transaction = self.begin("delete a tag").await?;
         transaction.lock(Lock::tags_of(repository)).await?;
-        let ended = end_tag(&transaction, repository, tag.as_str(), now).await?;
+        let live = live_tags(&transaction, repository, [tag], delete.now).await?;
+        let Some(row) = live.get(tag.as_str()) else {
+            return Ok(Deletion::Unknown);
+        };
+        if row.immutable && delete.features.immutable_tags != ImmutableTags::Ignored {
+            return Ok(Deletion::Immutable(row.name.clone()));
+        }
+        end(&transaction, [row.id], delete.now).await?;
+        let event = Event::DeleteTag {
+            tag: &row.name,
+            digest: row.digest.as_deref(),
+        };
+        audit::write(
+            &transaction,
+            [delete.actor.entry(delete.repository, &event, delete.now)],
+        )
+        .await?;
         transaction.commit().await?;
-        Ok(ended)
+        Ok(Deletion::Deleted)
     }
 
     /// Lists the names of live tags in byte order from behind `after`, which need not exist. At most `limit`.
@@ -74,29 +127,81 @@ impl Database {
     }
 }
 
-/// Points a tag to a manifest, ending what it pointed to before. Does nothing when it points there already and has no end.
-pub(crate) async fn move_tag(
-    connection: &impl Connection,
-    repository: RepositoryId,
-    tag: &Tag,
-    manifest: ManifestId,
-    now: Timestamp,
+/// Tags to be pointed to a manifest.
+#[derive(Debug)]
+pub(crate) struct MoveTags<'a> {
+    pub(crate) repository: RepositoryId,
+    pub(crate) manifest: ManifestId,
+    pub(crate) tags: &'a [Tag],
+    /// What the labels of the manifest do.
+    pub(crate) effects: TagEffects,
+    /// Those of the tags that policies make immutable.
+    pub(crate) made_immutable: &'a [&'a Tag],
+    pub(crate) immutable_tags: ImmutableTags,
+    pub(crate) now: Timestamp,
+}
+
+/// Points tags to a manifest, ending what they pointed to before. `live` are their rows, looked up under the lock.
+///
+/// A tag that points there already, and would begin again with nothing changed, is left alone. One that ends begins anew with every push.
+pub(crate) async fn move_tags(
+    transaction: &Transaction,
+    moved: &MoveTags<'_>,
+    live: &BTreeMap<String, LiveTag>,
 ) -> Result<(), MetadataError> {
-    const OPERATION: &str = "move a tag";
-    let live = live_tag(connection, repository, tag.as_str(), now).await?;
-    let start = match live {
-        Some(row) if row.manifest_id == Some(manifest.0) && row.lifetime_end_ms.is_none() => {
-            return Ok(());
-        }
-        Some(row) => end_row(connection, repository, tag.as_str(), row.id, now).await?,
-        None => now.timestamp_millis(),
+    const OPERATION: &str = "move tags";
+    let respected = moved.immutable_tags != ImmutableTags::Ignored;
+    let immutable: BTreeSet<&Tag> = moved
+        .tags
+        .iter()
+        .filter(|tag| respected && (moved.effects.immutable || moved.made_immutable.contains(tag)))
+        .collect();
+    let ends_after = |tag: &Tag| {
+        moved.effects.expires_after_ms.filter(|_| {
+            !immutable.contains(tag) || moved.immutable_tags == ImmutableTags::KeptUntilTheyExpire
+        })
     };
-    connection
+    let (mut begin, mut ended) = (Vec::new(), Vec::new());
+    for tag in moved.tags {
+        match live.get(tag.as_str()) {
+            Some(row)
+                if row.manifest_id == Some(moved.manifest.0)
+                    && row.lifetime_end_ms.is_none()
+                    && ends_after(tag).is_none()
+                    && !immutable.contains(tag) => {}
+            Some(row) => {
+                begin.push(tag);
+                ended.push(row.id);
+            }
+            None => begin.push(tag),
+        }
+    }
+    if begin.is_empty() {
+        return Ok(());
+    }
+    end(transaction, ended.iter().copied(), moved.now).await?;
+    let names = |tags: &mut dyn Iterator<Item = &&Tag>| json_texts(tags.map(|tag| tag.as_str()));
+    transaction
         .execute(
             OPERATION,
-            "INSERT INTO tag (name, repository_id, manifest_id, lifetime_start_ms, tag_kind_id)
-             SELECT $1, $2, $3, $4, id FROM tagkind WHERE name = 'tag'",
-            params![tag.as_str(), repository.0, manifest.0, start],
+            // A row begins where the one before it ended, which is now unless that millisecond was taken.
+            "INSERT INTO tag (name, repository_id, manifest_id, lifetime_start_ms, lifetime_end_ms, tag_kind_id, immutable)
+             SELECT b.name, $2, $3, b.start, CASE WHEN b.name IN @texts($6) THEN b.start + $7 ELSE NULL END, b.kind,
+                    b.name IN @texts($8)
+             FROM (SELECT n.value AS name, k.id AS kind,
+                          COALESCE((SELECT max(t.lifetime_end_ms) FROM tag t
+                                    WHERE t.id IN @ids($4) AND t.name = n.value), $5) AS start
+                   FROM @texts($1) n, tagkind k WHERE k.name = 'tag') b",
+            params![
+                names(&mut begin.iter()),
+                moved.repository.0,
+                moved.manifest.0,
+                json_ids(ended),
+                moved.now.timestamp_millis(),
+                names(&mut begin.iter().filter(|tag| ends_after(tag).is_some())),
+                moved.effects.expires_after_ms.unwrap_or_default(),
+                names(&mut begin.iter().filter(|tag| immutable.contains(**tag))),
+            ],
         )
         .await?;
     Ok(())
@@ -131,65 +236,74 @@ pub(crate) async fn hold(
     Ok(())
 }
 
-/// Ends the live tag of this name. False when there is none.
-pub(crate) async fn end_tag(
+/// The live rows of these tags, by name. The youngest of each: a row that was ended twice within a millisecond may end a moment from now.
+pub(crate) async fn live_tags<'a>(
     connection: &impl Connection,
     repository: RepositoryId,
-    name: &str,
+    tags: impl IntoIterator<Item = &'a Tag>,
     now: Timestamp,
-) -> Result<bool, MetadataError> {
-    let Some(row) = live_tag(connection, repository, name, now).await? else {
-        return Ok(false);
-    };
-    end_row(connection, repository, name, row.id, now).await?;
-    Ok(true)
-}
-
-async fn live_tag(
-    connection: &impl Connection,
-    repository: RepositoryId,
-    name: &str,
-    now: Timestamp,
-) -> Result<Option<LiveTagRow>, MetadataError> {
-    connection
-        .row(
-            "look up a tag",
-            // The youngest: a row that was ended twice within a millisecond may end a moment from now.
-            "SELECT id, manifest_id, lifetime_end_ms FROM tag
-             WHERE repository_id = $1 AND name = $2 AND (lifetime_end_ms IS NULL OR lifetime_end_ms > $3)
-             ORDER BY id DESC LIMIT 1",
-            params![repository.0, name, now.timestamp_millis()],
-        )
-        .await
-}
-
-/// Ends a row now, and says at which millisecond. Quay's unique index allows one end per name and millisecond, so a second move within
-/// one millisecond ends a millisecond later.
-async fn end_row(
-    connection: &impl Connection,
-    repository: RepositoryId,
-    name: &str,
-    id: i32,
-    now: Timestamp,
-) -> Result<i64, MetadataError> {
-    const OPERATION: &str = "end a tag";
-    let latest: Option<LatestEnd> = connection
-        .row(
-            OPERATION,
-            "SELECT max(lifetime_end_ms) AS latest FROM tag WHERE repository_id = $1 AND name = $2 AND id <> $3",
-            params![repository.0, name, id],
+) -> Result<BTreeMap<String, LiveTag>, MetadataError> {
+    let rows: Vec<LiveTag> = connection
+        .rows(
+            "look up tags",
+            &format!(
+                "SELECT {LIVE_TAG} FROM tag t LEFT JOIN manifest m ON m.id = t.manifest_id
+                 WHERE t.repository_id = $1 AND t.name IN @texts($2) AND NOT t.hidden
+                   AND (t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > $3)
+                 ORDER BY t.id"
+            ),
+            params![
+                repository.0,
+                json_texts(tags.into_iter().map(Tag::as_str)),
+                now.timestamp_millis(),
+            ],
         )
         .await?;
-    let end = latest
-        .and_then(|row| row.latest)
-        .map_or(i64::MIN, |latest| latest.saturating_add(1))
-        .max(now.timestamp_millis());
-    connection
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.name.clone(), row))
+        .collect())
+}
+
+/// Ends rows of tags, at most one of each name, now.
+///
+/// Quay's unique index allows one end per name and millisecond, so a second move within one millisecond ends at the next that is free. What Quay
+/// noted of warnings that a tag would end goes, as it does there.
+pub(crate) async fn end(
+    transaction: &Transaction,
+    rows: impl IntoIterator<Item = i32>,
+    now: Timestamp,
+) -> Result<(), MetadataError> {
+    const OPERATION: &str = "end tags";
+    let rows: Vec<i32> = rows.into_iter().collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let rows = json_ids(rows);
+    transaction
         .execute(
             OPERATION,
-            "UPDATE tag SET lifetime_end_ms = $2 WHERE id = $1",
-            params![id, end],
+            "UPDATE tag SET lifetime_end_ms = (
+                 SELECT min(c.candidate) FROM (
+                     SELECT CAST($2 AS bigint) AS candidate
+                     UNION ALL
+                     SELECT e.lifetime_end_ms + 1 FROM tag e
+                     WHERE e.repository_id = tag.repository_id AND e.name = tag.name AND e.id <> tag.id
+                       AND e.lifetime_end_ms >= $2) c
+                 WHERE NOT EXISTS (
+                     SELECT 1 FROM tag o
+                     WHERE o.repository_id = tag.repository_id AND o.name = tag.name AND o.id <> tag.id
+                       AND o.lifetime_end_ms = c.candidate))
+             WHERE id IN @ids($1)",
+            params![rows.as_str(), now.timestamp_millis()],
         )
         .await?;
-    Ok(end)
+    transaction
+        .execute(
+            OPERATION,
+            "DELETE FROM tagnotificationsuccess WHERE tag_id IN @ids($1)",
+            params![rows],
+        )
+        .await?;
+    Ok(())
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use roadstead_oci::{Algorithm, Digest, Digester, Manifest, ManifestLimits};
+use roadstead_oci::{Algorithm, Digest, Digester, Manifest, ManifestLimits, Reference};
 use roadstead_placement::LocationName;
 use roadstead_runtime::{Ids, SeededIds, Timestamp};
 use roadstead_test_servers::{Postgres, PostgresDatabase};
@@ -24,6 +24,8 @@ struct World {
     creator: UserId,
     ids: SeededIds,
     now: Timestamp,
+    /// What is kept besides. Nothing at first.
+    features: Features,
     place: Place,
 }
 
@@ -127,6 +129,7 @@ impl World {
             creator,
             ids,
             now,
+            features: Features::default(),
             place,
         }
     }
@@ -191,19 +194,36 @@ impl World {
         let tags: Vec<_> = tags.iter().map(|tag| tag.parse().unwrap()).collect();
         self.database
             .put_manifest(&PutManifest {
-                repository: self.repository.id,
-                namespace: self.repository.namespace_id,
+                repository: &self.repository,
                 digest: &manifest.digest(Algorithm::Sha256),
                 manifest,
+                labels: PushedLabels::NONE,
                 tags: &tags,
                 untagged_until: later(now, 3600),
                 required: &both(),
                 queue: QUEUE,
+                features: self.features,
+                actor: &Actor::default(),
                 ids: &self.ids,
                 now,
             })
             .await
             .unwrap()
+    }
+
+    /// Deletes a tag or a digest.
+    async fn delete(&self, reference: &str, now: Timestamp) -> Deletion {
+        let delete = Delete {
+            repository: &self.repository,
+            features: self.features,
+            actor: &Actor::default(),
+            now,
+        };
+        match reference.parse().unwrap() {
+            Reference::Tag(tag) => self.database.delete_tag(&delete, &tag).await,
+            Reference::Digest(digest) => self.database.delete_manifest(&delete, &digest).await,
+        }
+        .unwrap()
     }
 
     async fn claim(&self, now: Timestamp) -> Vec<Job> {

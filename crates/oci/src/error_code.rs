@@ -94,7 +94,10 @@ impl ErrorCode {
                 "invalid number of results requested",
             ),
             Self::TagExpired => ("TAG_EXPIRED", "tag has expired"),
-            Self::TagImmutable => ("TAG_IMMUTABLE", "tag is immutable"),
+            Self::TagImmutable => (
+                "TAG_IMMUTABLE",
+                "tag is immutable and cannot be overwritten",
+            ),
             Self::InternalError => ("UNKNOWN", "the registry failed"),
             Self::Unavailable => ("UNAVAILABLE", "the registry cannot do this at present"),
         }

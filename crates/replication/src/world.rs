@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use roadstead_metadata::{
-    Blob, ClaimJobs, CommitBlob, Database, DatabaseOptions, Ensured, FirstAccount, Job,
-    NewRepository, PutManifest, PutManifestOutcome, Repository, RepositoryPath,
+    Actor, Blob, ClaimJobs, CommitBlob, Database, DatabaseOptions, Ensured, Features, FirstAccount,
+    Job, NewRepository, PushedLabels, PutManifest, PutManifestOutcome, Repository, RepositoryPath,
 };
 use roadstead_oci::{Algorithm, Digest, Manifest, ManifestLimits, MediaType, Tag};
 use roadstead_placement::{LocationName, Topology};
@@ -188,15 +188,18 @@ impl World {
             Manifest::parse(Some(&media_type), bytes, &ManifestLimits::default()).unwrap();
         let tags: [Tag; 1] = [tag.parse().unwrap()];
         let environment = &self.replication.environment;
+        let actor = Actor::default();
         let put = PutManifest {
-            repository: self.repository.id,
-            namespace: self.repository.namespace_id,
+            repository: &self.repository,
             digest: &manifest.digest(Algorithm::Sha256),
             manifest: &manifest,
+            labels: PushedLabels::NONE,
             tags: &tags,
             untagged_until: environment.now(),
             required: self.replication.topology.defaults(),
             queue: QUEUE,
+            features: Features::default(),
+            actor: &actor,
             ids: environment.ids.as_ref(),
             now: environment.now(),
         };

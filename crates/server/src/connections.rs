@@ -67,7 +67,7 @@ pub(crate) async fn serve(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "Could not set TCP_NODELAY");
         }
-        let service = TowerToHyperService::new(service.clone());
+        let service = TowerToHyperService::new(service.for_client(peer.ip()));
         let connection = server.serve_connection(TokioIo::new(Watchful::new(stream)), service);
         let connection = graceful.watch(connection.into_owned());
         tasks.spawn(async move {

@@ -10,6 +10,7 @@ use roadstead_api::{
 use roadstead_auth::{AuthOptions, Authenticator, SigningKeyOptions, SigningKeys};
 use roadstead_config::{Config, RegistryState, UrlScheme};
 use roadstead_distribution::{DistributionOptions, Locations, Registry, RegistryParts, Writes};
+use roadstead_metadata::{Features, ImmutableTags, QuotaSizes};
 use roadstead_queue::{Worker, WorkerOptions};
 use roadstead_replication::Replication;
 use roadstead_runtime::{Environment, Shutdown, Tasks};
@@ -28,6 +29,9 @@ const DRAIN: Duration = Duration::from_secs(30);
 
 /// How long background work may take to end after that.
 const STOP: Duration = Duration::from_secs(10);
+
+/// How long the database may take to note the last pulls.
+const LAST_NOTES: Duration = Duration::from_secs(5);
 
 /// What tokens are for when the configuration names no host: every region of a registry on one machine shares it.
 const STANDALONE_HOSTNAME: &str = "localhost";
@@ -85,6 +89,7 @@ pub struct Running {
     pub replication: Replication,
     /// The account that this start made.
     pub first_account: Option<FirstAccount>,
+    registry: Registry,
     tasks: Tasks,
 }
 
@@ -175,8 +180,12 @@ impl Running {
             let shutdown = shutdown.clone();
             async move { keys.keep_fresh(shutdown).await }
         });
+        tasks.spawn({
+            let (registry, shutdown) = (registry.clone(), shutdown.clone());
+            async move { registry.keep_books(&shutdown).await }
+        });
         tasks.spawn(clean_up_uploads(
-            registry,
+            registry.clone(),
             environment.clone(),
             shutdown.clone(),
         ));
@@ -195,6 +204,7 @@ impl Running {
             deployment,
             replication,
             first_account,
+            registry,
             tasks,
         })
     }
@@ -202,6 +212,12 @@ impl Running {
     /// Stops accepting, lets requests in flight end, gives leases back, and closes the database. Says whether all ended in time.
     pub async fn stop(self) -> bool {
         let ended = self.tasks.stop(DRAIN + STOP).await;
+        // Of the requests that ended last.
+        match tokio::time::timeout(LAST_NOTES, self.registry.write_pull_notes()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "Could not write the last notes of pulls"),
+            Err(_) => tracing::warn!("The database did not take the last notes of pulls in time"),
+        }
         self.deployment.database.close().await;
         ended
     }
@@ -322,12 +338,28 @@ fn distribution_options(config: &Config, deployment: &Deployment) -> Distributio
             .unwrap_or(u32::MAX)
             .max(defaults.page_entries_max),
         replication_queue: deployment.queue.clone(),
+        features: features(config),
         library_namespace: config
             .registry
             .library_namespace
             .clone()
             .unwrap_or(defaults.library_namespace.clone()),
         ..defaults
+    }
+}
+
+fn features(config: &Config) -> Features {
+    Features {
+        quota: match (config.quota.enabled, config.quota.invalidated) {
+            (true, _) => QuotaSizes::Kept,
+            (false, true) => QuotaSizes::Invalidated,
+            (false, false) => QuotaSizes::Left,
+        },
+        immutable_tags: match (config.tags.immutable, config.tags.immutable_can_expire) {
+            (false, _) => ImmutableTags::Ignored,
+            (true, false) => ImmutableTags::Kept,
+            (true, true) => ImmutableTags::KeptUntilTheyExpire,
+        },
     }
 }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use roadstead_config::{Loaded, Source, load};
 use roadstead_metadata::{
-    Blob, CommitBlob, Database, Ensured, FirstAccount, NewRepository, PutManifest,
-    PutManifestOutcome, Repository, RepositoryPath,
+    Actor, Blob, CommitBlob, Database, Ensured, Features, FirstAccount, NewRepository,
+    PushedLabels, PutManifest, PutManifestOutcome, Repository, RepositoryPath,
 };
 use roadstead_oci::{Algorithm, Digest, Manifest, ManifestLimits, MediaType};
 use roadstead_placement::LocationName;
@@ -131,15 +131,18 @@ impl World {
         )
         .unwrap();
         let environment = &self.opened.deployment.environment;
+        let actor = Actor::default();
         let put = PutManifest {
-            repository: self.repository.id,
-            namespace: self.repository.namespace_id,
+            repository: &self.repository,
             digest: &manifest.digest(Algorithm::Sha256),
             manifest: &manifest,
+            labels: PushedLabels::NONE,
             tags: &[tag.parse().unwrap()],
             untagged_until: environment.now(),
             required: self.opened.deployment.topology.defaults(),
             queue: QUEUE,
+            features: Features::default(),
+            actor: &actor,
             ids: environment.ids.as_ref(),
             now: environment.now(),
         };

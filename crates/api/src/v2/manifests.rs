@@ -43,7 +43,11 @@ pub(crate) async fn answer(
             inner
                 .registry
                 .manifests()
-                .delete(&admitted.repository, reference)
+                .delete(
+                    &admitted.repository,
+                    reference,
+                    &head.actor(&admitted.caller.access),
+                )
                 .await?;
             Ok(empty(StatusCode::ACCEPTED))
         }
@@ -65,6 +69,13 @@ async fn pull(
         .manifests()
         .get(&admitted.repository, reference)
         .await?;
+    // As in Quay, asking for the head only is a pull too, and so is hearing that nothing has changed.
+    inner.registry.note_pull(
+        &admitted.repository,
+        reference,
+        &manifest.media_type,
+        &head.actor(&admitted.caller.access),
+    );
     let described = |status| {
         empty(status)
             .with_digest(&manifest.digest)
@@ -112,7 +123,13 @@ async fn push(
     let pushed = inner
         .registry
         .manifests()
-        .put(&admitted.repository, reference, &tags, &manifest)
+        .put(
+            &admitted.repository,
+            reference,
+            &tags,
+            &manifest,
+            &head.actor(&admitted.caller.access),
+        )
         .await?;
     if pushed.copies > 0 {
         inner.wake_up.wake();

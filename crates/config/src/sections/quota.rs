@@ -9,6 +9,8 @@ use crate::reader::Keys;
 pub struct Quota {
     /// `FEATURE_QUOTA_MANAGEMENT`: whether sizes are kept and limits hold (default: false).
     pub enabled: bool,
+    /// `QUOTA_INVALIDATE_TOTALS`: whether sizes that are not kept are marked for Quay's backfill when they change (default: true).
+    pub invalidated: bool,
     /// `FEATURE_VERIFY_QUOTA`: whether a push over the limit is refused (default: true).
     pub verified: bool,
     /// `FEATURE_QUOTA_SUPPRESS_FAILURES`: whether a push goes on when its sizes cannot be counted (default: false).
@@ -21,6 +23,7 @@ impl Quota {
     pub(super) fn read(keys: &mut Keys) -> Self {
         Self {
             enabled: keys.flag("FEATURE_QUOTA_MANAGEMENT", false),
+            invalidated: keys.flag("QUOTA_INVALIDATE_TOTALS", true),
             verified: keys.flag("FEATURE_VERIFY_QUOTA", true),
             failures_suppressed: keys.flag("FEATURE_QUOTA_SUPPRESS_FAILURES", false),
             // As many as the column holds.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use roadstead_metadata::Actor;
 use roadstead_oci::{Algorithm, Digest, ErrorCode, Manifest, MediaType, Reference, Tag};
 
 use super::world::{World, descriptor, image, index, manifest, sha256};
@@ -23,7 +24,13 @@ pub(super) async fn put(
 ) -> Result<PushedManifest, ManifestPushError> {
     let manifests = world.registry.manifests();
     manifests
-        .put(&world.repository, reference, &tags(besides), manifest)
+        .put(
+            &world.repository,
+            reference,
+            &tags(besides),
+            manifest,
+            &Actor::default(),
+        )
         .await
 }
 
@@ -278,7 +285,7 @@ async fn a_deleted_tag_is_gone_at_once_and_known_to_have_expired() {
         "{unknown:?}"
     );
     manifests
-        .delete(&world.repository, &tag("v1"))
+        .delete(&world.repository, &tag("v1"), &Actor::default())
         .await
         .unwrap();
     let expired = manifests
@@ -290,7 +297,9 @@ async fn a_deleted_tag_is_gone_at_once_and_known_to_have_expired() {
         "{expired:?}"
     );
     assert_eq!(expired.code(), ErrorCode::TagExpired);
-    let again = manifests.delete(&world.repository, &tag("v1")).await;
+    let again = manifests
+        .delete(&world.repository, &tag("v1"), &Actor::default())
+        .await;
     assert!(
         matches!(again, Err(DeleteError::ManifestUnknown { .. })),
         "{again:?}"
@@ -307,11 +316,14 @@ async fn a_deleted_manifest_is_gone_at_once_with_its_tags() {
     world.push_image(Some("v2"), &[b"layer"]).await;
     let kept = world.push_image(Some("kept"), &[b"layer", b"more"]).await;
     let manifests = world.registry.manifests();
-    manifests.delete(&world.repository, &digest).await.unwrap();
+    manifests
+        .delete(&world.repository, &digest, &Actor::default())
+        .await
+        .unwrap();
     for reference in [digest.clone(), tag("v1"), tag("v2")] {
         assert!(!found(&world, &reference).await, "{reference}");
         let again = manifests
-            .delete(&world.repository, &reference)
+            .delete(&world.repository, &reference, &Actor::default())
             .await
             .unwrap_err();
         assert_eq!(again.code(), ErrorCode::ManifestUnknown);
@@ -342,7 +354,11 @@ async fn a_blob_of_a_manifest_cannot_be_deleted_before_it() {
     assert_eq!(world.pull(&layer).await.unwrap(), b"layer");
     let manifests = world.registry.manifests();
     manifests
-        .delete(&world.repository, &Reference::Digest(digest))
+        .delete(
+            &world.repository,
+            &Reference::Digest(digest),
+            &Actor::default(),
+        )
         .await
         .unwrap();
     blobs.delete(&world.repository, &layer).await.unwrap();
@@ -361,7 +377,9 @@ async fn nothing_is_stored_or_deleted_where_nothing_may_change() {
         matches!(refused, Err(ManifestPushError::Refused(_))),
         "{refused:?}"
     );
-    let refused = manifests.delete(&world.repository, &tag("v1")).await;
+    let refused = manifests
+        .delete(&world.repository, &tag("v1"), &Actor::default())
+        .await;
     assert!(
         matches!(refused, Err(DeleteError::Refused(_))),
         "{refused:?}"

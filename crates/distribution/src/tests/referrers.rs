@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use roadstead_metadata::Actor;
 use roadstead_oci::{Algorithm, Digest, MediaType, Reference};
 
 use super::manifests::put;
@@ -66,7 +67,11 @@ async fn referrers_are_listed_before_and_without_their_subject() {
     // They stay although they have no tag, until they are deleted.
     world.clock.advance(Duration::from_hours(48));
     manifests
-        .delete(&world.repository, &Reference::Digest(sbom))
+        .delete(
+            &world.repository,
+            &Reference::Digest(sbom),
+            &Actor::default(),
+        )
         .await
         .unwrap();
     let page = manifests

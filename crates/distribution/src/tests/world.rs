@@ -8,8 +8,8 @@ use bytes::Bytes;
 use futures_util::stream::{iter, unfold};
 use futures_util::{Stream, TryStreamExt};
 use roadstead_metadata::{
-    Database, DatabaseOptions, Ensured, FirstAccount, NewRepository, Repository, RepositoryPath,
-    UserId,
+    Actor, Database, DatabaseOptions, Ensured, FirstAccount, NewRepository, Repository,
+    RepositoryPath, UserId,
 };
 use roadstead_oci::{Algorithm, Digest, Manifest, ManifestLimits, Reference};
 use roadstead_placement::{LocationName, Topology};
@@ -240,7 +240,13 @@ impl World {
         };
         let manifests = self.registry.manifests();
         manifests
-            .put(&self.repository, &reference, &[], &manifest)
+            .put(
+                &self.repository,
+                &reference,
+                &[],
+                &manifest,
+                &Actor::default(),
+            )
             .await
             .unwrap();
         digest

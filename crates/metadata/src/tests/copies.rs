@@ -167,14 +167,16 @@ async fn a_backfill_wants_every_missing_copy_once_and_honours_the_regions_of_nam
         world
             .database
             .put_manifest(&PutManifest {
-                repository: world.repository.id,
-                namespace: world.repository.namespace_id,
+                repository: &world.repository,
                 digest: &image(&["one"]).digest(Algorithm::Sha256),
                 manifest: &image(&["one"]),
+                labels: PushedLabels::NONE,
                 tags: &["v1".parse().unwrap()],
                 untagged_until: world.now,
                 required: &BTreeSet::new(),
                 queue: QUEUE,
+                features: Features::default(),
+                actor: &Actor::default(),
                 ids: &world.ids,
                 now: world.now,
             })

@@ -1,7 +1,6 @@
 //! Manifests, tags, referrers and deletions.
 
 use super::*;
-use roadstead_oci::Reference;
 
 fn reference(text: &str) -> Reference {
     text.parse().unwrap()
@@ -176,18 +175,8 @@ async fn deletions_are_visible_at_once_and_a_push_brings_back_what_was_deleted()
             .unwrap();
         assert_eq!(in_use, BlobDeletion::InUse(vec![digest.to_string()]));
 
-        assert!(
-            database
-                .delete_tag(repository, &"v1".parse().unwrap(), now)
-                .await
-                .unwrap()
-        );
-        assert!(
-            !database
-                .delete_tag(repository, &"v1".parse().unwrap(), now)
-                .await
-                .unwrap()
-        );
+        assert_eq!(world.delete("v1", now).await, Deletion::Deleted);
+        assert_eq!(world.delete("v1", now).await, Deletion::Unknown);
         assert!(matches!(
             find(&world, "v1", now).await,
             ManifestLookup::TagExpired
@@ -198,18 +187,8 @@ async fn deletions_are_visible_at_once_and_a_push_brings_back_what_was_deleted()
         ));
         assert!(is_found(&find(&world, "v2", now).await));
 
-        assert!(
-            database
-                .delete_manifest(repository, &digest, now)
-                .await
-                .unwrap()
-        );
-        assert!(
-            !database
-                .delete_manifest(repository, &digest, now)
-                .await
-                .unwrap()
-        );
+        assert_eq!(world.delete(digest.as_str(), now).await, Deletion::Deleted);
+        assert_eq!(world.delete(digest.as_str(), now).await, Deletion::Unknown);
         assert!(!is_found(&find(&world, "v2", now).await));
         assert!(
             !is_found(&find(&world, &digest.to_string(), now).await),

@@ -172,14 +172,8 @@ async fn work(world: &World, round: u32) {
         .delete_blob(repository.id, &layer, now)
         .await
         .unwrap();
-    database
-        .delete_tag(repository.id, &"many".parse().unwrap(), now)
-        .await
-        .unwrap();
-    database
-        .delete_manifest(repository.id, &digest, now)
-        .await
-        .unwrap();
+    world.delete("many", now).await;
+    world.delete(digest.as_str(), now).await;
 }
 
 /// What is wrong with an explained statement; none if nothing is.
