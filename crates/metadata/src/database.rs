@@ -154,6 +154,14 @@ impl Database {
         })
     }
 
+    /// Waits until what a lost connection has set off is over.
+    #[cfg(test)]
+    pub(crate) async fn settle(&self) {
+        if let Writer::Postgres { database, .. } = &self.pools.write {
+            database.settle().await;
+        }
+    }
+
     /// The kind of database.
     pub fn engine(&self) -> Engine {
         self.pools.read.engine()

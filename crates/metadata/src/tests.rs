@@ -1,7 +1,10 @@
 //! What the metadata repository promises, on a real database.
 
+mod contention;
 mod copies;
+mod cuts;
 mod manifests;
+mod proxy;
 mod scale;
 mod uploads;
 
@@ -213,6 +216,10 @@ impl World {
 
     /// Deletes a tag or a digest.
     async fn delete(&self, reference: &str, now: Timestamp) -> Deletion {
+        self.try_delete(reference, now).await.unwrap()
+    }
+
+    async fn try_delete(&self, reference: &str, now: Timestamp) -> Result<Deletion, MetadataError> {
         let delete = Delete {
             repository: &self.repository,
             features: self.features,
@@ -223,7 +230,6 @@ impl World {
             Reference::Tag(tag) => self.database.delete_tag(&delete, &tag).await,
             Reference::Digest(digest) => self.database.delete_manifest(&delete, &digest).await,
         }
-        .unwrap()
     }
 
     async fn claim(&self, now: Timestamp) -> Vec<Job> {

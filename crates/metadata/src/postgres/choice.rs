@@ -13,7 +13,7 @@ pub(super) enum Answer {
     Refuses(String),
     /// It is not there, or is starting or ending.
     Down(String),
-    /// It did not say anything in time.
+    /// It did not say anything in time, or the line broke.
     Silent,
 }
 

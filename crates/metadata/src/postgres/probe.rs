@@ -1,5 +1,6 @@
 //! Asking servers what they are, each over a connection of its own and all at once.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -94,6 +95,18 @@ async fn read_role(
 fn answer_of(error: &sqlx::Error) -> Answer {
     let sqlx::Error::Database(refusal) = error else {
         return match error {
+            // Somebody was there, and the line broke: that says no more than silence.
+            sqlx::Error::Io(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::UnexpectedEof
+                        | ErrorKind::ConnectionReset
+                        | ErrorKind::ConnectionAborted
+                        | ErrorKind::BrokenPipe
+                ) =>
+            {
+                Answer::Silent
+            }
             sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => {
                 Answer::Refuses(error.to_string())
             }

@@ -300,7 +300,7 @@ impl Servers {
     }
 
     /// Waits until every doubt so far has been answered, for a while.
-    async fn settle(&self) {
+    pub(crate) async fn settle(&self) {
         let doubts = self.shared.doubts.load(Ordering::Acquire);
         let mut view = self.shared.view.subscribe();
         // Whoever waited in vain finds out from the view.
