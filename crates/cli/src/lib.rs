@@ -22,7 +22,7 @@ pub struct LogArgs {
         long,
         global = true,
         env = "ROADSTEAD_LOG",
-        default_value = "info,sea_orm_migration=warn",
+        default_value = "info,sea_orm_migration=warn,sqlx::postgres::notice=warn",
         value_name = "FILTER"
     )]
     log: String,

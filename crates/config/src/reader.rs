@@ -3,14 +3,14 @@
 //!
 //! Owns how a type mismatch is said; what a key means is the sections' business.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use figment::value::{Dict, Value};
 
-use crate::finding::{Finding, shown};
+use crate::finding::{Finding, Origin, shown};
 use crate::keys::{OURS, OURS_PREFIX, known_to_quay, nearest};
 use crate::layers::Layers;
 use crate::units;
@@ -330,7 +330,8 @@ impl Keys {
         }
     }
 
-    /// Warns of every key that nothing has read.
+    /// Warns of every key that nothing has read: of those of Quay's in one warning for each place they were read in, since a configuration
+    /// of Quay's holds dozens.
     pub(crate) fn warn_of_unused(&mut self) {
         let unused: Vec<_> = self
             .values
@@ -338,15 +339,33 @@ impl Keys {
             .filter(|(key, _)| !self.read.contains(key.as_str()))
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
-        for (key, value) in unused {
+        let (quays, others): (Vec<_>, Vec<_>) = unused
+            .into_iter()
+            .partition(|(key, _)| known_to_quay().any(|known| known == key));
+        let mut places: BTreeMap<Origin, Vec<String>> = BTreeMap::new();
+        for (key, value) in quays {
+            let mut origin = self.layers.origin(&key, Some(&value));
+            if let Origin::File { line, .. } = &mut origin {
+                *line = None;
+            }
+            places.entry(origin).or_default().push(key);
+        }
+        self.warnings
+            .extend(places.into_iter().map(|(origin, keys)| Finding {
+                origin,
+                key: String::new(),
+                value: None,
+                problem: format!("known to Quay, without effect here: {}", keys.join(", ")),
+                allowed: String::new(),
+                action: String::new(),
+            }));
+        for (key, value) in others {
             let remark = if !is_upper_case(&key) {
                 Remark::new(
                     "ignored, as Quay ignores keys that are not in upper case",
                     "",
                     "",
                 )
-            } else if known_to_quay().any(|known| known == key) {
-                Remark::new("known to Quay, without effect here", "", "")
             } else if key.starts_with(OURS_PREFIX) {
                 Remark::new(
                     "unknown, without effect",

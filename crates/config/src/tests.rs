@@ -358,23 +358,25 @@ fn the_override_replaces_keys_as_a_whole() {
 fn keys_without_effect_are_kept_and_named() {
     let fixture = small_and(
         "FEATURE_REPO_MIRROR: true\nSUPER_USER: [admin]\nsecret_stash: 1\nMY_OWN_KEY: {a: [1]}\n\
-         ROADSTEAD_RECONCILE_SECOND: 9\n",
-    );
+         ROADSTEAD_RECONCILE_SECOND: 9\nBRANDING: {}\n",
+    )
+    .with(&[(env::QUAY_OVERRIDE_CONFIG, r#"{"AVATAR_KIND": "local"}"#)]);
     assert_eq!(
         fixture.warnings(),
         [
-            "config.yaml:6: FEATURE_REPO_MIRROR: known to Quay, without effect here",
+            "config.yaml: known to Quay, without effect here: BRANDING, FEATURE_REPO_MIRROR",
             "config.yaml:7: SUPER_USER: unknown, without effect; did you mean SUPER_USERS?",
             "config.yaml:8: secret_stash: ignored, as Quay ignores keys that are not in upper case",
             "config.yaml:9: MY_OWN_KEY: unknown, without effect",
             "config.yaml:10: ROADSTEAD_RECONCILE_SECOND: unknown, without effect; allowed: \
              ROADSTEAD_DATA_DIRECTORY, ROADSTEAD_MANIFEST_SIZE_LIMIT, ROADSTEAD_RECONCILE_SECONDS, ROADSTEAD_REPLICATION_CONCURRENCY, \
              ROADSTEAD_UPLOAD_CHUNK_MIN_LENGTH; did you mean ROADSTEAD_RECONCILE_SECONDS?",
+            "QUAY_OVERRIDE_CONFIG: known to Quay, without effect here: AVATAR_KIND",
         ]
     );
     let raw = fixture.loaded().raw;
     assert_eq!(raw.get("MY_OWN_KEY"), Some(&serde_json::json!({"a": [1]})));
-    assert_eq!(raw.iter().count(), 8);
+    assert_eq!(raw.iter().count(), 10);
     assert!(!format!("{raw:?}").contains("admin"));
 }
 

@@ -5,7 +5,7 @@ use roadstead_runtime::Timestamp;
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
-use crate::database::{Connection, Counted, Database, contended, params};
+use crate::database::{Connection, Counted, Database, Identified, contended, params};
 use crate::error::MetadataError;
 use crate::ids::UserId;
 
@@ -107,6 +107,19 @@ impl Database {
             invalid_login_attempts: row.invalid_login_attempts,
             last_invalid_login: row.last_invalid_login.and_utc(),
         }))
+    }
+
+    /// Whether there is any account.
+    pub async fn has_accounts(&self) -> Result<bool, MetadataError> {
+        let found: Option<Identified> = self
+            .reader()
+            .row(
+                "look for an account",
+                r#"SELECT id FROM "user" LIMIT 1"#,
+                params![],
+            )
+            .await?;
+        Ok(found.is_some())
     }
 
     /// Makes the first account. Does nothing and says false when there is any account already.
