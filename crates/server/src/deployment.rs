@@ -177,3 +177,6 @@ fn location_name(name: &str) -> Result<LocationName, StartError> {
         source,
     })
 }
+
+#[cfg(test)]
+mod tests;
