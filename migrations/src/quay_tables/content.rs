@@ -230,7 +230,7 @@ pub(super) const TABLES: &[Table] = &[
     },
     Table {
         name: "manifestsecuritystatus",
-        usage: Usage::Emptied,
+        usage: Usage::Written,
         id: ID,
         columns: &[
             integer("manifest_id"),
