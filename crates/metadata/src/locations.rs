@@ -1,6 +1,6 @@
 //! Locations: the sites that the database knows, and those on their way out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
@@ -61,6 +61,12 @@ struct Row {
     bytes: i64,
 }
 
+#[derive(Debug, FromQueryResult)]
+struct KnownRow {
+    name: String,
+    used: i32,
+}
+
 impl Database {
     /// Gives every configured location its row, and names those that were removed earlier: they get none.
     pub async fn ensure_locations(
@@ -99,6 +105,24 @@ impl Database {
         removed
             .into_iter()
             .map(|row| location_name(&row.name))
+            .collect()
+    }
+
+    /// Every location that the database has ever known, and whether a blob has a placement there.
+    pub async fn known_locations(&self) -> Result<BTreeMap<LocationName, bool>, MetadataError> {
+        let rows: Vec<KnownRow> = self
+            .reader()
+            .rows(
+                "list the known locations",
+                "SELECT n.name, CAST(EXISTS (SELECT 1 FROM imagestoragelocation l
+                                             JOIN imagestorageplacement p ON p.location_id = l.id
+                                             WHERE l.name = n.name) AS integer) AS used
+                 FROM (SELECT name FROM imagestoragelocation UNION SELECT name FROM roadstead_location) n",
+                params![],
+            )
+            .await?;
+        rows.into_iter()
+            .map(|row| Ok((location_name(&row.name)?, row.used != 0)))
             .collect()
     }
 

@@ -1,6 +1,6 @@
 //! A deployment opened: its database, its locations and its topology, as every program of ours needs them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -87,19 +87,15 @@ impl Deployment {
                 LocalOptions::default(),
             )?);
         }
-        let known: BTreeSet<LocationName> = database
-            .locations()
-            .await?
-            .into_iter()
-            .map(|row| row.name)
-            .collect();
+        let known = database.known_locations().await?;
         for location in &locations {
             // Only a location that the database has never seen starts empty. The directory of one that it has seen is never made
             // anew: if it is missing, a disk is missing, and an empty directory in its place would hide that.
-            if !known.contains(location.name()) {
+            if !known.contains_key(location.name()) {
                 location.create_root().await?;
             }
         }
+        warn_of_unconfigured(&known, &locations);
         let names: Vec<LocationName> = locations
             .iter()
             .map(|location| location.name().clone())
@@ -144,6 +140,36 @@ impl Deployment {
             queue: config.replication.queue_name.clone(),
             wake_up: self.wake_up.clone(),
         })
+    }
+}
+
+/// Names the locations that hold blobs and that the configuration does not name, and those that begin empty beside them: one may be the
+/// other, misspelt. (Quay gives every database rows of locations that nobody uses.)
+fn warn_of_unconfigured(known: &BTreeMap<LocationName, bool>, locations: &[Location]) {
+    let configured: BTreeSet<&LocationName> = locations.iter().map(Location::name).collect();
+    let missing: Vec<&LocationName> = known
+        .iter()
+        .filter(|(name, used)| **used && !configured.contains(name))
+        .map(|(name, _)| name)
+        .collect();
+    for name in &missing {
+        tracing::warn!(
+            location.id = %name,
+            "Location {name} holds blobs and is not in DISTRIBUTED_STORAGE_CONFIG: what is only there cannot be pulled. Name it there under \
+             this very name, or remove it with `admin removelocation`"
+        );
+    }
+    if missing.is_empty() {
+        return;
+    }
+    for name in configured
+        .into_iter()
+        .filter(|name| !known.contains_key(*name))
+    {
+        tracing::warn!(
+            location.id = %name,
+            "Location {name} is new to this database and begins empty: check that its name is not another's, misspelt"
+        );
     }
 }
 

@@ -362,3 +362,13 @@ async fn the_blobs_of_a_shard_are_listed_by_digest() {
         assert!(all.is_sorted());
     }
 }
+
+#[tokio::test]
+async fn locations_that_hold_something_are_told_from_those_that_do_not() {
+    for world in worlds().await {
+        world.blob("only here", &us()).await;
+        let known = world.database.known_locations().await.unwrap();
+        assert_eq!(known.get(&us()), Some(&true));
+        assert_eq!(known.get(&eu()), Some(&false));
+    }
+}

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use roadstead_config::{Environment as Variables, Source, env};
-use roadstead_metadata::MetadataError;
+use roadstead_metadata::{MetadataError, SchemaError};
 use roadstead_test_servers::{Postgres, PostgresDatabase};
 
 use super::*;
@@ -36,7 +36,7 @@ async fn start(config: &Config, migrations: Migrations) -> Result<Running, Start
 fn assert_wants_a_registry<T: std::fmt::Debug>(started: Result<T, StartError>) {
     match started {
         Err(StartError::Database {
-            source: error @ MetadataError::TooOld,
+            source: error @ MetadataError::Schema(SchemaError::TooOld),
         }) => assert!(error.to_string().contains("start `registry`"), "{error}"),
         other => panic!("{other:?}"),
     }
