@@ -28,9 +28,9 @@ pub use env::{Environment, default_directory};
 pub use finding::{ConfigErrors, Finding, Origin};
 pub use secret::Secret;
 pub use sections::{
-    Accounts, Audit, Config, ConnectionPool, Database, DatabaseUri, Driver, Garbage, Hosting,
-    Location, Postgres, PostgresHost, PostgresTls, Quota, Registry, RegistryState, Replication,
-    SslMode, Storage, Tags, TargetServer, UrlScheme,
+    Accounts, Config, ConnectionPool, Database, DatabaseUri, Driver, Garbage, Hosting, Location,
+    Postgres, PostgresHost, PostgresTls, Quota, Registry, RegistryState, Replication, SslMode,
+    Storage, Tags, TargetServer, UrlScheme,
 };
 
 use layers::Layers;

@@ -16,7 +16,6 @@ mod tags;
 use std::path::Path;
 
 pub use accounts::Accounts;
-pub use audit::Audit;
 pub use database::{
     ConnectionPool, Database, DatabaseUri, Postgres, PostgresHost, PostgresTls, SslMode,
     TargetServer,
@@ -51,14 +50,13 @@ pub struct Config {
     pub tags: Tags,
     /// What is given up for good, and when.
     pub garbage: Garbage,
-    /// How much a namespace may hold.
+    /// How much a namespace holds.
     pub quota: Quota,
-    /// The log of who did what.
-    pub audit: Audit,
 }
 
 impl Config {
     pub(crate) fn read(keys: &mut Keys) -> Self {
+        audit::check_model(keys);
         let hosting = Hosting::read(keys);
         let database = Database::read(keys);
         let replication = Replication::read(keys);
@@ -72,7 +70,6 @@ impl Config {
             tags: Tags::read(keys),
             garbage: Garbage::read(keys),
             quota: Quota::read(keys),
-            audit: Audit::read(keys),
         }
     }
 }

@@ -5,7 +5,6 @@ mod locations;
 mod quay;
 
 use std::fs;
-use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -104,7 +103,6 @@ fn the_smallest_configuration_has_quays_defaults_and_no_warnings() {
         tags,
         garbage,
         quota,
-        audit,
     } = loaded.config;
     assert_eq!(
         hosting.server_hostname.as_deref(),
@@ -130,9 +128,7 @@ fn the_smallest_configuration_has_quays_defaults_and_no_warnings() {
     assert!(garbage.enabled && garbage.repositories && garbage.namespaces);
     assert_eq!(garbage.pause, Duration::from_secs(30));
     assert_eq!(garbage.namespace_grace, Duration::ZERO);
-    assert!(!quota.enabled && quota.verified && !quota.failures_suppressed);
-    assert_eq!(quota.default_limit_bytes, None);
-    assert!(!audit.pulls_without && !audit.all_without);
+    assert!(!quota.enabled && quota.invalidated);
     assert_eq!(registry.library_namespace.as_deref(), Some("library"));
     assert!(registry.create_private_repo_on_push && !registry.create_namespace_on_push);
     assert!(registry.anonymous_access && !registry.public_catalog);
@@ -191,8 +187,8 @@ fn what_is_given_up_and_how_much_may_be_held_is_read() {
     let fixture = small_and(
         "FEATURE_GARBAGE_COLLECTION: false\nFEATURE_REPOSITORY_GARBAGE_COLLECTION: 'False'\n\
          GARBAGE_COLLECTION_FREQUENCY: 5\nNAMESPACE_GC_GRACE_PERIOD_SECONDS: 60\nDEFAULT_TAG_EXPIRATION: 3d\n\
-         TAG_EXPIRATION_OPTIONS: [0s, 3d, 1y]\nFEATURE_QUOTA_MANAGEMENT: true\nDEFAULT_SYSTEM_REJECT_QUOTA_BYTES: 1024\n\
-         FEATURE_IMMUTABLE_TAGS: true\nALLOW_PULLS_WITHOUT_STRICT_LOGGING: true\nLOGS_MODEL: database",
+         TAG_EXPIRATION_OPTIONS: [0s, 3d, 1y]\nFEATURE_QUOTA_MANAGEMENT: true\nFEATURE_VERIFY_QUOTA: false\n\
+         FEATURE_IMMUTABLE_TAGS: true\nLOGS_MODEL: database",
     );
     let Loaded {
         config, warnings, ..
@@ -205,32 +201,31 @@ fn what_is_given_up_and_how_much_may_be_held_is_read() {
         config.tags.expiration_options[2],
         Duration::from_hours(365 * 24)
     );
-    assert_eq!(
-        config.quota.default_limit_bytes.map(NonZeroU64::get),
-        Some(1024)
-    );
-    assert!(config.audit.pulls_without && !config.audit.all_without);
+    assert!(config.quota.enabled && config.tags.immutable);
 
     assert_refused(
         &small_and(
-            "TAG_EXPIRATION_OPTIONS: [2 weeks, 2w, 7]\nGARBAGE_COLLECTION_FREQUENCY: 0\nLOGS_MODEL: databse\n\
-             DEFAULT_SYSTEM_REJECT_QUOTA_BYTES: -1",
+            "TAG_EXPIRATION_OPTIONS: [2 weeks, 2w, 7]\nGARBAGE_COLLECTION_FREQUENCY: 0\nLOGS_MODEL: databse",
         ),
         &[
             "TAG_EXPIRATION_OPTIONS: \"2 weeks\" is not a duration",
             "TAG_EXPIRATION_OPTIONS[2]: a number does not fit here",
             "GARBAGE_COLLECTION_FREQUENCY: out of range",
             "LOGS_MODEL: unknown value (found \"databse\"); allowed: database; did you mean database?",
-            "DEFAULT_SYSTEM_REJECT_QUOTA_BYTES: not a size that can be used",
         ],
     );
     assert_eq!(
-        small_and("TAG_EXPIRATION_OPTIONS: [1d]\nLOGS_MODEL: splunk").warnings(),
+        small_and(
+            "TAG_EXPIRATION_OPTIONS: [1d]\nLOGS_MODEL: splunk\nFEATURE_QUOTA_MANAGEMENT: true"
+        )
+        .warnings(),
         [
             "config.yaml:6: TAG_EXPIRATION_OPTIONS: DEFAULT_TAG_EXPIRATION is none of TAG_EXPIRATION_OPTIONS: \
              a namespace that changes its duration cannot go back to it; add it to them",
             "config.yaml:7: LOGS_MODEL: splunk is not in this version: what happens here is logged in the database; \
              allowed: database",
+            "config.yaml:8: FEATURE_QUOTA_MANAGEMENT: sizes are kept, but no push is refused for them in this version; \
+             watch them, or set FEATURE_VERIFY_QUOTA to false if that is meant",
         ]
     );
 }

@@ -1,28 +1,10 @@
-//! The log of who did what.
+//! The log of who did what: Quay's table in the database. An entry of a change is written with the change; one of a pull shortly afterwards, so that
+//! none fails for want of it, whatever `ALLOW_PULLS_WITHOUT_STRICT_LOGGING` says.
 
 use crate::reader::{Keys, Remark, did_you_mean};
 
-/// The log of who did what. It is in the database, in Quay's table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Audit {
-    /// `ALLOW_PULLS_WITHOUT_STRICT_LOGGING`: whether a pull goes on when its entry cannot be written (default: false).
-    pub pulls_without: bool,
-    /// `ALLOW_WITHOUT_STRICT_LOGGING`: whether anything goes on when its entry cannot be written (default: false).
-    pub all_without: bool,
-}
-
-impl Audit {
-    pub(super) fn read(keys: &mut Keys) -> Self {
-        check_model(keys);
-        Self {
-            pulls_without: keys.flag("ALLOW_PULLS_WITHOUT_STRICT_LOGGING", false),
-            all_without: keys.flag("ALLOW_WITHOUT_STRICT_LOGGING", false),
-        }
-    }
-}
-
 /// `LOGS_MODEL`: where entries go. Only `database` (the default); with another of Quay's they are written there all the same.
-fn check_model(keys: &mut Keys) {
+pub(super) fn check_model(keys: &mut Keys) {
     const KEY: &str = "LOGS_MODEL";
     const QUAYS: [&str; 7] = [
         "database",
