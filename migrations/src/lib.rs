@@ -10,7 +10,7 @@ mod schema;
 
 use sea_orm_migration::prelude::{Alias, DynIden, IntoIden, MigrationTrait, MigratorTrait};
 
-pub use quay_tables::{ALEMBIC_TABLE, QUAY_REVISION, enumeration_rows, quay_tables};
+pub use quay_tables::{ALEMBIC_TABLE, QUAY_REVISIONS, enumeration_rows, quay_tables};
 pub use schema::{Column, Form, Id, Index, Kind, Reference, Table, Usage};
 
 /// Brings a database to this program's schema.

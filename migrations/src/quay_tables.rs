@@ -1,5 +1,5 @@
 //! Quay's tables, all of them: names, types, indexes, foreign keys and enumeration rows of a database that Quay itself migrated to
-//! alembic revision `9fa37f66a9b6`.
+//! the last of [`QUAY_REVISIONS`].
 //!
 //! One description serves twice: it creates the tables in an empty database, and a database that Quay made is compared with it, as far as
 //! each table's [`Usage`] asks for it.
@@ -21,8 +21,8 @@ use crate::schema::{self, Table};
 #[cfg(doc)]
 use crate::schema::Usage;
 
-/// The alembic revision whose tables these are.
-pub const QUAY_REVISION: &str = "9fa37f66a9b6";
+/// The alembic revisions on which this program was tried. The tables are those of the last.
+pub const QUAY_REVISIONS: &[&str] = &["9fa37f66a9b6"];
 
 /// The table in which Quay notes its revision: where it is, the tables are Quay's to migrate.
 pub const ALEMBIC_TABLE: &str = "alembic_version";

@@ -1,5 +1,6 @@
 //! Where a PostgreSQL database is. Which of its servers is worked with, and what happens when that is lost, is the business of [`servers`].
 
+mod advice;
 mod choice;
 mod probe;
 mod servers;

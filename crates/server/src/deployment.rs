@@ -72,6 +72,9 @@ impl Deployment {
         open_local: OpenLocal,
     ) -> Result<Self, StartError> {
         let database = Database::open(&database_options(&config.database)).await?;
+        for warning in database.check_server(environment.clock.as_ref()).await? {
+            tracing::warn!("{warning}");
+        }
         match migrations {
             Migrations::Apply => database.migrate().await?,
             Migrations::Refuse => database.check_schema().await?,

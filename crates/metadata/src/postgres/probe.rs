@@ -8,6 +8,7 @@ use futures_util::stream::FuturesUnordered;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 
+use super::advice;
 use super::choice::{Answer, Role};
 
 /// How long the others may still answer once one has answered as is wanted. A server that is there answers within milliseconds; waiting for all
@@ -107,9 +108,8 @@ fn answer_of(error: &sqlx::Error) -> Answer {
             {
                 Answer::Silent
             }
-            sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => {
-                Answer::Refuses(error.to_string())
-            }
+            sqlx::Error::Tls(_) => Answer::Refuses(format!("{error}: {}", advice::ENCRYPTION)),
+            sqlx::Error::Configuration(_) => Answer::Refuses(error.to_string()),
             error => Answer::Down(error.to_string()),
         };
     };
@@ -118,7 +118,10 @@ fn answer_of(error: &sqlx::Error) -> Answer {
         code if code.starts_with("53") => Answer::Busy,
         // invalid_authorization_specification, invalid_catalog_name, insufficient_privilege: the same whenever it is asked.
         code if code.starts_with("28") || code == "3D000" || code == "42501" => {
-            Answer::Refuses(refusal.message().to_owned())
+            Answer::Refuses(match advice::on_refusal(code) {
+                Some(advice) => format!("{}: {advice}", refusal.message()),
+                None => refusal.message().to_owned(),
+            })
         }
         // cannot_connect_now and what else a server says that starts or ends.
         _ => Answer::Down(refusal.message().to_owned()),

@@ -25,6 +25,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+use super::advice;
 use super::choice::{Answer, choose, is_best, rivals};
 use super::probe::ask_all;
 use super::{PostgresHost, PostgresOptions, TargetSessionAttrs};
@@ -166,7 +167,8 @@ impl Servers {
         if found != Ok(true) {
             let reason = match &servers.shared.view.borrow().live {
                 Ok(_) => "no server was found in time".to_owned(),
-                Err(reason) => reason.to_string(),
+                Err(reason) if found == Ok(false) => reason.to_string(),
+                Err(reason) => format!("{reason}: {}", advice::UNREACHABLE),
             };
             return Err(failed(reason));
         }

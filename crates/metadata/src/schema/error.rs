@@ -1,6 +1,6 @@
 //! Why a database is not worked with.
 
-use roadstead_migrations::{MIGRATION_TABLE, QUAY_REVISION};
+use roadstead_migrations::{MIGRATION_TABLE, QUAY_REVISIONS};
 
 use crate::error::DriverError;
 
@@ -147,15 +147,16 @@ fn described(revisions: &[String]) -> String {
     if is_known(revisions) {
         format!("revision {list}")
     } else {
+        let known = QUAY_REVISIONS.join(", ");
         format!(
-            "revision {list} (an older or a newer one than {QUAY_REVISION}: which, its name does not say)"
+            "revision {list} (an older or a newer one than {known}: which, its name does not say)"
         )
     }
 }
 
 /// Whether these are revisions that this version was tested on.
 pub(super) fn is_known(revisions: &[String]) -> bool {
-    revisions == [QUAY_REVISION]
+    matches!(revisions, [only] if QUAY_REVISIONS.contains(&only.as_str()))
 }
 
 fn trigrams_from(database: &str, role: &str, available: bool) -> String {

@@ -96,17 +96,7 @@ impl Database {
             .await?;
         let after = clock.now();
         if let Some(server) = server {
-            if server.number < OLDEST {
-                return Err(SchemaError::OldServer {
-                    version: server.version,
-                }
-                .into());
-            }
-            if server.number >= UNTRIED {
-                warnings.push(ServerWarning::Untried {
-                    version: server.version,
-                });
-            }
+            warnings.extend(judged(server.number, server.version)?);
             let ahead = ahead(before, server.now.and_utc(), after);
             if ahead.abs() > SKEW_MAX {
                 warnings.push(ServerWarning::ClockSkew { ahead });
@@ -116,6 +106,14 @@ impl Database {
         transaction.commit().await?;
         Ok(warnings)
     }
+}
+
+/// What is to be said of a server of this version.
+fn judged(number: i32, version: String) -> Result<Option<ServerWarning>, SchemaError> {
+    if number < OLDEST {
+        return Err(SchemaError::OldServer { version });
+    }
+    Ok((number >= UNTRIED).then_some(ServerWarning::Untried { version }))
 }
 
 /// By how much a clock is certainly ahead that showed `there` at some moment between `before` and `after`.
@@ -135,6 +133,21 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_timestamp(second, 0).expect("a second of this century")
+    }
+
+    #[test]
+    fn servers_before_13_are_refused_and_those_behind_17_are_warned_of() {
+        let judged = |number| judged(number, number.to_string());
+        assert!(matches!(
+            judged(120_022),
+            Err(SchemaError::OldServer { .. })
+        ));
+        assert!(matches!(judged(130_000), Ok(None)));
+        assert!(matches!(judged(170_006), Ok(None)));
+        assert!(matches!(
+            judged(180_000),
+            Ok(Some(ServerWarning::Untried { .. }))
+        ));
     }
 
     #[test]
