@@ -20,6 +20,14 @@ use crate::repositories::Repository;
 /// The most characters of a client's name for itself that are kept. Quay has no bound; the longest in use have some hundred.
 const USER_AGENT_CHARS_MAX: usize = 256;
 
+/// Every kind of entry that is written, as Quay's `logentrykind` names it.
+pub(crate) const KINDS: &[&str] = &[
+    "push_repo",
+    "pull_repo",
+    "delete_tag",
+    "tag_made_immutable_by_policy",
+];
+
 /// Somebody who sends a request, and from where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Actor {
@@ -98,6 +106,7 @@ impl Actor {
             Event::Pull { .. } => ("pull_repo", false),
             Event::DeleteTag { .. } => ("delete_tag", false),
         };
+        debug_assert!(KINDS.contains(&kind), "{kind} is one of ours");
         if !by_policy {
             members.push(("user-agent", json!(self.user_agent)));
         }

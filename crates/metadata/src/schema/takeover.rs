@@ -11,6 +11,7 @@ use roadstead_migrations::{Column, Form, Kind, Table, Usage, enumeration_rows, q
 use self::catalogue::{Catalogue, FoundColumn, FoundTable};
 use super::SchemaError;
 use super::error::is_known;
+use crate::audit;
 use crate::database::Connection;
 use crate::error::MetadataError;
 
@@ -18,16 +19,7 @@ use crate::error::MetadataError;
 /// ourselves, none.
 const NEEDED_NAMES: &[(&str, &[&str])] = &[
     ("loginservice", &["quayrobot"]),
-    (
-        "logentrykind",
-        &[
-            "push_repo",
-            "pull_repo",
-            "create_tag",
-            "move_tag",
-            "delete_tag",
-        ],
-    ),
+    ("logentrykind", audit::KINDS),
     ("mediatype", &["text/plain", "application/json"]),
 ];
 
