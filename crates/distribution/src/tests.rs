@@ -9,5 +9,6 @@ mod mounting;
 mod placing;
 mod pulls;
 mod pushes;
+mod quay_rows;
 mod referrers;
 mod world;
