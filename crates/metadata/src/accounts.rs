@@ -70,8 +70,8 @@ impl std::fmt::Debug for FirstAccount<'_> {
     }
 }
 
-#[derive(Debug, FromQueryResult)]
-struct AccountRow {
+#[derive(FromQueryResult)]
+pub(crate) struct AccountRow {
     id: i32,
     uuid: Option<String>,
     username: String,
@@ -81,6 +81,22 @@ struct AccountRow {
     robot: bool,
     invalid_login_attempts: i32,
     last_invalid_login: NaiveDateTime,
+}
+
+impl From<AccountRow> for Account {
+    fn from(row: AccountRow) -> Self {
+        Self {
+            id: UserId(row.id),
+            uuid: row.uuid,
+            username: row.username,
+            password_hash: row.password_hash,
+            enabled: row.enabled,
+            organization: row.organization,
+            robot: row.robot,
+            invalid_login_attempts: row.invalid_login_attempts,
+            last_invalid_login: row.last_invalid_login.and_utc(),
+        }
+    }
 }
 
 impl Database {
@@ -96,17 +112,7 @@ impl Database {
                 params![username],
             )
             .await?;
-        Ok(row.map(|row| Account {
-            id: UserId(row.id),
-            uuid: row.uuid,
-            username: row.username,
-            password_hash: row.password_hash,
-            enabled: row.enabled,
-            organization: row.organization,
-            robot: row.robot,
-            invalid_login_attempts: row.invalid_login_attempts,
-            last_invalid_login: row.last_invalid_login.and_utc(),
-        }))
+        Ok(row.map(Account::from))
     }
 
     /// Whether there is any account.

@@ -42,3 +42,11 @@ id! {
     /// A row of `imagestoragelocation`.
     LocationId
 }
+id! {
+    /// A row of `appspecificauthtoken`.
+    AppTokenId
+}
+id! {
+    /// A row of `oauthaccesstoken`.
+    OauthTokenId
+}

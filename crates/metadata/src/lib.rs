@@ -12,7 +12,9 @@
 mod accounts;
 mod audit;
 mod blobs;
+mod catalog;
 mod copies;
+mod credentials;
 mod database;
 mod dialect;
 mod error;
@@ -23,6 +25,7 @@ mod jobs;
 mod labels;
 mod locations;
 mod manifests;
+mod permissions;
 mod postgres;
 mod quota;
 mod reader;
@@ -37,14 +40,19 @@ mod uploads;
 pub use accounts::{Account, FirstAccount};
 pub use audit::{Actor, Credential, LogEntry};
 pub use blobs::{Blob, BlobDeletion, CommitBlob, MountSource};
+pub use catalog::CatalogViewer;
 pub use copies::{
     Demand, DemandPage, DemandedCopies, LostObjects, LostReport, Recorded, WantedCopy,
 };
+pub use credentials::{AppToken, EncryptedColumn, OauthToken, Robot, TokenOwner, UsedCredentials};
 pub use database::{Database, DatabaseOptions};
 pub use dialect::Engine;
 pub use error::{DriverError, MetadataError};
 pub use features::Features;
-pub use ids::{JobId, LocationId, ManifestId, RepositoryId, StorageId, UploadId, UserId};
+pub use ids::{
+    AppTokenId, JobId, LocationId, ManifestId, OauthTokenId, RepositoryId, StorageId, UploadId,
+    UserId,
+};
 pub use immutability::ImmutableTags;
 pub use jobs::{ClaimJobs, Job};
 pub use labels::owed::OwedLabels;
@@ -53,12 +61,13 @@ pub use locations::{LocationRow, LocationState, PlacedBlob};
 pub use manifests::{
     ManifestLookup, PutManifest, PutManifestOutcome, Referrer, ReferrersOf, StoredManifest,
 };
+pub use permissions::{
+    NamespaceStanding, PathStanding, RepositoryRole, RepositoryStanding, TeamRole,
+};
 pub use postgres::{PostgresHost, PostgresOptions, PostgresTls, SslMode, TargetSessionAttrs};
 pub use quota::QuotaSizes;
 pub use removal::{ForgottenLocation, SoleCopies};
-pub use repositories::{
-    CatalogViewer, Ensured, NewRepository, Repository, RepositoryPath, RepositoryState,
-};
+pub use repositories::{Ensured, NewRepository, Repository, RepositoryPath, RepositoryState};
 pub use schema::{SchemaError, ServerWarning};
 pub use service_keys::{NewServiceKey, ServiceKey};
 pub use summary::{AffectedImage, MissingCopies};

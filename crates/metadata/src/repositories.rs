@@ -1,9 +1,10 @@
 //! Namespaces and repositories.
 
+use chrono::TimeDelta;
 use roadstead_runtime::{Ids, Timestamp};
 use sea_orm::FromQueryResult;
 
-use crate::database::{Connection, Database, Identified, Named, Transaction, contended, params};
+use crate::database::{Connection, Database, Identified, Transaction, contended, params};
 use crate::error::MetadataError;
 use crate::ids::{RepositoryId, UserId};
 
@@ -50,6 +51,8 @@ pub struct Repository {
     pub state: RepositoryState,
     /// False for the few that hold something else than images.
     pub holds_images: bool,
+    /// The name of the robot that may push while the repository is a mirror.
+    pub mirror_robot: Option<String>,
 }
 
 /// A repository to be made if it is not there.
@@ -89,15 +92,24 @@ struct RepositoryRow {
     visibility: String,
     state: i32,
     kind: String,
+    mirror_robot: Option<String>,
 }
 
+/// The namespace is looked up first: in a plain join PostgreSQL may begin with the name, in the index of Quay's search, where `app` finds every
+/// name with `app` in it. Only of a mirror is its robot looked up.
 const FIND: &str = r#"
-    SELECT r.id, r.namespace_user_id, u.username AS namespace, r.name, v.name AS visibility, r.state, k.name AS kind
+    SELECT r.id, r.namespace_user_id, u.username AS namespace, r.name, v.name AS visibility, r.state, k.name AS kind,
+           CASE r.state
+               WHEN 2 THEN (SELECT b.username FROM repomirrorconfig m JOIN "user" b ON b.id = m.internal_robot_id
+                            WHERE m.repository_id = r.id)
+               WHEN 4 THEN (SELECT b.username FROM orgmirrorconfig m JOIN "user" b ON b.id = m.internal_robot_id
+                            WHERE m.organization_id = r.namespace_user_id)
+           END AS mirror_robot
     FROM repository r
     JOIN "user" u ON u.id = r.namespace_user_id
     JOIN visibility v ON v.id = r.visibility_id
     JOIN repositorykind k ON k.id = r.kind_id
-    WHERE u.username = $1 AND r.name = $2"#;
+    WHERE r.namespace_user_id = (SELECT n.id FROM "user" n WHERE n.username = $1) AND r.name = $2"#;
 
 /// The state in which Quay keeps a repository until it is really deleted.
 const MARKED_FOR_DELETION: i32 = 3;
@@ -106,13 +118,9 @@ impl TryFrom<RepositoryRow> for Repository {
     type Error = MetadataError;
 
     fn try_from(row: RepositoryRow) -> Result<Self, MetadataError> {
-        let state = match row.state {
-            0 => RepositoryState::Normal,
-            1 => RepositoryState::ReadOnly,
-            2 => RepositoryState::Mirror,
-            4 => RepositoryState::OrganizationMirror,
-            other => return Err(MetadataError::corrupt("repository", "state", row.id, other)),
-        };
+        let state = RepositoryState::from_column(row.id, row.state)?.ok_or_else(|| {
+            MetadataError::corrupt("repository", "state", row.id, MARKED_FOR_DELETION)
+        })?;
         Ok(Self {
             id: RepositoryId(row.id),
             namespace_id: UserId(row.namespace_user_id),
@@ -123,7 +131,22 @@ impl TryFrom<RepositoryRow> for Repository {
             public: row.visibility == "public",
             state,
             holds_images: row.kind == "image",
+            mirror_robot: row.mirror_robot,
         })
+    }
+}
+
+impl RepositoryState {
+    /// What a row's number says; none: the repository is being deleted.
+    pub(crate) fn from_column(id: i32, state: i32) -> Result<Option<Self>, MetadataError> {
+        Ok(Some(match state {
+            0 => Self::Normal,
+            1 => Self::ReadOnly,
+            2 => Self::Mirror,
+            MARKED_FOR_DELETION => return Ok(None),
+            4 => Self::OrganizationMirror,
+            other => return Err(MetadataError::corrupt("repository", "state", id, other)),
+        }))
     }
 }
 
@@ -146,6 +169,8 @@ impl Database {
     }
 
     /// Finds a repository or makes it, with its namespace if that is wanted, in one transaction.
+    ///
+    /// Its maker becomes its administrator, and whoever the organisation's default permissions name gets what they say.
     pub async fn ensure_repository(
         &self,
         new: &NewRepository<'_>,
@@ -200,6 +225,7 @@ impl Database {
                     params![new.creator.0, repository.id],
                 )
                 .await?;
+            furnish(&transaction, namespace, repository.id, new).await?;
         }
         let created = find(&transaction, new.path).await?;
         transaction.commit().await?;
@@ -230,6 +256,52 @@ async fn find(
     row.filter(|row| row.state != MARKED_FOR_DELETION)
         .map(Repository::try_from)
         .transpose()
+}
+
+/// What belongs to a new repository besides its maker's permission: the organisation's default permissions, and the two rows that Quay's search
+/// expects of every repository.
+async fn furnish(
+    transaction: &Transaction,
+    namespace: UserId,
+    repository: i32,
+    new: &NewRepository<'_>,
+) -> Result<(), MetadataError> {
+    const OPERATION: &str = "create a repository";
+    transaction
+        .execute(
+            OPERATION,
+            // Of several for the same user or team, one for this maker goes before those for any, then the older before the younger; the maker is
+            // its administrator whatever they say.
+            "INSERT INTO repositorypermission (user_id, team_id, repository_id, role_id)
+             SELECT p.delegate_user_id, p.delegate_team_id, $3, p.role_id
+             FROM permissionprototype p
+             WHERE p.org_id = $1 AND (p.activating_user_id IS NULL OR p.activating_user_id = $2)
+               AND (p.delegate_user_id IS NULL OR p.delegate_user_id <> $2)
+               AND NOT EXISTS (
+                   SELECT 1 FROM permissionprototype q
+                   WHERE q.org_id = $1 AND (q.activating_user_id IS NULL OR q.activating_user_id = $2)
+                     AND (q.delegate_user_id = p.delegate_user_id OR q.delegate_team_id = p.delegate_team_id)
+                     AND (CASE WHEN q.activating_user_id IS NULL THEN 1 ELSE 0 END < CASE WHEN p.activating_user_id IS NULL THEN 1 ELSE 0 END
+                          OR (q.activating_user_id IS NULL) = (p.activating_user_id IS NULL) AND q.id < p.id))",
+            params![namespace.0, new.creator.0, repository],
+        )
+        .await?;
+    transaction
+        .execute(
+            OPERATION,
+            "INSERT INTO repositorysearchscore (repository_id, score) VALUES ($1, 0)",
+            params![repository],
+        )
+        .await?;
+    let yesterday = (new.now - TimeDelta::days(1)).date_naive();
+    transaction
+        .execute(
+            OPERATION,
+            "INSERT INTO repositoryactioncount (repository_id, count, date) VALUES ($1, 0, $2)",
+            params![repository, yesterday],
+        )
+        .await?;
+    Ok(())
 }
 
 /// An organisation as Quay makes it: an account that nobody signs in as, with a team `owners` that holds its maker.
@@ -272,50 +344,4 @@ async fn create_organization(
         )
         .await?;
     Ok(UserId(organization.id))
-}
-
-/// Which repositories a listing may show.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CatalogViewer {
-    /// All of them: a superuser.
-    All,
-    /// The public ones and those of one account's own namespace.
-    Account(UserId),
-    /// The public ones.
-    PublicOnly,
-}
-
-impl Database {
-    /// Lists repositories, namespace by namespace in byte order, from behind `after`, which need not exist. At most `limit`.
-    pub async fn catalog(
-        &self,
-        viewer: &CatalogViewer,
-        after: Option<&str>,
-        limit: u32,
-    ) -> Result<Vec<String>, MetadataError> {
-        let (all, account) = match viewer {
-            CatalogViewer::All => (true, None),
-            CatalogViewer::Account(account) => (false, Some(account.0)),
-            CatalogViewer::PublicOnly => (false, None),
-        };
-        let (namespace, name) = after.map_or(("", ""), |after| {
-            after.split_once('/').unwrap_or((after, ""))
-        });
-        let rows: Vec<Named> = self
-            .reader()
-            .rows(
-                "list repositories",
-                r#"SELECT u.username || '/' || r.name AS name
-                   FROM "user" u
-                   JOIN repository r ON r.namespace_user_id = u.id
-                   JOIN visibility v ON v.id = r.visibility_id
-                   WHERE @bytewise(u.username) >= $1 AND (@bytewise(u.username) > $1 OR @bytewise(r.name) > $2)
-                     AND r.state <> 3 AND r.kind_id = 1
-                     AND ($3 OR v.name = 'public' OR r.namespace_user_id = $4)
-                   ORDER BY @bytewise(u.username), @bytewise(r.name) LIMIT $5"#,
-                params![namespace, name, all, account, i64::from(limit)],
-            )
-            .await?;
-        Ok(rows.into_iter().map(|row| row.name).collect())
-    }
 }

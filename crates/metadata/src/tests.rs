@@ -5,6 +5,7 @@ mod copies;
 mod cuts;
 mod manifests;
 mod proxy;
+mod rights;
 mod scale;
 mod uploads;
 

@@ -51,6 +51,20 @@ async fn work(world: &World, round: u32) {
     database.find_namespace("acme").await.unwrap();
     database.find_account("admin").await.unwrap();
     database.find_service_key("no such key").await.unwrap();
+    database.find_login("admin").await.unwrap();
+    database.find_robot("acme+ci").await.unwrap();
+    database.find_app_token("no such token").await.unwrap();
+    database.find_oauth_token("no such token").await.unwrap();
+    let paths = [
+        repository.path.clone(),
+        RepositoryPath {
+            namespace: "org5".to_owned(),
+            name: "repo4".to_owned(),
+        },
+    ];
+    for asker in [None, Some(world.creator)] {
+        database.standings(asker, &paths).await.unwrap();
+    }
     database.find_repository(&repository.path).await.unwrap();
     database.closed_locations().await.unwrap();
     database
@@ -139,7 +153,12 @@ async fn work(world: &World, round: u32) {
         })
         .await
         .unwrap();
-    for viewer in [CatalogViewer::All, CatalogViewer::PublicOnly] {
+    for viewer in [
+        CatalogViewer::All,
+        CatalogViewer::PublicOnly,
+        CatalogViewer::Account(world.creator),
+        CatalogViewer::AccountAndPublic(world.creator),
+    ] {
         database
             .catalog(&viewer, Some("org5/repo1"), 100)
             .await
