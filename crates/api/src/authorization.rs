@@ -17,9 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use http::Uri;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use roadstead_auth::{
-    Access, Action, Credentials, LoginError, Secret, TokenError, TokenRefusal, TokenRequest,
-};
+use roadstead_auth::{Access, Action, Credentials, Secret, TokenError, TokenRefusal, TokenRequest};
 use roadstead_metadata::Repository;
 use roadstead_oci::RepositoryName;
 
@@ -223,9 +221,9 @@ impl Inner {
             .token(request)
             .await
             .map_err(|refusal| match refusal {
-                TokenRefusal::Login(
-                    error @ (LoginError::Invalid { .. } | LoginError::Disabled),
-                ) => self.unauthorized(head, scopes, None, &error.client_message()),
+                TokenRefusal::Login(error) if error.is_refusal() => {
+                    self.unauthorized(head, scopes, None, &error.client_message())
+                }
                 refusal => refusal.into(),
             })?;
         self.verify(token.value.expose(), head, scopes).await

@@ -463,9 +463,14 @@ fn refused(refusal: &Refusal) -> (StatusCode, ErrorCode) {
 fn token_refusal(refusal: &TokenRefusal) -> (StatusCode, ErrorCode) {
     match refusal {
         TokenRefusal::LoginRequired
-        | TokenRefusal::Login(LoginError::Invalid { .. } | LoginError::Disabled) => {
-            usual(ErrorCode::Unauthorized)
-        }
+        | TokenRefusal::Login(
+            LoginError::Invalid { .. }
+            | LoginError::NoSuchRobot
+            | LoginError::RobotOwnerDisabled { .. }
+            | LoginError::RobotsDisallowed
+            | LoginError::Expired
+            | LoginError::Disabled,
+        ) => usual(ErrorCode::Unauthorized),
         TokenRefusal::Login(LoginError::Locked { .. }) => usual(ErrorCode::TooManyRequests),
         TokenRefusal::Login(LoginError::Busy { .. }) => usual(ErrorCode::Unavailable),
         TokenRefusal::Scope(ScopeError::Name { .. }) => usual(ErrorCode::NameInvalid),

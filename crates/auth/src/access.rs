@@ -17,7 +17,7 @@ use serde::Deserialize;
 use crate::authenticator::Authenticator;
 use crate::known_keys::{NoKey, Stranger};
 use crate::options::AuthOptions;
-use crate::rights::{self, Action, Level};
+use crate::rights::{self, Action, Level, Present};
 use crate::scope::without_host;
 use crate::token::{ALGORITHM, ANONYMOUS};
 
@@ -31,7 +31,7 @@ const LEEWAY: i64 = 30;
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     username: Option<String>,
-    superuser: bool,
+    sees_all: bool,
     granted: HashMap<RepositoryPath, Level>,
     options: Option<Arc<AuthOptions>>,
 }
@@ -47,9 +47,9 @@ impl Access {
         self.username.as_deref()
     }
 
-    /// Whether the bearer is a superuser with full access. It widens listings; in a repository only the token's grants count.
-    pub const fn is_superuser(&self) -> bool {
-        self.superuser
+    /// Whether the bearer is a superuser who may read everything. It widens listings; in a repository only the token's grants count.
+    pub const fn sees_all(&self) -> bool {
+        self.sees_all
     }
 
     /// Whether the token grants `action` in `repository`, which need not exist.
@@ -273,13 +273,16 @@ impl Authenticator {
             }
         }
         let username = claims.sub.filter(|subject| subject != ANONYMOUS);
-        // Only a token for the user as such: one that Quay issued for an OAuth token of a superuser names the same user and may be limited.
-        let is_user = claims.context.entity_kind.as_deref() == Some("user");
+        // Only a token for the user as such: one for an OAuth token of a superuser names the same user and may be limited.
+        let is_user = matches!(
+            claims.context.entity_kind.as_deref(),
+            Some("user" | "appspecifictoken")
+        );
         Ok(Access {
-            superuser: is_user
-                && username
-                    .as_deref()
-                    .is_some_and(|username| options.has_full_access(username)),
+            sees_all: is_user
+                && username.as_deref().is_some_and(|username| {
+                    options.has_full_access(username) || options.reads_all(username)
+                }),
             username,
             granted,
             options: Some(Arc::clone(options)),
@@ -298,7 +301,12 @@ impl Authenticator {
         rights::may(
             access.level(name),
             action,
-            found.map(|repository| (repository.public, repository.state)),
+            found.map(|repository| Present {
+                public: repository.public,
+                state: repository.state,
+                // A robot's name is nobody else's: no other account's has a `+` in it.
+                mirrors: access.username.is_some() && access.username == repository.mirror_robot,
+            }),
             access.username.is_none(),
             self.inner.options.anonymous_access,
         )

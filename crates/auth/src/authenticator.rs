@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use roadstead_metadata::Database;
-use roadstead_runtime::{Environment, Tasks};
+use roadstead_runtime::{Environment, Tasks, Timestamp};
 
 use crate::known_keys::KnownKeys;
+use crate::last_use::{LastUse, Used};
 use crate::options::AuthOptions;
 use crate::passwords::{PASSWORD_COST, Passwords};
 use crate::signing_keys::SigningKeys;
@@ -24,6 +25,7 @@ pub(crate) struct Inner {
     pub(crate) keys: SigningKeys,
     pub(crate) known_keys: KnownKeys,
     pub(crate) passwords: Passwords,
+    pub(crate) last_use: LastUse,
     pub(crate) options: Arc<AuthOptions>,
 }
 
@@ -54,6 +56,7 @@ impl Authenticator {
                     options.service.clone(),
                 ),
                 passwords: Passwords::new(&environment, cost),
+                last_use: LastUse::new(database.clone(), environment.clone(), tasks.clone()),
                 database,
                 environment,
                 tasks,
@@ -71,5 +74,14 @@ impl Authenticator {
     /// The keys that it signs with.
     pub fn keys(&self) -> &SigningKeys {
         &self.inner.keys
+    }
+}
+
+impl Inner {
+    /// Notes that a robot or a token was used, where the operator wants that.
+    pub(crate) fn note_use(&self, used: Used, before: Option<Timestamp>) {
+        if self.options.note_use {
+            self.last_use.note(used, before);
+        }
     }
 }

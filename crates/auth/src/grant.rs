@@ -8,7 +8,8 @@ mod tests;
 use std::collections::BTreeSet;
 
 use roadstead_metadata::{
-    CatalogViewer, Ensured, MetadataError, NewRepository, Repository, RepositoryPath,
+    CatalogViewer, Ensured, MetadataError, NewRepository, PathStanding, RepositoryPath,
+    RepositoryStanding,
 };
 use roadstead_oci::RepositoryName;
 
@@ -16,7 +17,8 @@ use crate::access::Access;
 use crate::authenticator::Authenticator;
 use crate::identity::{Identity, User};
 use crate::login::{Credentials, LoginError};
-use crate::rights::{Action, Asker, Policy, Rights, Target, rights};
+use crate::oauth_scopes::OauthScopes;
+use crate::rights::{Action, Asker, Namespace, Policy, Rights, Target, rights};
 use crate::scope::{RequestedScope, ScopeError};
 use crate::token::{IssueError, Token};
 
@@ -101,8 +103,16 @@ pub enum TokenRefusal {
     Issue(#[from] IssueError),
 }
 
-/// What was found where a scope points.
+/// A scope of a repository, and what was found where it points.
+struct Asked<'a> {
+    name: &'a RepositoryName,
+    wanted: &'a BTreeSet<Action>,
+    /// None: names of this form are nobody's here.
+    found: Option<Found>,
+}
+
 struct Found {
+    path: RepositoryPath,
     target: Target,
     holds_images: bool,
 }
@@ -130,50 +140,53 @@ impl Authenticator {
     /// after. It is private or not by [`AuthOptions::private_on_push`](crate::AuthOptions), and so are namespaces made where
     /// [`AuthOptions::create_namespace_on_push`](crate::AuthOptions) allows it. `delete` is granted as `push`, which includes it, and makes nothing.
     ///
-    /// Asking again gives the same. A dropped future, or an error, leaves the repositories that have been made.
+    /// What decides is read in one statement, however many the scopes, and read once more when a repository was made. Asking again gives the same.
+    /// A dropped future, or an error, leaves the repositories that have been made.
     pub async fn grant(
         &self,
         identity: &Identity,
         requested: &[RequestedScope],
     ) -> Result<Vec<GrantedScope>, GrantError> {
-        let mut granted = Vec::new();
-        for scope in requested {
-            match scope {
-                RequestedScope::Repository { name, actions } => {
-                    granted.push(GrantedScope {
-                        name: name.clone(),
-                        actions: self.granted_actions(identity, name, actions).await?,
-                    });
-                }
-                RequestedScope::Catalog => {}
+        let mut asked = self.find(identity, requested).await?;
+        let mut made = false;
+        if let Identity::User(user) = identity {
+            for found in asked
+                .iter()
+                .filter_map(|asked| asked.wish_to_make(self, identity))
+            {
+                made |= self.make_repository(user, found).await?;
             }
         }
-        Ok(granted)
+        if made {
+            asked = self.find(identity, requested).await?;
+        }
+        asked
+            .iter()
+            .map(|asked| {
+                Ok(GrantedScope {
+                    name: asked.name.clone(),
+                    actions: self.granted_actions(identity, asked)?,
+                })
+            })
+            .collect()
     }
 
-    async fn granted_actions(
+    fn granted_actions(
         &self,
         identity: &Identity,
-        name: &RepositoryName,
-        wanted: &BTreeSet<Action>,
+        asked: &Asked<'_>,
     ) -> Result<BTreeSet<Action>, GrantError> {
-        let Some(path) = self.inner.options.path(name) else {
+        let Some(found) = &asked.found else {
             return Ok(BTreeSet::new());
         };
-        let mut found = self.find(&path).await?;
-        let mut allowed = self.rights(identity, found.target);
-        if let Identity::User(user) = identity
-            && allowed.create
-            && wanted.contains(&Action::Push)
-            && let Some(made) = self.make_repository(user, &path, found.target).await?
-        {
-            found = Found::from(&made);
-            allowed = self.rights(identity, found.target);
+        let allowed = self.rights(identity, found.target);
+        if !found.holds_images && asked.wanted.iter().any(|action| allowed.allow(*action)) {
+            return Err(GrantError::NoImages {
+                path: found.path.clone(),
+            });
         }
-        if !found.holds_images && wanted.iter().any(|action| allowed.allow(*action)) {
-            return Err(GrantError::NoImages { path });
-        }
-        Ok(wanted
+        Ok(asked
+            .wanted
             .iter()
             .filter(|action| allowed.allow(**action))
             .map(|action| action.in_tokens())
@@ -184,46 +197,69 @@ impl Authenticator {
         let options = &self.inner.options;
         let asker = match identity {
             Identity::Anonymous => Asker::Anonymous,
-            Identity::User(user) => Asker::User {
-                id: user.id,
-                full_access: options.has_full_access(&user.username),
-            },
+            Identity::User(user) => {
+                let limits = user.limits();
+                let superpowers = limits.is_none_or(OauthScopes::superuser);
+                Asker::Account {
+                    id: user.id,
+                    robot: user.is_robot(),
+                    full_access: superpowers && options.has_full_access(&user.username),
+                    reads_all: superpowers && options.reads_all(&user.username),
+                    limits,
+                }
+            }
         };
         let policy = Policy {
             anonymous_access: options.anonymous_access,
             create_namespace_on_push: options.create_namespace_on_push,
+            proxy_cache: options.proxy_cache,
         };
         rights(asker, target, policy)
     }
 
-    async fn find(&self, path: &RepositoryPath) -> Result<Found, GrantError> {
-        let database = &self.inner.database;
-        let namespace = database
-            .find_account(&path.namespace)
-            .await?
-            .filter(|account| !account.robot);
-        let Some(account) = namespace else {
-            return Ok(Found::missing(Target::MissingNamespace));
+    /// What every scope of a repository points at, and where the asker stands there.
+    async fn find<'a>(
+        &self,
+        identity: &Identity,
+        requested: &'a [RequestedScope],
+    ) -> Result<Vec<Asked<'a>>, GrantError> {
+        let asker = match identity {
+            Identity::Anonymous => None,
+            Identity::User(user) => Some(user.id),
         };
-        if !account.enabled {
-            return Err(GrantError::NamespaceDisabled {
-                namespace: account.username,
-            });
+        let mut asked = Vec::new();
+        let mut paths = Vec::new();
+        for scope in requested {
+            match scope {
+                RequestedScope::Repository { name, actions } => {
+                    let path = self.inner.options.path(name);
+                    asked.push((name, actions, path.is_some()));
+                    paths.extend(path);
+                }
+                RequestedScope::Catalog => {}
+            }
         }
-        let missing = Target::MissingRepository { owner: account.id };
-        let repository = database.find_repository(path).await?;
-        Ok(repository.map_or(Found::missing(missing), |repository| {
-            Found::from(&repository)
-        }))
+        let standings = self.inner.database.standings(asker, &paths).await?;
+        let mut found = paths
+            .into_iter()
+            .zip(standings)
+            .map(|(path, standing)| Found::new(path, standing))
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter();
+        Ok(asked
+            .into_iter()
+            .map(|(name, wanted, has_path)| Asked {
+                name,
+                wanted,
+                found: has_path.then(|| found.next()).flatten(),
+            })
+            .collect())
     }
 
-    async fn make_repository(
-        &self,
-        user: &User,
-        path: &RepositoryPath,
-        missing: Target,
-    ) -> Result<Option<Repository>, GrantError> {
+    /// False when there is no namespace to make it in.
+    async fn make_repository(&self, user: &User, missing: &Found) -> Result<bool, GrantError> {
         let options = &self.inner.options;
+        let path = &missing.path;
         let ensured = self
             .inner
             .database
@@ -231,18 +267,18 @@ impl Authenticator {
                 path,
                 creator: user.id,
                 private: options.private_on_push,
-                create_namespace: missing == Target::MissingNamespace,
+                create_namespace: missing.target == Target::MissingNamespace,
                 ids: self.inner.environment.ids.as_ref(),
                 now: self.inner.environment.now(),
             })
             .await?;
         Ok(match ensured {
-            Ensured::Created(repository) => {
+            Ensured::Created(_) => {
                 tracing::info!(repository.name = %path, user.name = %user.username, "Made repository {path} on a push");
-                Some(repository)
+                true
             }
-            Ensured::Found(repository) => Some(repository),
-            Ensured::NoNamespace => None,
+            Ensured::Found(_) => true,
+            Ensured::NoNamespace => false,
         })
     }
 
@@ -251,39 +287,76 @@ impl Authenticator {
         &self,
         access: &Access,
     ) -> Result<Option<CatalogViewer>, MetadataError> {
-        if access.is_superuser() {
+        if access.sees_all() {
             return Ok(Some(CatalogViewer::All));
         }
         let account = match access.username() {
-            Some(username) => self.inner.database.find_namespace(username).await?,
+            Some(username) => self.inner.database.find_account(username).await?,
             None => None,
         };
-        Ok(match account {
-            Some(account) => Some(CatalogViewer::Account(account)),
-            None if self.inner.options.public_catalog => Some(CatalogViewer::PublicOnly),
-            None => None,
+        Ok(match (account, self.inner.options.public_catalog) {
+            (Some(account), true) => Some(CatalogViewer::AccountAndPublic(account.id)),
+            (Some(account), false) => Some(CatalogViewer::Account(account.id)),
+            (None, true) => Some(CatalogViewer::PublicOnly),
+            (None, false) => None,
         })
     }
 }
 
-impl Found {
-    const fn missing(target: Target) -> Self {
-        Self {
-            target,
-            holds_images: true,
-        }
+impl Asked<'_> {
+    /// Where a repository is to be made because its asker wants to push to it and may make it.
+    fn wish_to_make(&self, authenticator: &Authenticator, identity: &Identity) -> Option<&Found> {
+        let found = self.found.as_ref()?;
+        let wanted = self.wanted.contains(&Action::Push)
+            && authenticator.rights(identity, found.target).create;
+        wanted.then_some(found)
     }
 }
 
-impl From<&Repository> for Found {
-    fn from(repository: &Repository) -> Self {
-        Self {
-            target: Target::Repository {
-                owner: repository.namespace_id,
-                public: repository.public,
-                state: repository.state,
-            },
-            holds_images: repository.holds_images,
+impl Found {
+    fn new(path: RepositoryPath, standing: PathStanding) -> Result<Self, GrantError> {
+        let Some(namespace) = standing.namespace else {
+            return Ok(Self {
+                path,
+                target: Target::MissingNamespace,
+                holds_images: true,
+            });
+        };
+        if !namespace.enabled {
+            return Err(GrantError::NamespaceDisabled {
+                namespace: path.namespace,
+            });
         }
+        let namespace = Namespace {
+            owner: namespace.id,
+            team_role: namespace.team_role,
+            proxy_cache: namespace.proxy_cache,
+        };
+        let holds_images = standing
+            .repository
+            .as_ref()
+            .is_none_or(|repository| repository.holds_images);
+        let target = match standing.repository {
+            None => Target::MissingRepository { namespace },
+            Some(RepositoryStanding { state: None, .. }) => Target::DeletedRepository { namespace },
+            Some(RepositoryStanding {
+                public,
+                state: Some(state),
+                role,
+                mirror_robot,
+                ..
+            }) => Target::Repository {
+                namespace,
+                public,
+                state,
+                role,
+                mirror_robot,
+            },
+        };
+        Ok(Self {
+            path,
+            target,
+            holds_images,
+        })
     }
 }

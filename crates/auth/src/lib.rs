@@ -1,6 +1,6 @@
 //! Who is asking, and what they may do: passwords, registry tokens, the keys that sign them, rights.
 //!
-//! A client proves who it is with a password ([`Authenticator::authenticate`]), is granted what it asks for and may do
+//! A client proves who it is with a password or a token of its own ([`Authenticator::authenticate`]), is granted what it asks for and may do
 //! ([`Authenticator::grant`]) and gets a token that says so ([`Authenticator::issue`]); [`Authenticator::token`] is the three in turn. With each further
 //! request it sends the token, which [`Authenticator::verify`] turns into an [`Access`], and [`Authenticator::may`] decides.
 //! Tokens are Quay's: every instance on the same database, of Quay or of this program, takes the others' tokens.
@@ -9,11 +9,14 @@
 
 mod access;
 mod authenticator;
+mod encrypted_fields;
 mod first_account;
 mod grant;
 mod identity;
 mod known_keys;
+mod last_use;
 mod login;
+mod oauth_scopes;
 mod options;
 mod passwords;
 mod recent;
@@ -27,13 +30,14 @@ mod web_key;
 
 pub use access::{Access, TOKEN_BYTES_MAX, TokenError};
 pub use authenticator::Authenticator;
+pub use encrypted_fields::{EncryptedFieldsError, UnreadableColumn};
 pub use first_account::{FirstAccountDraft, FirstAccountError};
 pub use grant::{GrantError, GrantedScope, TokenRefusal, TokenRequest};
 pub use identity::{Identity, User};
 pub use login::{CredentialKind, Credentials, LoginError};
 pub use options::AuthOptions;
 pub use rights::Action;
-pub use roadstead_secrets::Secret;
+pub use roadstead_secrets::{FieldKey, KeyTextError, Secret};
 pub use scope::{RequestedScope, SCOPE_BYTES_MAX, SCOPES_MAX, ScopeError};
 pub use signing_keys::{KEY_LIFE, KEY_REFRESH, KeyError, SigningKeyOptions, SigningKeys};
 pub use token::{IssueError, TOKEN_LIFE, Token};

@@ -1,8 +1,10 @@
-//! Signing in with a name and a password. What the one who signed in may do is not decided here.
+//! Signing in: a name and what proves it. Passwords of people are checked here, what robots and tokens send in [`tokens`]. What the one who signed
+//! in may do is not decided here.
 
 mod lockout;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use roadstead_metadata::{Account, MetadataError};
 use tokio::sync::oneshot;
 
 use crate::authenticator::{Authenticator, Inner};
-use crate::identity::{Identity, User};
+use crate::identity::{Identity, Proof, User};
 use roadstead_secrets::Secret;
 
 /// The most bytes of a user name: Quay's column holds 255 characters.
@@ -25,9 +27,9 @@ const BUSY_RETRY_AFTER: Duration = Duration::from_secs(10);
 /// A name and what is to prove it.
 #[derive(Clone, Debug)]
 pub struct Credentials {
-    /// The name; its case counts.
+    /// The name, or the e-mail address; the case counts in both. `$app` and `$oauthtoken` for tokens.
     pub username: String,
-    /// The password.
+    /// The password, or the token.
     pub password: Secret,
 }
 
@@ -63,7 +65,7 @@ impl CredentialKind {
     }
 }
 
-/// Why somebody could not sign in. No variant tells whether the account exists, save [`LoginError::Locked`], which Quay's clients know.
+/// Why somebody could not sign in. No variant tells whether a person's account exists, save [`LoginError::Locked`], which Quay's clients know.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
     /// The name or the password is wrong, or accounts of this kind cannot sign in. Quay's answer is 401.
@@ -72,6 +74,27 @@ pub enum LoginError {
         /// What the name speaks of.
         kind: CredentialKind,
     },
+    /// No robot has this name, which Quay's clients are told. The answer is 401.
+    #[error("there is no robot of this name")]
+    NoSuchRobot,
+    /// The robot's token is right, but the account that it belongs to is disabled. Quay's answer is 401.
+    #[error(
+        "robot `{robot}` belongs to `{owner}`, which is disabled; an administrator can enable it"
+    )]
+    RobotOwnerDisabled {
+        /// The robot.
+        robot: String,
+        /// The account that it belongs to.
+        owner: String,
+    },
+    /// The operator lets no robots in, or not this one. The answer is 401.
+    #[error(
+        "robots cannot sign in: ROBOTS_DISALLOW is set, and ROBOTS_WHITELIST does not name this one"
+    )]
+    RobotsDisallowed,
+    /// The OAuth token was right once. Quay's answer is 401.
+    #[error("OAuth token has expired; its user can make another")]
+    Expired,
     /// The password is right, but the account is disabled. Quay's answer is 401.
     #[error("account is disabled; an administrator can enable it")]
     Disabled,
@@ -101,6 +124,19 @@ impl LoginError {
         retry_after: BUSY_RETRY_AFTER,
     };
 
+    /// Whether what was sent proves nobody, or nobody who may sign in: the answers with 401.
+    pub const fn is_refusal(&self) -> bool {
+        match self {
+            Self::Invalid { .. }
+            | Self::NoSuchRobot
+            | Self::RobotOwnerDisabled { .. }
+            | Self::RobotsDisallowed
+            | Self::Expired
+            | Self::Disabled => true,
+            Self::Locked { .. } | Self::Busy { .. } | Self::Backend { .. } => false,
+        }
+    }
+
     /// What to tell the client: Quay's texts, where it has them.
     pub fn client_message(&self) -> String {
         match self {
@@ -115,6 +151,14 @@ impl LoginError {
                     format!("Could not find robot with username: {username} and supplied password.")
                 }
             },
+            Self::NoSuchRobot => "Could not find robot with specified username".to_owned(),
+            Self::RobotOwnerDisabled { robot, owner } => {
+                format!("Robot {robot} owner {owner} is disabled")
+            }
+            Self::RobotsDisallowed => {
+                "Robot accounts have been disabled. Please contact your administrator.".to_owned()
+            }
+            Self::Expired => "OAuth access token has expired".to_owned(),
             Self::Disabled => {
                 "This user has been disabled. Please contact your administrator.".to_owned()
             }
@@ -134,16 +178,27 @@ impl Authenticator {
     /// Unknown names and wrong passwords cost one bcrypt check each; a right password is remembered for five minutes and costs none meanwhile,
     /// but is remembered together with the stored hash, so that a changed password and a disabled account count at once.
     ///
-    /// Accounts have passwords only, so far: names of robots and tokens are refused without a look at the database.
+    /// A robot's token and an app token are compared with what the database holds, encrypted, each time, so that a new token and a disabled owner count at
+    /// once; there is no waiting after wrong ones, of which nobody can try enough. The second half of an OAuth token is checked and remembered as a
+    /// password is. When robots and tokens were last used is noted later, at most once a minute each.
     ///
-    /// A dropped future leaves the attempt running to its end: a wrong password counts whether or not somebody waits for the answer.
+    /// A dropped future leaves an attempt with a password running to its end: a wrong one counts whether or not somebody waits for the answer.
     pub async fn authenticate(&self, credentials: Credentials) -> Result<Identity, LoginError> {
         let kind = CredentialKind::of(&credentials.username);
-        if kind != CredentialKind::Password
-            || credentials.password.expose().len() > PASSWORD_BYTES_MAX
-        {
+        let Credentials { username, password } = &credentials;
+        if password.expose().len() > PASSWORD_BYTES_MAX {
             return Err(LoginError::Invalid { kind });
         }
+        match kind {
+            CredentialKind::Password => self.log_in_detached(credentials).await,
+            CredentialKind::Robot { .. } => self.inner.robot(username, password).await,
+            CredentialKind::AppToken => self.inner.app_token(password).await,
+            CredentialKind::OauthToken => self.inner.oauth_token(password).await,
+            CredentialKind::AccessToken => Err(LoginError::Invalid { kind }),
+        }
+    }
+
+    async fn log_in_detached(&self, credentials: Credentials) -> Result<Identity, LoginError> {
         let (answer, answered) = oneshot::channel();
         let authenticator = self.clone();
         self.inner.tasks.spawn(async move {
@@ -182,7 +237,7 @@ impl Inner {
             self.passwords.remember(hash, password, now);
             return self.welcome(account).await;
         }
-        if let Some(account) = account.filter(|account| !account.robot) {
+        if let Some(account) = account {
             self.database.note_failed_login(account.id, now).await?;
             tracing::info!(user.name = %account.username, "Refused a wrong password for {}", account.username);
         }
@@ -200,10 +255,10 @@ impl Inner {
 
     /// The account of this name, if it is not closed after wrong passwords.
     async fn open_account(&self, username: &str) -> Result<Option<Account>, LoginError> {
-        if username.is_empty() || username.len() > USERNAME_BYTES_MAX || username.contains('\0') {
+        if !can_be_stored(username) || username.len() > USERNAME_BYTES_MAX {
             return Ok(None);
         }
-        let account = self.database.find_account(username).await?;
+        let account = self.database.find_login(username).await?;
         let remaining = account.as_ref().and_then(|account| {
             lockout::remaining(
                 account.invalid_login_attempts,
@@ -229,6 +284,7 @@ impl Inner {
             id: account.id,
             uuid: account.uuid.clone(),
             username: account.username.clone(),
+            proof: Proof::Password,
         }))
     }
 }
@@ -238,7 +294,12 @@ fn usable_hash(account: &Account) -> Option<&str> {
     account
         .password_hash
         .as_deref()
-        .filter(|_| !account.organization && !account.robot)
+        .filter(|_| !account.organization)
+}
+
+/// Whether the database can hold such a text at all: PostgreSQL takes no zero byte.
+fn can_be_stored(text: &str) -> bool {
+    !text.is_empty() && !text.contains('\0')
 }
 
 /// The name as an answer may repeat it: what no account can be called is left out.

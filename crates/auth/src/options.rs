@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use roadstead_metadata::RepositoryPath;
 use roadstead_oci::RepositoryName;
+use roadstead_secrets::FieldKey;
 
 /// Settings of an [`Authenticator`](crate::Authenticator). Every region of a registry must have the same.
 #[derive(Clone, Debug)]
@@ -18,6 +19,20 @@ pub struct AuthOptions {
     pub superusers: BTreeSet<String>,
     /// `FEATURE_SUPERUSERS_FULL_ACCESS`: whether superusers may do everything in every namespace. Without it they are users like others here.
     pub superusers_full_access: bool,
+    /// `GLOBAL_READONLY_SUPER_USERS`: who may read everything, and has no superuser's powers besides, whatever `SUPER_USERS` says.
+    pub readonly_superusers: BTreeSet<String>,
+    /// Whether robots may sign in: the reverse of `ROBOTS_DISALLOW`.
+    pub robots: bool,
+    /// `ROBOTS_WHITELIST`: robots that may sign in all the same.
+    pub robots_allowed: BTreeSet<String>,
+    /// `FEATURE_APP_SPECIFIC_TOKENS`: whether app tokens are taken.
+    pub app_tokens: bool,
+    /// `FEATURE_PROXY_CACHE`: whether organisations may be caches of other registries, which their members may pull from.
+    pub proxy_cache: bool,
+    /// `FEATURE_USER_LAST_ACCESSED`: whether it is noted when robots and tokens were last used.
+    pub note_use: bool,
+    /// Decrypts what the database holds encrypted: made of `DATABASE_SECRET_KEY`. Without it neither robots nor app tokens can sign in.
+    pub field_key: Option<FieldKey>,
     /// `FEATURE_ANONYMOUS_ACCESS`: whether public repositories can be pulled without an account.
     pub anonymous_access: bool,
     /// `FEATURE_PUBLIC_CATALOG`: whether listings show public repositories to those without an account.
@@ -40,6 +55,13 @@ impl AuthOptions {
             hostname: hostname.into(),
             superusers: BTreeSet::new(),
             superusers_full_access: false,
+            readonly_superusers: BTreeSet::new(),
+            robots: true,
+            robots_allowed: BTreeSet::new(),
+            app_tokens: true,
+            proxy_cache: false,
+            note_use: true,
+            field_key: None,
             anonymous_access: true,
             public_catalog: false,
             create_namespace_on_push: false,
@@ -70,7 +92,19 @@ impl AuthOptions {
 
     /// Whether the user of this name may do everything.
     pub(crate) fn has_full_access(&self, username: &str) -> bool {
-        self.superusers_full_access && self.superusers.contains(username)
+        self.superusers_full_access
+            && self.superusers.contains(username)
+            && !self.reads_all(username)
+    }
+
+    /// Whether the user of this name may read everything.
+    pub(crate) fn reads_all(&self, username: &str) -> bool {
+        self.readonly_superusers.contains(username)
+    }
+
+    /// Whether the robot of this name may sign in.
+    pub(crate) fn admits_robot(&self, username: &str) -> bool {
+        self.robots || self.robots_allowed.contains(username)
     }
 }
 

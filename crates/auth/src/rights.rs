@@ -1,21 +1,30 @@
 //! Who may do what. Every decision about rights is made here, by pure functions over facts that others fetched; nothing else in the
-//! registry compares owners, superusers or visibility.
+//! registry compares owners, roles, superusers or visibility.
 //!
-//! The rules, until teams, robots and permissions on single repositories come:
+//! What somebody may do in a repository is the most of these, and then what the repository's state leaves of it:
 //!
-//! | who | existing repository | missing repository | missing namespace |
-//! |---|---|---|---|
-//! | superuser with full access | everything | create, pull | pull; create, where pushes may make namespaces |
-//! | owner of the namespace | everything | create, pull | - |
-//! | everybody with an account | pull if public | - | - |
-//! | anonymous | pull if public and anonymous access is on | - | - |
+//! | who | role in the repository |
+//! |---|---|
+//! | owner of the namespace, member of a team `admin` of it, superuser with full access | admin |
+//! | who has a permission in it, alone or as the member of a team | what it says |
+//! | global read-only superuser | read |
+//! | member of any team of an organisation that caches another registry | read |
+//! | everybody, if it is public; without an account only where anonymous access is on | pull |
 //!
-//! A repository that is not in its normal state can be pulled from only, whoever asks (facts taken from a running Quay: `*` and push are
-//! granted to nobody, superusers included; the robot of a mirror comes with mirrors).
+//! New repositories are made by the first row's, and by members of a team `creator`. Where pushes may make namespaces, every user may. An OAuth
+//! token has of its user's rights what its scopes name and no more.
+//!
+//! A repository that is read-only can be pulled from only, whoever asks; while it is a mirror its robot may push, if it has the role to. Nobody
+//! administers either (facts taken from a running Quay, as everything here).
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
-use roadstead_metadata::{RepositoryState, UserId};
+use roadstead_metadata::{RepositoryRole, RepositoryState, TeamRole, UserId};
+
+use crate::oauth_scopes::OauthScopes;
 
 /// What can be done with a repository. In the order in which Quay lists granted actions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,22 +100,47 @@ impl Level {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asker {
     Anonymous,
-    User { id: UserId, full_access: bool },
+    Account {
+        id: UserId,
+        robot: bool,
+        /// A superuser, where superusers may do everything.
+        full_access: bool,
+        /// A superuser who may read everything.
+        reads_all: bool,
+        /// What an OAuth token limits its user to.
+        limits: Option<OauthScopes>,
+    },
 }
 
 /// What is asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Repository {
-        owner: UserId,
+        namespace: Namespace,
         public: bool,
         state: RepositoryState,
+        /// The asker's permission in it.
+        role: Option<RepositoryRole>,
+        /// Who may push while it is a mirror.
+        mirror_robot: Option<UserId>,
     },
     /// The namespace is there, the repository is not.
     MissingRepository {
-        owner: UserId,
+        namespace: Namespace,
+    },
+    /// A repository of the name is being deleted.
+    DeletedRepository {
+        namespace: Namespace,
     },
     MissingNamespace,
+}
+
+/// A namespace and where the asker stands in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Namespace {
+    pub(crate) owner: UserId,
+    pub(crate) team_role: Option<TeamRole>,
+    pub(crate) proxy_cache: bool,
 }
 
 /// What the operator allows.
@@ -114,6 +148,8 @@ pub(crate) enum Target {
 pub(crate) struct Policy {
     pub(crate) anonymous_access: bool,
     pub(crate) create_namespace_on_push: bool,
+    /// Whether organisations may be caches of other registries.
+    pub(crate) proxy_cache: bool,
 }
 
 /// What the asker may do with the target.
@@ -138,225 +174,158 @@ impl Rights {
 
 /// What `asker` may do with `target`.
 pub(crate) fn rights(asker: Asker, target: Target, policy: Policy) -> Rights {
-    let full_access = matches!(
-        asker,
-        Asker::User {
-            full_access: true,
-            ..
-        }
-    );
-    let rules =
-        |owner: UserId| full_access || matches!(asker, Asker::User { id, .. } if id == owner);
     match target {
         Target::Repository {
-            owner,
+            namespace,
             public,
             state,
+            role,
+            mirror_robot,
         } => {
-            let change = rules(owner) && state == RepositoryState::Normal;
+            let role = asker.role(namespace, role, policy);
+            let mirrors = mirror_robot.is_some() && mirror_robot == asker.id();
             Rights {
-                pull: rules(owner)
+                pull: role.is_some()
                     || public_pull(asker == Asker::Anonymous, public, policy.anonymous_access),
-                push: change,
-                admin: change,
+                push: role >= Some(RepositoryRole::Write) && takes_pushes(state, mirrors),
+                admin: role >= Some(RepositoryRole::Admin) && state == RepositoryState::Normal,
                 create: false,
             }
         }
-        Target::MissingRepository { owner } => Rights {
+        Target::MissingRepository { namespace } => Rights {
             // So that the answer to a pull is that there is no such repository, and not that they may not know.
-            pull: rules(owner),
-            create: rules(owner),
+            pull: asker.role(namespace, None, policy).is_some(),
+            create: asker.creates(namespace),
             ..Rights::default()
         },
-        Target::MissingNamespace => Rights {
-            pull: full_access,
-            create: full_access && policy.create_namespace_on_push,
+        Target::DeletedRepository { namespace } => Rights {
+            pull: asker.role(namespace, None, policy).is_some(),
             ..Rights::default()
         },
+        // Where pushes make no namespaces, nobody is granted anything, superusers included.
+        Target::MissingNamespace if policy.create_namespace_on_push => Rights {
+            pull: asker.has_full_access(),
+            create: asker.creates_namespaces(),
+            ..Rights::default()
+        },
+        Target::MissingNamespace => Rights::default(),
     }
 }
 
-/// Whether the bearer of a token may do `action` now. `level` is what the token grants in the repository; `found` is the repository's
-/// visibility and state, if it is there: what has changed since the token was issued counts.
+impl Asker {
+    const fn id(self) -> Option<UserId> {
+        match self {
+            Self::Anonymous => None,
+            Self::Account { id, .. } => Some(id),
+        }
+    }
+
+    /// The highest role in a repository of the namespace, `given` being what permissions say.
+    fn role(
+        self,
+        namespace: Namespace,
+        given: Option<RepositoryRole>,
+        policy: Policy,
+    ) -> Option<RepositoryRole> {
+        let Self::Account {
+            reads_all, limits, ..
+        } = self
+        else {
+            return None;
+        };
+        let member_of_cache =
+            policy.proxy_cache && namespace.proxy_cache && namespace.team_role.is_some();
+        let role = [
+            self.rules(namespace).then_some(RepositoryRole::Admin),
+            (reads_all || member_of_cache).then_some(RepositoryRole::Read),
+            given,
+        ]
+        .into_iter()
+        .max()
+        .flatten();
+        match limits {
+            Some(scopes) => role.min(scopes.repository()),
+            None => role,
+        }
+    }
+
+    const fn has_full_access(self) -> bool {
+        matches!(
+            self,
+            Self::Account {
+                full_access: true,
+                ..
+            }
+        )
+    }
+
+    /// Whether everything in the namespace is the asker's to do.
+    fn rules(self, namespace: Namespace) -> bool {
+        self.has_full_access()
+            || self.id() == Some(namespace.owner)
+            || self.id().is_some() && namespace.team_role == Some(TeamRole::Admin)
+    }
+
+    fn creates(self, namespace: Namespace) -> bool {
+        match self {
+            Self::Anonymous => false,
+            Self::Account { limits, .. } => {
+                let may = self.rules(namespace) || namespace.team_role >= Some(TeamRole::Creator);
+                may && limits.is_none_or(OauthScopes::create)
+            }
+        }
+    }
+
+    fn creates_namespaces(self) -> bool {
+        match self {
+            Self::Anonymous => false,
+            Self::Account { robot, limits, .. } => {
+                !robot && limits.is_none_or(OauthScopes::administers_organizations)
+            }
+        }
+    }
+}
+
+/// Whether a repository in this state takes pushes from those who may push at all. `mirrors`: whether it is its own mirror's robot who asks.
+const fn takes_pushes(state: RepositoryState, mirrors: bool) -> bool {
+    match state {
+        RepositoryState::Normal => true,
+        RepositoryState::ReadOnly => false,
+        RepositoryState::Mirror | RepositoryState::OrganizationMirror => mirrors,
+    }
+}
+
+/// What there is now of a repository for which somebody has a token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Present {
+    pub(crate) public: bool,
+    pub(crate) state: RepositoryState,
+    /// Whether the bearer is the robot that mirrors into it.
+    pub(crate) mirrors: bool,
+}
+
+/// Whether the bearer of a token may do `action` now. `level` is what the token grants in the repository; `found` is the repository as it is
+/// now, if it is there: what has changed since the token was issued counts.
 pub(crate) fn may(
     level: Option<Level>,
     action: Action,
-    found: Option<(bool, RepositoryState)>,
+    found: Option<Present>,
     anonymous: bool,
     anonymous_access: bool,
 ) -> bool {
     let granted = level.is_some_and(|level| level.allows(action));
     match (action, found) {
-        (Action::Pull, Some((public, _))) => {
+        (Action::Pull, Some(Present { public, .. })) => {
             granted || public_pull(anonymous, public, anonymous_access)
         }
-        (Action::Push | Action::Delete | Action::Admin, Some((_, state))) => {
-            granted && state == RepositoryState::Normal
+        (Action::Push | Action::Delete, Some(Present { state, mirrors, .. })) => {
+            granted && takes_pushes(state, mirrors)
         }
+        (Action::Admin, Some(Present { state, .. })) => granted && state == RepositoryState::Normal,
         (_, None) => granted,
     }
 }
 
 const fn public_pull(anonymous: bool, public: bool, anonymous_access: bool) -> bool {
     public && (!anonymous || anonymous_access)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use RepositoryState::{Mirror, Normal, OrganizationMirror, ReadOnly};
-
-    const OWNER: UserId = UserId(1);
-    const OTHER: UserId = UserId(2);
-    const POLICY: Policy = Policy {
-        anonymous_access: true,
-        create_namespace_on_push: true,
-    };
-
-    fn user(id: UserId) -> Asker {
-        Asker::User {
-            id,
-            full_access: false,
-        }
-    }
-
-    const SUPERUSER: Asker = Asker::User {
-        id: UserId(9),
-        full_access: true,
-    };
-
-    fn repository(public: bool, state: RepositoryState) -> Target {
-        Target::Repository {
-            owner: OWNER,
-            public,
-            state,
-        }
-    }
-
-    fn words(rights: Rights) -> String {
-        [
-            (rights.push, "push "),
-            (rights.pull, "pull "),
-            (rights.admin, "* "),
-            (rights.create, "create "),
-        ]
-        .into_iter()
-        .filter_map(|(allowed, word)| allowed.then_some(word))
-        .collect::<String>()
-        .trim_end()
-        .to_owned()
-    }
-
-    #[test]
-    fn rights_follow_the_table() {
-        let missing = Target::MissingRepository { owner: OWNER };
-        for (asker, target, expected) in [
-            (SUPERUSER, repository(false, Normal), "push pull *"),
-            (SUPERUSER, missing, "pull create"),
-            (SUPERUSER, Target::MissingNamespace, "pull create"),
-            (user(OWNER), repository(false, Normal), "push pull *"),
-            (user(OWNER), missing, "pull create"),
-            (user(OWNER), Target::MissingNamespace, ""),
-            (user(OTHER), repository(false, Normal), ""),
-            (user(OTHER), repository(true, Normal), "pull"),
-            (user(OTHER), missing, ""),
-            (user(OTHER), Target::MissingNamespace, ""),
-            (Asker::Anonymous, repository(false, Normal), ""),
-            (Asker::Anonymous, repository(true, Normal), "pull"),
-            (Asker::Anonymous, missing, ""),
-            (Asker::Anonymous, Target::MissingNamespace, ""),
-        ] {
-            assert_eq!(
-                words(rights(asker, target, POLICY)),
-                expected,
-                "{asker:?} {target:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_repository_that_is_not_in_its_normal_state_can_only_be_pulled_from() {
-        for state in [ReadOnly, Mirror, OrganizationMirror] {
-            for asker in [SUPERUSER, user(OWNER)] {
-                assert_eq!(
-                    words(rights(asker, repository(false, state), POLICY)),
-                    "pull",
-                    "{state:?}"
-                );
-            }
-            assert_eq!(
-                words(rights(user(OTHER), repository(true, state), POLICY)),
-                "pull"
-            );
-            assert_eq!(
-                words(rights(user(OTHER), repository(false, state), POLICY)),
-                ""
-            );
-        }
-    }
-
-    #[test]
-    fn without_anonymous_access_only_accounts_pull_public_repositories() {
-        let closed = Policy {
-            anonymous_access: false,
-            ..POLICY
-        };
-        assert_eq!(
-            words(rights(Asker::Anonymous, repository(true, Normal), closed)),
-            ""
-        );
-        assert_eq!(
-            words(rights(user(OTHER), repository(true, Normal), closed)),
-            "pull"
-        );
-    }
-
-    #[test]
-    fn nobody_makes_a_namespace_where_pushes_may_not() {
-        let policy = Policy {
-            create_namespace_on_push: false,
-            ..POLICY
-        };
-        assert_eq!(
-            words(rights(SUPERUSER, Target::MissingNamespace, policy)),
-            "pull"
-        );
-    }
-
-    #[test]
-    fn an_action_in_a_token_includes_the_lesser_ones() {
-        use Action::{Admin, Delete, Pull, Push};
-        for (granted, allowed) in [
-            (Pull, &[Pull][..]),
-            (Push, &[Push, Pull, Delete]),
-            (Admin, &[Push, Pull, Delete, Admin]),
-        ] {
-            for action in [Push, Pull, Delete, Admin] {
-                let level = Level::granted_by(granted);
-                assert_eq!(
-                    level.allows(action),
-                    allowed.contains(&action),
-                    "{granted} for {action}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn what_changed_after_a_token_was_issued_counts() {
-        use Action::{Admin, Delete, Pull, Push};
-        let admin = Some(Level::Admin);
-        for action in [Push, Delete, Admin] {
-            assert!(may(admin, action, None, false, true));
-            assert!(may(admin, action, Some((false, Normal)), false, true));
-            assert!(!may(admin, action, Some((false, ReadOnly)), false, true));
-            assert!(!may(None, action, Some((true, Normal)), false, true));
-        }
-        assert!(may(admin, Pull, Some((false, ReadOnly)), false, true));
-        assert!(may(None, Pull, Some((true, Normal)), true, true));
-        assert!(!may(None, Pull, Some((true, Normal)), true, false));
-        assert!(may(None, Pull, Some((true, Normal)), false, false));
-        assert!(!may(None, Pull, Some((false, Normal)), false, true));
-        assert!(!may(None, Pull, None, false, true));
-    }
 }

@@ -14,10 +14,11 @@ use tempfile::TempDir;
 
 use crate::identity::Identity;
 use crate::login::{Credentials, LoginError};
+use crate::oauth_scopes::OauthScopes;
 use crate::signing_keys::{SigningKeyOptions, SigningKeys};
 use crate::web_key::PrivateKey;
 use crate::{AuthOptions, Authenticator};
-use roadstead_secrets::Secret;
+use roadstead_secrets::{FieldKey, Secret};
 
 /// The lowest cost that bcrypt has: a check takes about a millisecond.
 pub(crate) const CHEAP: u32 = 4;
@@ -58,7 +59,11 @@ pub(crate) struct World {
 impl World {
     /// An empty registry whose superuser is `admin`, on one machine.
     pub(crate) async fn new() -> Self {
-        Self::with(AuthOptions::standalone(HOST, "admin")).await
+        let options = AuthOptions {
+            field_key: Some(field_key()),
+            ..AuthOptions::standalone(HOST, "admin")
+        };
+        Self::with(options).await
     }
 
     pub(crate) async fn with(options: AuthOptions) -> Self {
@@ -155,6 +160,72 @@ impl World {
         self.id(username).await
     }
 
+    /// Makes a robot, `owner+short`, with this token.
+    pub(crate) async fn robot(&self, username: &str, token: &str) -> UserId {
+        sqlx::query(
+            r#"INSERT INTO "user" (uuid, username, email, verified, organization, robot, invoice_email, last_invalid_login)
+               VALUES ($1, $2, $1, false, false, true, false, '2026-01-01 00:00:00')"#,
+        )
+        .bind(self.environment.ids.uuid().to_string())
+        .bind(username)
+        .execute(&self.sql)
+        .await
+        .unwrap();
+        let id = self.id(username).await;
+        sqlx::query("INSERT INTO robotaccounttoken (robot_account_id, token, fully_migrated) VALUES ($1, $2, true)")
+            .bind(id.0)
+            .bind(self.encrypted(token))
+            .execute(&self.sql)
+            .await
+            .unwrap();
+        id
+    }
+
+    /// Makes an app token that never ends.
+    pub(crate) async fn app_token(&self, owner: UserId, name: &str, secret: &str) {
+        sqlx::query(
+            "INSERT INTO appspecificauthtoken (user_id, uuid, title, created, token_name, token_secret)
+             VALUES ($1, 'app-token-uuid', 'laptop', '2026-01-01 00:00:00', $2, $3)",
+        )
+        .bind(owner.0)
+        .bind(name)
+        .bind(self.encrypted(secret))
+        .execute(&self.sql)
+        .await
+        .unwrap();
+    }
+
+    /// Makes an OAuth token that ends in 2030.
+    pub(crate) async fn oauth_token(&self, owner: UserId, name: &str, code: &str, scope: &str) {
+        sqlx::query(
+            "INSERT INTO oauthapplication (client_id, redirect_uri, application_uri, organization_id, name, description)
+             VALUES ('id', '', '', $1, 'automation', '')",
+        )
+        .bind(owner.0)
+        .execute(&self.sql)
+        .await
+        .unwrap();
+        sqlx::query(
+            "INSERT INTO oauthaccesstoken (uuid, application_id, authorized_user_id, scope, token_type, expires_at, data,
+                                           token_code, token_name)
+             SELECT 'oauth-token-uuid', max(id), $1, $2, 'token', '2030-01-01 00:00:00', '', $3, $4 FROM oauthapplication",
+        )
+        .bind(owner.0)
+        .bind(scope)
+        .bind(bcrypt::hash(code, CHEAP).unwrap())
+        .bind(name)
+        .execute(&self.sql)
+        .await
+        .unwrap();
+    }
+
+    /// An encrypted field under the key of every world.
+    pub(crate) fn encrypted(&self, text: &str) -> String {
+        let mut nonce = [0; 13];
+        self.environment.ids.fill(&mut nonce);
+        field_key().encrypt(&Secret::new(text), nonce).unwrap()
+    }
+
     pub(crate) async fn id(&self, username: &str) -> UserId {
         self.database
             .find_account(username)
@@ -221,6 +292,11 @@ impl World {
     }
 }
 
+/// The key of every world's encrypted fields.
+pub(crate) fn field_key() -> FieldKey {
+    FieldKey::new("not a secret").unwrap()
+}
+
 pub(crate) fn signing_keys(
     database: &Database,
     environment: &Environment,
@@ -247,4 +323,9 @@ pub(crate) fn credentials(username: &str, password: &str) -> Credentials {
 /// When every world begins.
 pub(crate) fn start() -> Timestamp {
     Timestamp::from_timestamp(1_795_000_000, 0).unwrap()
+}
+
+/// The scopes of an OAuth token, as Quay writes them.
+pub(crate) fn scopes(text: &str) -> OauthScopes {
+    OauthScopes::parse(text)
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::authenticator::Authenticator;
 use crate::grant::GrantedScope;
-use crate::identity::Identity;
+use crate::identity::{Identity, Proof, User};
 use crate::signing_keys::KeyError;
 use roadstead_secrets::Secret;
 
@@ -95,13 +95,39 @@ struct ContextClaim<'a> {
     root: &'static str,
 }
 
+/// How Quay speaks of somebody with an account.
 #[derive(Debug, Serialize)]
 struct UserClaim<'a> {
     version: u8,
     entity_kind: &'static str,
     entity_reference: Option<&'a str>,
     kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oauth: Option<&'a str>,
     user: &'a str,
+}
+
+impl<'a> UserClaim<'a> {
+    fn of(user: &'a User) -> Self {
+        let (entity_kind, entity_reference) = match &user.proof {
+            Proof::Password => ("user", user.uuid.as_deref()),
+            Proof::Robot => ("robot", Some(user.username.as_str())),
+            Proof::AppToken { uuid } => ("appspecifictoken", Some(uuid.as_str())),
+            Proof::OauthToken { uuid, .. } => ("oauthtoken", Some(uuid.as_str())),
+        };
+        let oauth = match &user.proof {
+            Proof::OauthToken { uuid, .. } => Some(uuid.as_str()),
+            Proof::Password | Proof::Robot | Proof::AppToken { .. } => None,
+        };
+        Self {
+            version: 2,
+            entity_kind,
+            entity_reference,
+            kind: if oauth.is_some() { "oauth" } else { "user" },
+            oauth,
+            user: &user.username,
+        }
+    }
 }
 
 impl Authenticator {
@@ -163,13 +189,7 @@ impl Authenticator {
     ) -> ContextClaim<'a> {
         let user = match identity {
             Identity::Anonymous => None,
-            Identity::User(user) => Some(UserClaim {
-                version: 2,
-                entity_kind: "user",
-                entity_reference: user.uuid.as_deref(),
-                kind: "user",
-                user: &user.username,
-            }),
+            Identity::User(user) => Some(UserClaim::of(user)),
         };
         let paths = grants
             .iter()

@@ -190,7 +190,7 @@ async fn source(
             let found = inner.readable(head, caller, wants, from).await?;
             Ok(found.map(|repository| MountSource::Repository(repository.id)))
         }
-        None if caller.access.is_superuser() => Ok(Some(MountSource::Any)),
+        None if caller.access.sees_all() => Ok(Some(MountSource::Any)),
         None => Ok(Some(MountSource::AnyPublic)),
     }
 }

@@ -115,7 +115,7 @@ async fn a_good_token_says_who_its_bearer_is_and_what_it_grants() {
     let token = sign(&header(), &claims());
     let access = world.authenticator.verify(&token).await.unwrap();
     assert_eq!(access.username(), Some("admin"));
-    assert!(access.is_superuser());
+    assert!(access.sees_all());
     for (action, granted) in [
         (Action::Pull, true),
         (Action::Push, true),
@@ -373,14 +373,7 @@ async fn only_a_users_own_token_makes_a_superuser() {
         json!({"entity_kind": "robot"}),
     ] {
         let token = with("context", context);
-        assert!(
-            !world
-                .authenticator
-                .verify(&token)
-                .await
-                .unwrap()
-                .is_superuser()
-        );
+        assert!(!world.authenticator.verify(&token).await.unwrap().sees_all());
     }
     assert!(
         !world
@@ -388,23 +381,20 @@ async fn only_a_users_own_token_makes_a_superuser() {
             .verify(&without("context"))
             .await
             .unwrap()
-            .is_superuser()
+            .sees_all()
     );
     let bob = world
         .authenticator
         .verify(&with("sub", json!("bob")))
         .await
         .unwrap();
-    assert!(!bob.is_superuser());
+    assert!(!bob.sees_all());
     let anonymous = world
         .authenticator
         .verify(&with("sub", json!("(anonymous)")))
         .await
         .unwrap();
-    assert_eq!(
-        (anonymous.username(), anonymous.is_superuser()),
-        (None, false)
-    );
+    assert_eq!((anonymous.username(), anonymous.sees_all()), (None, false));
 }
 
 #[tokio::test]

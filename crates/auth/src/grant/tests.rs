@@ -118,7 +118,11 @@ async fn asking_to_push_makes_the_repository_private_once() {
 
 #[tokio::test]
 async fn those_without_rights_make_nothing() {
-    let world = world().await;
+    let options = AuthOptions {
+        create_namespace_on_push: false,
+        ..AuthOptions::standalone(HOST, "admin")
+    };
+    let world = world_with(options).await;
     let before = world.number("SELECT count(*) FROM repository").await;
     for username in ["", "bob"] {
         for name in ["alice/new", "acme/new", "nowhere/new", "new"] {
@@ -180,7 +184,11 @@ async fn a_namespace_springs_into_being_on_a_superusers_push_where_that_is_allow
         ..AuthOptions::standalone(HOST, "admin")
     };
     let world = world_with(quays).await;
-    assert_eq!(granted(&world, "admin", scope).await, "pull");
+    assert_eq!(
+        granted(&world, "admin", scope).await,
+        "",
+        "of a namespace that nobody can make, nothing is granted to anybody"
+    );
     assert!(
         world
             .database
@@ -189,6 +197,19 @@ async fn a_namespace_springs_into_being_on_a_superusers_push_where_that_is_allow
             .unwrap()
             .is_none()
     );
+}
+
+#[tokio::test]
+async fn whoever_makes_a_namespace_by_pushing_owns_it() {
+    let world = world().await;
+    let scope = "repository:bobs/app:push,pull,*";
+    assert_eq!(granted(&world, "", scope).await, "");
+    assert_eq!(granted(&world, "bob", scope).await, "push,pull,*");
+    assert_eq!(
+        granted(&world, "bob", "repository:bobs/other:pull,push").await,
+        "push,pull"
+    );
+    assert_eq!(granted(&world, "alice", scope).await, "");
 }
 
 #[tokio::test]
@@ -215,6 +236,9 @@ async fn superusers_without_full_access_are_users_like_others() {
         ..AuthOptions::standalone(HOST, "admin")
     };
     let world = world_with(options).await;
+    // The rights that came with making the organisation and the repository.
+    world.execute("DELETE FROM teammember").await;
+    world.execute("DELETE FROM repositorypermission").await;
     assert_eq!(
         granted(&world, "admin", "repository:acme/app:pull,push,*").await,
         ""

@@ -1,5 +1,7 @@
 //! What signing in promises, on a real database.
 
+mod tokens;
+
 use std::time::Duration;
 
 use super::*;
@@ -24,6 +26,26 @@ async fn the_right_password_says_who_it_is() {
     assert_eq!(
         (user.username(), user.id()),
         ("admin", world.id("admin").await)
+    );
+}
+
+#[tokio::test]
+async fn an_address_is_as_good_as_a_name_and_names_go_first() {
+    let world = world().await;
+    let alice = world.user("alice", "secret").await;
+    let named_so = world.user("alice@registry.example", "other").await;
+    let whose = async |login, password| match world.log_in(login, password).await.unwrap() {
+        Identity::User(user) => user.id(),
+        Identity::Anonymous => panic!("somebody"),
+    };
+    assert_eq!(whose("alice@registry.example", "other").await, named_so);
+    world
+        .execute(r#"UPDATE "user" SET username = 'bob' WHERE username = 'alice@registry.example'"#)
+        .await;
+    assert_eq!(whose("alice@registry.example", "secret").await, alice);
+    assert_eq!(
+        message(world.log_in("ALICE@registry.example", "secret").await),
+        "Invalid Username or Password"
     );
 }
 
@@ -59,14 +81,8 @@ async fn names_that_are_not_users_get_quays_answers() {
         ("$token", "Invalid access token"),
         ("$app", "Invalid token"),
         ("$oauthtoken", "OAuth access token could not be validated"),
-        (
-            "acme+ci",
-            "Could not find robot with username: acme+ci and supplied password.",
-        ),
-        (
-            "acme+\n",
-            "Could not find robot with username:  and supplied password.",
-        ),
+        ("acme+ci", "Could not find robot with specified username"),
+        ("acme+\n", "Could not find robot with specified username"),
     ] {
         assert_eq!(message(world.log_in(username, "right").await), expected);
     }
