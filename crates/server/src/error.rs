@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use roadstead_auth::FirstAccountError;
+use roadstead_auth::{EncryptedFieldsError, FirstAccountError, KeyTextError};
 use roadstead_metadata::MetadataError;
 use roadstead_placement::{LocationNameError, TopologyError};
 use roadstead_storage::StorageError;
@@ -26,6 +26,20 @@ pub enum StartError {
         /// Why.
         #[from]
         source: MetadataError,
+    },
+    /// `DATABASE_SECRET_KEY` makes no key.
+    #[error("could not make a key of the configuration")]
+    SecretKey {
+        /// Why not.
+        #[from]
+        source: KeyTextError,
+    },
+    /// Nothing that the database holds encrypted can be read.
+    #[error("could not read the database's encrypted fields")]
+    EncryptedFields {
+        /// Why not.
+        #[from]
+        source: EncryptedFieldsError,
     },
     /// A configured location has a name that cannot be one.
     #[error("DISTRIBUTED_STORAGE_CONFIG names a location `{name}`")]

@@ -5,6 +5,7 @@
 mod connections;
 mod database;
 mod deployment;
+mod encrypted_fields;
 mod error;
 mod first_start;
 mod probes;

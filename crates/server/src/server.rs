@@ -7,7 +7,7 @@ use std::time::Duration;
 use roadstead_api::{
     ApiOptions, ExternalUrl, Health, HealthOptions, RegistryService, ServiceParts,
 };
-use roadstead_auth::{AuthOptions, Authenticator, SigningKeyOptions, SigningKeys};
+use roadstead_auth::{AuthOptions, Authenticator, FieldKey, SigningKeyOptions, SigningKeys};
 use roadstead_config::{Config, RegistryState, UrlScheme};
 use roadstead_distribution::{DistributionOptions, Locations, Registry, RegistryParts, Writes};
 use roadstead_metadata::{Features, ImmutableTags, QuotaSizes};
@@ -17,6 +17,7 @@ use roadstead_runtime::{Environment, Shutdown, Tasks};
 
 use crate::connections;
 use crate::deployment::{Deployment, Migrations, OpenLocal};
+use crate::encrypted_fields;
 use crate::error::StartError;
 use crate::first_start::{FirstAccount, make_first_account};
 use crate::probes;
@@ -129,7 +130,7 @@ impl Running {
             tasks.clone(),
             SigningKeyOptions {
                 service: config.accounts.token_service.clone(),
-                name: format!("http://{address}"),
+                name: address_for_people(&config, address),
             },
         );
         let authenticator = Authenticator::new(
@@ -137,8 +138,9 @@ impl Running {
             environment.clone(),
             tasks.clone(),
             keys.clone(),
-            auth_options(&config),
+            auth_options(&config)?,
         );
+        encrypted_fields::check(&authenticator).await?;
         let first_account = make_first_account(
             &authenticator,
             environment.ids.as_ref(),
@@ -298,25 +300,50 @@ async fn clean_up_uploads(registry: Registry, environment: Environment, shutdown
     }
 }
 
-fn auth_options(config: &Config) -> AuthOptions {
+/// Where an instance is from, as Quay names its keys: the registry's address.
+fn address_for_people(config: &Config, listening: SocketAddr) -> String {
+    let scheme = match config.hosting.preferred_url_scheme {
+        UrlScheme::Http => "http",
+        UrlScheme::Https => "https",
+    };
+    match &config.hosting.server_hostname {
+        Some(hostname) => format!("{scheme}://{hostname}"),
+        None => format!("{scheme}://{listening}"),
+    }
+}
+
+fn auth_options(config: &Config) -> Result<AuthOptions, StartError> {
+    let accounts = &config.accounts;
     let hostname = config
         .hosting
         .server_hostname
         .clone()
         .unwrap_or_else(|| STANDALONE_HOSTNAME.to_owned());
-    AuthOptions {
-        service: config.accounts.token_service.clone(),
-        superusers: config.accounts.super_users.iter().cloned().collect(),
-        // There are no roles to give yet, so whoever runs the registry may do everything in it.
-        superusers_full_access: true,
+    let names = |names: &[String]| names.iter().cloned().collect();
+    Ok(AuthOptions {
+        service: accounts.token_service.clone(),
+        superusers: names(&accounts.super_users),
+        superusers_full_access: accounts.super_users_full_access,
+        readonly_superusers: names(&accounts.global_readonly_super_users),
+        robots: !accounts.robots_disallow,
+        robots_allowed: names(&accounts.robots_whitelist),
+        app_tokens: accounts.app_specific_tokens,
+        note_use: accounts.user_last_accessed,
+        field_key: config
+            .database
+            .secret_key
+            .as_ref()
+            .map(|key| FieldKey::new(key.expose()))
+            .transpose()?,
+        proxy_cache: config.registry.proxy_cache,
         anonymous_access: config.registry.anonymous_access,
         public_catalog: config.registry.public_catalog,
         create_namespace_on_push: config.registry.create_namespace_on_push,
         private_on_push: config.registry.create_private_repo_on_push,
         library_namespace: config.registry.library_namespace.clone(),
-        token_life_max: config.accounts.token_lifetime_max,
+        token_life_max: accounts.token_lifetime_max,
         ..AuthOptions::new(hostname)
-    }
+    })
 }
 
 fn distribution_options(config: &Config, deployment: &Deployment) -> DistributionOptions {

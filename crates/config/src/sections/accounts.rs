@@ -11,6 +11,19 @@ pub struct Accounts {
     /// `SUPER_USERS`: the accounts that may administer the registry, the same in all regions (default: none; `admin` for a
     /// registry without a configuration).
     pub super_users: Vec<String>,
+    /// `FEATURE_SUPERUSERS_FULL_ACCESS`: whether they may do everything in every namespace (default: false; true for a registry
+    /// without a configuration).
+    pub super_users_full_access: bool,
+    /// `GLOBAL_READONLY_SUPER_USERS`: the accounts that may read everything; `SUPER_USERS` does not count for them (default: none).
+    pub global_readonly_super_users: Vec<String>,
+    /// `ROBOTS_DISALLOW`: whether robots may not sign in (default: false).
+    pub robots_disallow: bool,
+    /// `ROBOTS_WHITELIST`: robots that may sign in all the same, as `namespace+name` (default: none).
+    pub robots_whitelist: Vec<String>,
+    /// `FEATURE_APP_SPECIFIC_TOKENS`: whether app tokens are taken (default: true).
+    pub app_specific_tokens: bool,
+    /// `FEATURE_USER_LAST_ACCESSED`: whether the database is told when robots and tokens were last used (default: true).
+    pub user_last_accessed: bool,
     /// `SECRET_KEY`: what Quay signs and encrypts with outside the database; the same in every region.
     pub secret_key: Option<Secret<String>>,
     /// `INSTANCE_SERVICE_KEY_SERVICE`: the issuer of tokens and the service under which their keys are published (default:
@@ -32,6 +45,16 @@ impl Accounts {
                     Vec::new()
                 }
             }),
+            super_users_full_access: keys.flag("FEATURE_SUPERUSERS_FULL_ACCESS", standalone),
+            global_readonly_super_users: keys
+                .texts("GLOBAL_READONLY_SUPER_USERS", "user names")
+                .unwrap_or_default(),
+            robots_disallow: keys.flag("ROBOTS_DISALLOW", false),
+            robots_whitelist: keys
+                .texts("ROBOTS_WHITELIST", "names of robots")
+                .unwrap_or_default(),
+            app_specific_tokens: keys.flag("FEATURE_APP_SPECIFIC_TOKENS", true),
+            user_last_accessed: keys.flag("FEATURE_USER_LAST_ACCESSED", true),
             secret_key: keys.text("SECRET_KEY").map(Secret::new),
             token_service: keys
                 .text("INSTANCE_SERVICE_KEY_SERVICE")

@@ -24,6 +24,9 @@ pub struct Registry {
     /// `FEATURE_PUBLIC_CATALOG`: whether the catalog lists public repositories to those without rights in them (default:
     /// false).
     pub public_catalog: bool,
+    /// `FEATURE_PROXY_CACHE`: whether the members of an organisation that caches another registry may pull everything in it
+    /// (default: false).
+    pub proxy_cache: bool,
     /// `LIBRARY_NAMESPACE` with `FEATURE_LIBRARY_SUPPORT` (default: true): the namespace that a name of one part stands in
     /// (default: `library`). `None`: such names are refused.
     pub library_namespace: Option<String>,
@@ -79,6 +82,7 @@ impl Registry {
             create_private_repo_on_push: keys.flag("CREATE_PRIVATE_REPO_ON_PUSH", true),
             anonymous_access: keys.flag("FEATURE_ANONYMOUS_ACCESS", true),
             public_catalog: keys.flag("FEATURE_PUBLIC_CATALOG", false),
+            proxy_cache: keys.flag("FEATURE_PROXY_CACHE", false),
             library_namespace: library_support.then_some(library_namespace),
             maximum_layer_size: match keys.value("MAXIMUM_LAYER_SIZE") {
                 Some(Value::Empty(..)) => None,
