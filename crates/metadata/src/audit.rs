@@ -332,6 +332,7 @@ mod tests {
             public: false,
             state: RepositoryState::Normal,
             holds_images: true,
+            mirror_robot: None,
         }
     }
 
