@@ -23,16 +23,17 @@ impl<'a> Blobs<'a> {
         Self { inner }
     }
 
-    /// Finds a blob that the repository holds, for [`Blobs::open`] or to tell its size. No location is asked.
+    /// Finds a blob that the repository holds, for [`Blobs::open`] or to tell its size. No location is asked. While the
+    /// database is not available, what it said lately counts, within [`OutageOptions`](crate::OutageOptions).
     ///
     /// # Errors
     /// [`PullError::BlobUnknown`], [`PullError::Metadata`].
     pub async fn find(&self, repository: &Repository, digest: &Digest) -> Result<Blob, PullError> {
-        let found = self
-            .inner
-            .database
-            .find_blob(repository.id, digest, self.inner.now())
-            .await?;
+        let inner = self.inner;
+        let now = inner.now();
+        let asked = inner.lately.asking(now);
+        let said = inner.database.find_blob(repository.id, digest, now).await;
+        let found = inner.lately.blob(repository.id, digest, asked, said)?;
         found.ok_or_else(|| PullError::BlobUnknown {
             digest: digest.clone(),
         })
@@ -65,6 +66,7 @@ impl<'a> Blobs<'a> {
             .database
             .delete_blob(repository.id, digest, self.inner.now())
             .await?;
+        self.inner.lately.blob_deleted(repository.id, digest);
         match deleted {
             BlobDeletion::Deleted => Ok(()),
             BlobDeletion::Unknown => Err(DeleteError::BlobUnknown {

@@ -322,9 +322,10 @@ macro_rules! from_metadata {
 from_metadata!(PushError, ManifestPushError, PullError, DeleteError);
 
 fn code_of_metadata(error: &MetadataError) -> ErrorCode {
-    match error {
-        MetadataError::Unavailable { .. } => ErrorCode::Unavailable,
-        _ => ErrorCode::InternalError,
+    if error.is_temporary() {
+        ErrorCode::Unavailable
+    } else {
+        ErrorCode::InternalError
     }
 }
 

@@ -10,6 +10,7 @@
 //!   stored can be read back.
 //! - Bytes of two clients are never mixed in one upload, and a blob is visible only when its bytes have its digest.
 //! - A read goes on at another location when one fails, and never delivers the whole of a blob whose bytes are wrong.
+//! - What was pulled here lately can still be pulled while the database is not available, for a stated time.
 //! - Memory does not grow with the size of a blob, and every list has a bound.
 //!
 //! Each function says what a dropped future leaves behind.
@@ -40,6 +41,7 @@ mod body;
 mod catalog;
 mod error;
 mod labels;
+mod lately;
 mod locations;
 mod manifests;
 mod options;
@@ -57,7 +59,7 @@ pub use body::{Announced, BodyError, ChunkRange};
 pub use error::{DeleteError, ManifestPushError, PullError, PushError};
 pub use locations::Locations;
 pub use manifests::{Manifests, PushedManifest};
-pub use options::{DistributionOptions, Writes};
+pub use options::{DistributionOptions, OutageOptions, Writes};
 pub use referrers::{ReferrersAfter, ReferrersPage};
 pub use refusal::Refusal;
 pub use registry::{Page, Registry, RegistryParts};

@@ -113,13 +113,16 @@ impl<'a> Manifests<'a> {
                     };
                     continue;
                 }
-                PutManifestOutcome::Stored { created, copies } => Ok(PushedManifest {
-                    digest,
-                    subject: manifest.subject().map(|subject| subject.digest.clone()),
-                    tags,
-                    created,
-                    copies,
-                }),
+                PutManifestOutcome::Stored { created, copies } => {
+                    inner.lately.tags_changed(repository.id, &tags);
+                    Ok(PushedManifest {
+                        digest,
+                        subject: manifest.subject().map(|subject| subject.digest.clone()),
+                        tags,
+                        created,
+                        copies,
+                    })
+                }
                 PutManifestOutcome::BlobsUnknown(blobs) => {
                     Err(ManifestPushError::BlobsUnknown(blobs))
                 }
@@ -152,7 +155,8 @@ impl<'a> Manifests<'a> {
     }
 
     /// Finds a manifest by tag or digest: its bytes as they were pushed, their media type and their digest. When it was asked
-    /// for by digest, that is the digest it has.
+    /// for by digest, that is the digest it has. While the database is not available, what it said lately counts, within
+    /// [`OutageOptions`](crate::OutageOptions).
     ///
     /// # Errors
     /// [`PullError::ManifestUnknown`], [`PullError::TagExpired`], [`PullError::Metadata`].
@@ -162,10 +166,15 @@ impl<'a> Manifests<'a> {
         reference: &Reference,
     ) -> Result<StoredManifest, PullError> {
         let inner = self.inner;
-        let found = inner
+        let now = inner.now();
+        let asked = inner.lately.asking(now);
+        let said = inner
             .database
-            .find_manifest(repository.id, reference, inner.now())
-            .await?;
+            .find_manifest(repository.id, reference, now)
+            .await;
+        let found = inner
+            .lately
+            .manifest(repository.id, reference, asked, said)?;
         match (found, reference) {
             (ManifestLookup::Found(manifest), _) => Ok(manifest),
             (ManifestLookup::TagExpired, Reference::Tag(tag)) => {
@@ -201,6 +210,12 @@ impl<'a> Manifests<'a> {
             Reference::Tag(tag) => inner.database.delete_tag(&delete, tag).await?,
             Reference::Digest(digest) => inner.database.delete_manifest(&delete, digest).await?,
         };
+        match reference {
+            Reference::Tag(tag) => inner
+                .lately
+                .tags_changed(repository.id, std::slice::from_ref(tag)),
+            Reference::Digest(digest) => inner.lately.manifest_deleted(repository.id, digest),
+        }
         match deletion {
             Deletion::Deleted => Ok(()),
             Deletion::Unknown => Err(DeleteError::ManifestUnknown {

@@ -59,6 +59,33 @@ pub struct DistributionOptions {
     pub library_namespace: String,
     /// Which of Quay's optional bookkeeping is kept. Default: what Quay keeps without a configuration, which is none of it.
     pub features: Features,
+    /// From what pulls are answered while the database is not available.
+    pub outage: OutageOptions,
+}
+
+/// What is remembered for pulls while the database is not available, and how long it counts.
+#[derive(Clone, Copy, Debug)]
+pub struct OutageOptions {
+    /// The most answers of the database that are remembered: repositories, tags, manifests and blobs. 0: none. Default 10,000, some
+    /// 1,000 images of ten layers.
+    pub entries_max: usize,
+    /// The most bytes that they take, manifests included. Default 32 MiB.
+    pub bytes_max: usize,
+    /// How long an answer counts after the database gave it. Default 1 h, as long as a token.
+    pub content_for: Duration,
+    /// How long a repository that was public is taken for one, and pulled from by those who have no grant. Default 10 min.
+    pub public_for: Duration,
+}
+
+impl Default for OutageOptions {
+    fn default() -> Self {
+        Self {
+            entries_max: 10_000,
+            bytes_max: 32 << 20,
+            content_for: Duration::from_hours(1),
+            public_for: Duration::from_mins(10),
+        }
+    }
 }
 
 impl Default for DistributionOptions {
@@ -79,6 +106,7 @@ impl Default for DistributionOptions {
             replication_queue: Some("imagestoragereplication".to_owned()),
             library_namespace: "library".to_owned(),
             features: Features::default(),
+            outage: OutageOptions::default(),
         }
     }
 }

@@ -14,6 +14,7 @@ use roadstead_runtime::{Environment, Shutdown, Timestamp};
 use crate::blobs::Blobs;
 use crate::catalog;
 use crate::labels;
+use crate::lately::Lately;
 use crate::locations::Locations;
 use crate::manifests::Manifests;
 use crate::options::{DistributionOptions, Writes};
@@ -53,6 +54,7 @@ pub(crate) struct Inner {
     pub(crate) options: DistributionOptions,
     pub(crate) sessions: SessionLocks,
     pub(crate) pull_log: PullLog,
+    pub(crate) lately: Lately,
 }
 
 impl Inner {
@@ -146,6 +148,7 @@ impl Registry {
                 locations,
                 topology,
                 environment,
+                lately: Lately::new(options.outage),
                 options,
                 sessions: SessionLocks::default(),
                 pull_log: PullLog::default(),
@@ -174,15 +177,17 @@ impl Registry {
         }
     }
 
-    /// Finds a repository by the name that a client gives it. `None` also while it is being deleted.
+    /// Finds a repository by the name that a client gives it. `None` also while it is being deleted. While the database is not available,
+    /// as it was lately, within [`OutageOptions`](crate::OutageOptions).
     pub async fn find_repository(
         &self,
         name: &RepositoryName,
     ) -> Result<Option<Repository>, MetadataError> {
-        self.inner
-            .database
-            .find_repository(&self.path_of(name))
-            .await
+        let inner = &self.inner;
+        let path = self.path_of(name);
+        let asked = inner.lately.asking(inner.now());
+        let said = inner.database.find_repository(&path).await;
+        inner.lately.repository(&path, asked, said)
     }
 
     /// Pushing blobs.

@@ -6,6 +6,7 @@ mod crashes;
 mod lists;
 mod manifests;
 mod mounting;
+mod outages;
 mod placing;
 mod pulls;
 mod pushes;

@@ -98,8 +98,7 @@ impl Twins {
         for location in &locations {
             location.create_root().await.unwrap();
         }
-        let topology =
-            Topology::new(both.to_vec(), both.to_vec(), BTreeSet::from(both)).unwrap();
+        let topology = Topology::new(both.to_vec(), both.to_vec(), BTreeSet::from(both)).unwrap();
         let registry = Registry::new(RegistryParts {
             database,
             locations: Arc::new(Locations::new(locations)),

@@ -1,0 +1,405 @@
+//! What the database has said lately about content that was pulled here, to answer pulls from while it is not available.
+//!
+//! The database is always asked first. Only when it does not answer does what it last said count, for as long as [`OutageOptions`] allow, and
+//! never anything about which it said that it is not there. What this registry itself changes is forgotten or changed here too; what others
+//! change meanwhile is not seen, which is what the times bound. Nobody's rights are in here: they are decided from tokens, and from whether a
+//! repository is public, which is believed for a shorter time.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use roadstead_metadata::{
+    Blob, ManifestLookup, MetadataError, Repository, RepositoryId, RepositoryPath, StoredManifest,
+};
+use roadstead_oci::{Digest, Reference, Tag};
+use roadstead_runtime::Timestamp;
+
+use crate::options::OutageOptions;
+
+/// What an entry is counted as besides its manifest: names, digests, a blob's placements, and the maps' own part.
+const ENTRY_BYTES: usize = 512;
+
+/// What is remembered, bounded in number and bytes; what was confirmed the longest ago goes first.
+#[derive(Debug)]
+pub(crate) struct Lately {
+    options: OutageOptions,
+    entries: Mutex<Entries>,
+    /// How many answers came from here since the database last answered.
+    answers: AtomicU64,
+    /// Grows with every change made here, so that what was read before it is not remembered after it.
+    changes: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    by_key: HashMap<Key, Entry>,
+    /// The keys in the order in which they were confirmed.
+    order: BTreeMap<u64, Key>,
+    next: u64,
+    bytes: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    Repository(RepositoryPath),
+    Tag(RepositoryId, Tag),
+    Manifest(RepositoryId, Digest),
+    Blob(RepositoryId, Digest),
+}
+
+#[derive(Debug)]
+struct Entry {
+    value: Value,
+    confirmed: Timestamp,
+    place: u64,
+    bytes: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Value {
+    Repository(Box<Repository>),
+    Tag(Digest),
+    Manifest(StoredManifest),
+    Blob(Box<Blob>),
+}
+
+/// A look at the database that has begun.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    now: Timestamp,
+    changes: u64,
+}
+
+impl Lately {
+    pub(crate) fn new(options: OutageOptions) -> Self {
+        Self {
+            options,
+            entries: Mutex::default(),
+            answers: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
+        }
+    }
+
+    /// To be called before the database is asked.
+    pub(crate) fn asking(&self, now: Timestamp) -> Asked {
+        Asked {
+            now,
+            changes: self.changes.load(Ordering::Acquire),
+        }
+    }
+
+    /// What the database says of a repository, or said lately when it does not answer. That it is public counts for
+    /// [`OutageOptions::public_for`] only: after that it is not.
+    pub(crate) fn repository(
+        &self,
+        path: &RepositoryPath,
+        asked: Asked,
+        said: Result<Option<Repository>, MetadataError>,
+    ) -> Result<Option<Repository>, MetadataError> {
+        let key = Key::Repository(path.clone());
+        match said {
+            Ok(Some(found)) => {
+                self.confirm(key, Value::Repository(found.clone().into()), asked);
+                Ok(Some(found))
+            }
+            Ok(None) => {
+                self.forget(&[key]);
+                Ok(None)
+            }
+            Err(error) => self
+                .instead(error, || match self.recall(&key, asked.now)? {
+                    (Value::Repository(mut repository), confirmed) => {
+                        repository.public &=
+                            is_within(confirmed, asked.now, self.options.public_for);
+                        Some(*repository)
+                    }
+                    _ => None,
+                })
+                .map(Some),
+        }
+    }
+
+    /// What the database says of a manifest, or said lately when it does not answer.
+    pub(crate) fn manifest(
+        &self,
+        repository: RepositoryId,
+        reference: &Reference,
+        asked: Asked,
+        said: Result<ManifestLookup, MetadataError>,
+    ) -> Result<ManifestLookup, MetadataError> {
+        let named = |digest: &Digest| Key::Manifest(repository, digest.clone());
+        let key = match reference {
+            Reference::Tag(tag) => Key::Tag(repository, tag.clone()),
+            Reference::Digest(digest) => named(digest),
+        };
+        match said {
+            Ok(ManifestLookup::Found(found)) => {
+                if let Key::Tag(..) = key {
+                    self.confirm(key, Value::Tag(found.digest.clone()), asked);
+                }
+                // By its digest too: clients ask for a tag's digest and then for what has it.
+                let key = named(&found.digest);
+                self.confirm(key, Value::Manifest(found.clone()), asked);
+                Ok(ManifestLookup::Found(found))
+            }
+            Ok(said @ (ManifestLookup::TagExpired | ManifestLookup::Unknown)) => {
+                self.forget(&[key]);
+                Ok(said)
+            }
+            Err(error) => self
+                .instead(error, || {
+                    let mut value = self.recall(&key, asked.now)?.0;
+                    if let Value::Tag(digest) = value {
+                        value = self.recall(&named(&digest), asked.now)?.0;
+                    }
+                    match value {
+                        Value::Manifest(manifest) => Some(manifest),
+                        _ => None,
+                    }
+                })
+                .map(ManifestLookup::Found),
+        }
+    }
+
+    /// What the database says of a blob, or said lately when it does not answer.
+    pub(crate) fn blob(
+        &self,
+        repository: RepositoryId,
+        digest: &Digest,
+        asked: Asked,
+        said: Result<Option<Blob>, MetadataError>,
+    ) -> Result<Option<Blob>, MetadataError> {
+        let key = Key::Blob(repository, digest.clone());
+        match said {
+            Ok(Some(found)) => {
+                self.confirm(key, Value::Blob(found.clone().into()), asked);
+                Ok(Some(found))
+            }
+            Ok(None) => {
+                self.forget(&[key]);
+                Ok(None)
+            }
+            Err(error) => self
+                .instead(error, || match self.recall(&key, asked.now)?.0 {
+                    Value::Blob(blob) => Some(*blob),
+                    _ => None,
+                })
+                .map(Some),
+        }
+    }
+
+    /// Forgets what these tags pointed to: they have been moved here, or deleted.
+    pub(crate) fn tags_changed(&self, repository: RepositoryId, tags: &[Tag]) {
+        let keys: Vec<Key> = tags
+            .iter()
+            .map(|tag| Key::Tag(repository, tag.clone()))
+            .collect();
+        self.changed(&keys);
+    }
+
+    /// Forgets a manifest, and with it what its tags point to: it has been deleted here.
+    pub(crate) fn manifest_deleted(&self, repository: RepositoryId, digest: &Digest) {
+        self.changed(&[Key::Manifest(repository, digest.clone())]);
+    }
+
+    /// Forgets a blob: it has been deleted here.
+    pub(crate) fn blob_deleted(&self, repository: RepositoryId, digest: &Digest) {
+        self.changed(&[Key::Blob(repository, digest.clone())]);
+    }
+
+    /// The answer from memory in place of the database's failure, if it is one of not answering and there is one.
+    fn instead<T>(
+        &self,
+        error: MetadataError,
+        recall: impl FnOnce() -> Option<T>,
+    ) -> Result<T, MetadataError> {
+        if !matches!(error, MetadataError::Unavailable { .. }) {
+            return Err(error);
+        }
+        let Some(answer) = recall() else {
+            return Err(error);
+        };
+        if self.answers.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "The database does not answer: answering pulls from what it said lately"
+            );
+        }
+        Ok(answer)
+    }
+
+    fn confirm(&self, key: Key, value: Value, asked: Asked) {
+        let answers = self.answers.swap(0, Ordering::Relaxed);
+        if answers > 0 {
+            tracing::info!(
+                answers,
+                "The database answers pulls again; {answers} answers came from memory"
+            );
+        }
+        let mut entries = self.entries();
+        // Looked at under the lock, which a change takes after it has been counted.
+        if asked.changes == self.changes.load(Ordering::Acquire) {
+            entries.put(key, value, asked.now, &self.options);
+        }
+    }
+
+    fn recall(&self, key: &Key, now: Timestamp) -> Option<(Value, Timestamp)> {
+        let entries = self.entries();
+        let entry = entries.by_key.get(key)?;
+        is_within(entry.confirmed, now, self.options.content_for)
+            .then(|| (entry.value.clone(), entry.confirmed))
+    }
+
+    fn changed(&self, keys: &[Key]) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        self.forget(keys);
+    }
+
+    fn forget(&self, keys: &[Key]) {
+        let mut entries = self.entries();
+        for key in keys {
+            entries.take(key);
+        }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    fn put(&mut self, key: Key, value: Value, confirmed: Timestamp, options: &OutageOptions) {
+        self.take(&key);
+        let bytes = ENTRY_BYTES
+            + match &value {
+                Value::Manifest(manifest) => manifest.bytes.len(),
+                Value::Repository(_) | Value::Tag(_) | Value::Blob(_) => 0,
+            };
+        let place = self.next;
+        self.next += 1;
+        self.bytes += bytes;
+        self.order.insert(place, key.clone());
+        let entry = Entry {
+            value,
+            confirmed,
+            place,
+            bytes,
+        };
+        self.by_key.insert(key, entry);
+        while self.by_key.len() > options.entries_max || self.bytes > options.bytes_max {
+            let Some((_, oldest)) = self.order.pop_first() else {
+                return;
+            };
+            if let Some(entry) = self.by_key.remove(&oldest) {
+                self.bytes -= entry.bytes;
+            }
+        }
+    }
+
+    fn take(&mut self, key: &Key) {
+        if let Some(entry) = self.by_key.remove(key) {
+            self.order.remove(&entry.place);
+            self.bytes -= entry.bytes;
+        }
+    }
+}
+
+/// Whether something is not older than it may be. What is from the future, because a clock was set back, is.
+fn is_within(confirmed: Timestamp, now: Timestamp, limit: Duration) -> bool {
+    now.signed_duration_since(confirmed)
+        .to_std()
+        .is_ok_and(|age| age < limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use roadstead_metadata::ManifestId;
+    use roadstead_oci::Algorithm;
+
+    fn manifest(content: String) -> StoredManifest {
+        StoredManifest {
+            id: ManifestId(1),
+            digest: Digest::of(Algorithm::Sha256, content.as_bytes()),
+            media_type: "application/vnd.oci.image.manifest.v1+json"
+                .parse()
+                .unwrap(),
+            bytes: Bytes::from(content),
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_in_number_and_bytes_and_the_latest_stays() {
+        let now = Timestamp::UNIX_EPOCH;
+        let by_number = OutageOptions {
+            entries_max: 5,
+            ..OutageOptions::default()
+        };
+        let by_bytes = OutageOptions {
+            bytes_max: 5 * (ENTRY_BYTES + 100),
+            ..OutageOptions::default()
+        };
+        let nothing = OutageOptions {
+            entries_max: 0,
+            ..OutageOptions::default()
+        };
+        for (options, kept) in [(by_number, 5), (by_bytes, 5), (nothing, 0)] {
+            let mut entries = Entries::default();
+            for number in 0..100 {
+                let manifest = manifest(format!("{number:0100}"));
+                let key = Key::Manifest(RepositoryId(1), manifest.digest.clone());
+                // The first one is confirmed again and again.
+                let first = self::manifest(format!("{:0100}", 0));
+                let first_key = Key::Manifest(RepositoryId(1), first.digest.clone());
+                entries.put(key, Value::Manifest(manifest), now, &options);
+                entries.put(first_key, Value::Manifest(first), now, &options);
+                assert_eq!(entries.by_key.len(), entries.order.len());
+                assert!(entries.by_key.len() <= options.entries_max);
+                assert!(entries.bytes <= options.bytes_max);
+            }
+            assert_eq!(entries.by_key.len(), kept);
+            assert_eq!(entries.bytes, kept * (ENTRY_BYTES + 100));
+            let digests: Vec<String> = (0..100)
+                .map(|number| manifest(format!("{number:0100}")).digest)
+                .filter(|digest| {
+                    entries
+                        .by_key
+                        .contains_key(&Key::Manifest(RepositoryId(1), digest.clone()))
+                })
+                .map(|digest| digest.to_string())
+                .collect();
+            let expected: Vec<String> = [0, 96, 97, 98, 99]
+                .into_iter()
+                .take(kept)
+                .map(|number| manifest(format!("{number:0100}")).digest.to_string())
+                .collect();
+            assert_eq!(digests, expected);
+        }
+    }
+
+    #[test]
+    fn what_was_read_before_a_change_is_not_remembered_after_it() {
+        let lately = Lately::new(OutageOptions::default());
+        let now = Timestamp::UNIX_EPOCH;
+        let (repository, tag): (_, Tag) = (RepositoryId(1), "latest".parse().unwrap());
+        let reference = Reference::Tag(tag.clone());
+        let found = || Ok(ManifestLookup::Found(manifest("old".to_owned())));
+        let key = Key::Tag(repository, tag.clone());
+
+        let asked = lately.asking(now);
+        lately.tags_changed(repository, &[tag]);
+        lately
+            .manifest(repository, &reference, asked, found())
+            .unwrap();
+        assert!(lately.recall(&key, now).is_none());
+
+        let asked = lately.asking(now);
+        lately
+            .manifest(repository, &reference, asked, found())
+            .unwrap();
+        assert!(lately.recall(&key, now).is_some());
+    }
+}
