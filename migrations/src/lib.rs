@@ -4,6 +4,7 @@
 
 mod m20261122_000001_quay_tables;
 mod m20261122_000002_roadstead_tables;
+mod m20261122_000003_garbage;
 mod m20261122_000004_owed_labels;
 mod quay_tables;
 mod schema;
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m20261122_000001_quay_tables::Migration),
             Box::new(m20261122_000002_roadstead_tables::Migration),
+            Box::new(m20261122_000003_garbage::Migration),
             Box::new(m20261122_000004_owed_labels::Migration),
         ]
     }

@@ -8,8 +8,9 @@ use roadstead_runtime::Timestamp;
 use sea_orm::{FromQueryResult, Value};
 use uuid::Uuid;
 
-use crate::database::{Connection, Database, Identified, Lock, Named, contended, params};
+use crate::database::{Connection, Database, Identified, Lock, Named, contended, json_ids, params};
 use crate::error::MetadataError;
+use crate::garbage::{Publication, consume, free_blobs, lapsed};
 use crate::ids::{RepositoryId, StorageId};
 use crate::locations::CLOSED;
 use crate::reader::Reader;
@@ -35,12 +36,10 @@ pub struct Blob {
 pub struct CommitBlob<'a> {
     /// The repository that gets it.
     pub repository: RepositoryId,
-    /// The digest that the bytes were found to have.
-    pub digest: &'a Digest,
+    /// Which bytes appeared where: their digest was proven since it was begun.
+    pub publication: &'a Publication,
     /// How many.
     pub size: u64,
-    /// Where they are.
-    pub location: &'a LocationName,
     /// Until when it stays without a manifest that refers to it.
     pub protect_until: Timestamp,
     /// The session that ends with this, as it was last read.
@@ -171,7 +170,8 @@ impl Database {
     /// Makes a blob part of a repository once its bytes are safe, and ends the session that brought them: one transaction.
     ///
     /// # Errors
-    /// [`MetadataError::Conflict`] when the session was changed by another writer, or the location takes no new bytes. Nothing is changed then.
+    /// [`MetadataError::Conflict`] when the session was changed by another writer, the location takes no new bytes, or the publication has
+    /// lapsed, so that the object may be gone. Nothing is changed then.
     pub async fn commit_blob(&self, commit: &CommitBlob<'_>) -> Result<Blob, MetadataError> {
         contended(|| self.commit_blob_once(commit)).await
     }
@@ -186,9 +186,12 @@ impl Database {
                 what: format!("upload `{}` was changed by another request", upload.uuid),
             });
         }
-        let digest = commit.digest.to_string();
+        let digest = commit.publication.digest().to_string();
         // Quay's checksum column is not unique: two pushes of the same bytes would make two rows.
         transaction.lock(Lock::blob(&digest)).await?;
+        if !consume(&transaction, commit.publication).await? {
+            return Err(lapsed(commit.publication));
+        }
         let found: Option<Identified> = transaction
             .row(
                 OPERATION,
@@ -224,12 +227,15 @@ impl Database {
             .row(
                 OPERATION,
                 &format!("SELECT l.id FROM imagestoragelocation l WHERE l.name = $1 AND l.name NOT IN {CLOSED}"),
-                params![commit.location.as_str()],
+                params![commit.publication.location().as_str()],
             )
             .await?;
         let Some(location) = location else {
             return Err(MetadataError::Conflict {
-                what: format!("location `{}` takes no new bytes", commit.location),
+                what: format!(
+                    "location `{}` takes no new bytes",
+                    commit.publication.location()
+                ),
             });
         };
         transaction
@@ -257,14 +263,14 @@ impl Database {
         Ok(blob)
     }
 
-    /// Makes a blob that is somewhere part of a repository too.
+    /// Makes a blob that is somewhere part of a repository too. False when it is gone by now.
     pub async fn link_blob(
         &self,
         repository: RepositoryId,
         storage: StorageId,
         protect_until: Timestamp,
         now: Timestamp,
-    ) -> Result<(), MetadataError> {
+    ) -> Result<bool, MetadataError> {
         contended(|| self.link_blob_once(repository, storage, protect_until, now)).await
     }
 
@@ -274,10 +280,22 @@ impl Database {
         storage: StorageId,
         protect_until: Timestamp,
         now: Timestamp,
-    ) -> Result<(), MetadataError> {
-        let transaction = self.begin("mount a blob").await?;
+    ) -> Result<bool, MetadataError> {
+        const OPERATION: &str = "mount a blob";
+        let transaction = self.begin(OPERATION).await?;
+        let kept: Option<Identified> = transaction
+            .row(
+                OPERATION,
+                "SELECT s.id FROM imagestorage s WHERE s.id = $1 @keep(s)",
+                params![storage.0],
+            )
+            .await?;
+        if kept.is_none() {
+            return Ok(false);
+        }
         hold(&transaction, repository, storage, protect_until, now).await?;
-        transaction.commit().await
+        transaction.commit().await?;
+        Ok(true)
     }
 
     /// Takes a blob out of a repository, unless a manifest that can still be pulled needs it.
@@ -344,6 +362,7 @@ impl Database {
                 params![repository.0, storage],
             )
             .await?;
+        free_blobs(&transaction, &json_ids([storage]), now).await?;
         transaction.commit().await?;
         Ok(BlobDeletion::Deleted)
     }

@@ -4,19 +4,26 @@
 //! form that a Quay worker can take too. Everything here works on sets: the number of statements never depends on the number of blobs.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use roadstead_placement::LocationName;
 use roadstead_runtime::{Ids, Timestamp};
 use sea_orm::{FromQueryResult, Value};
 use uuid::Uuid;
 
-use crate::database::{Connection, Database, Identified, Transaction, contended, json_ids, params};
+use crate::database::{
+    Connection, Database, Identified, Lock, Transaction, contended, json_ids, params,
+};
 use crate::error::MetadataError;
+use crate::garbage::{Publication, consume, doom_at, give_up_one};
 use crate::ids::{StorageId, UserId};
 use crate::locations::{CLOSED, find_location, json_locations, location_name};
 
 /// The attempts that a queue row of Quay's begins with. We never count them down: a job ends when its work is done or no longer wanted.
 const RETRIES: i32 = 5;
+
+/// How long an object that a location lost or damaged is left there for a person to look at, unless a new copy replaces it.
+const LOST_OBJECT_KEPT: Duration = Duration::from_hours(24);
 
 /// Which copies become wanted.
 #[derive(Debug)]
@@ -102,10 +109,12 @@ pub struct WantedCopy {
 pub enum Recorded {
     /// The placement is recorded and the copy no longer wanted.
     Yes,
-    /// The blob was deleted meanwhile: the copied object belongs to nobody.
+    /// The blob was deleted meanwhile: the copied object belongs to nobody and is deleted in time.
     BlobGone,
     /// The location takes no new bytes, or is unknown: the copied object belongs to nobody.
     LocationClosed,
+    /// Too much time has passed since the publication began: the object may be gone again. Copy it anew.
+    Lapsed,
 }
 
 /// What became of [`Database::report_lost`].
@@ -390,42 +399,54 @@ impl Database {
         .await
     }
 
-    /// Records that a location holds verified bytes of a blob, in one transaction with the end of its being wanted.
+    /// Records that a location holds verified bytes of a blob, in one transaction with the end of its being wanted and of the publication.
+    /// Whatever becomes of it, the publication has ended.
     pub async fn record_copy(
         &self,
         storage: StorageId,
-        location: &LocationName,
+        publication: &Publication,
+        now: Timestamp,
     ) -> Result<Recorded, MetadataError> {
-        contended(|| self.record_copy_once(storage, location)).await
+        contended(|| self.record_copy_once(storage, publication, now)).await
     }
 
     async fn record_copy_once(
         &self,
         storage: StorageId,
-        location: &LocationName,
+        publication: &Publication,
+        now: Timestamp,
     ) -> Result<Recorded, MetadataError> {
         const OPERATION: &str = "record a copy";
         let transaction = self.begin(OPERATION).await?;
+        transaction
+            .lock(Lock::blob(publication.digest().as_str()))
+            .await?;
         let blob: Option<Identified> = transaction
             .row(
                 OPERATION,
-                "SELECT id FROM imagestorage WHERE id = $1",
+                "SELECT s.id FROM imagestorage s WHERE s.id = $1 @keep(s)",
                 params![storage.0],
             )
             .await?;
-        if blob.is_none() {
-            return Ok(Recorded::BlobGone);
-        }
         let open: Option<Identified> = transaction
             .row(
                 OPERATION,
                 &format!("SELECT l.id FROM imagestoragelocation l WHERE l.name = $1 AND l.name NOT IN {CLOSED}"),
-                params![location.as_str()],
+                params![publication.location().as_str()],
             )
             .await?;
-        let Some(open) = open else {
-            return Ok(Recorded::LocationClosed);
+        let (Some(_), Some(open)) = (&blob, &open) else {
+            give_up_one(&transaction, publication, now).await?;
+            transaction.commit().await?;
+            return Ok(if blob.is_none() {
+                Recorded::BlobGone
+            } else {
+                Recorded::LocationClosed
+            });
         };
+        if !consume(&transaction, publication).await? {
+            return Ok(Recorded::Lapsed);
+        }
         transaction
             .execute(
                 OPERATION,
@@ -476,6 +497,15 @@ impl Database {
             .await?;
         let wanted: Vec<StorageId> = dropped.into_iter().map(|row| StorageId(row.id)).collect();
         if !wanted.is_empty() {
+            // What lies there is replaced by the copy, or goes if the copy never comes.
+            doom_at(
+                &transaction,
+                lost.location,
+                &json_ids(wanted.iter().map(|storage| storage.0)),
+                lost.now + LOST_OBJECT_KEPT,
+                lost.now,
+            )
+            .await?;
             want_copies(
                 &transaction,
                 &WantCopies {

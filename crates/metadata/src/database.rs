@@ -299,6 +299,24 @@ impl Transaction {
         }
         Ok(())
     }
+
+    /// Takes any number of locks with one statement, in ascending order.
+    pub(crate) async fn lock_all(
+        &self,
+        locks: impl IntoIterator<Item = Lock> + Send,
+    ) -> Result<(), MetadataError> {
+        let locks: std::collections::BTreeSet<Lock> = locks.into_iter().collect();
+        if self.engine() == Engine::Postgres && !locks.is_empty() {
+            self.execute(
+                self.operation,
+                // The members come in the order of the array.
+                "SELECT pg_advisory_xact_lock(CAST(value AS bigint)) FROM @texts($1) AS locks",
+                params![json_wide_ids(locks.into_iter().map(|lock| lock.0))],
+            )
+            .await?;
+        }
+        Ok(())
+    }
 }
 
 async fn guard<T>(
@@ -480,6 +498,14 @@ where
 pub(crate) fn json_ids<I: IntoIterator<Item = i32>>(ids: I) -> String {
     serde_json::Value::from(ids.into_iter().collect::<Vec<_>>()).to_string()
 }
+
+/// A JSON array of ids of 64 bits, for [`WIDE_IDS`].
+pub(crate) fn json_wide_ids<I: IntoIterator<Item = i64>>(ids: I) -> String {
+    serde_json::Value::from(ids.into_iter().collect::<Vec<_>>()).to_string()
+}
+
+/// The members of a JSON array of ids of 64 bits, `$1`, as a set for `IN`.
+pub(crate) const WIDE_IDS: &str = "(SELECT CAST(value AS bigint) FROM @texts($1) AS wide)";
 
 #[derive(Debug, FromQueryResult)]
 pub(crate) struct Counted {

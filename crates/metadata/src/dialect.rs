@@ -12,6 +12,7 @@
 //! | `@prefix(name, $1)` | whether a text begins with another |
 //! | `@skip_locked` | rows that another transaction has locked are left out |
 //! | `@lock` | the rows read are locked until the transaction ends |
+//! | `@keep(t)` | the rows of `t` that are read cannot be deleted until the transaction ends |
 
 use std::borrow::Cow;
 
@@ -126,9 +127,10 @@ impl Engine {
                 let (text, prefix) = pair();
                 sql.extend(["starts_with(", text, ", ", prefix, ")"]);
             }
-            (Self::Sqlite, "skip_locked" | "lock") => {}
+            (Self::Sqlite, "skip_locked" | "lock" | "keep") => {}
             (Self::Postgres, "skip_locked") => sql.push_str("FOR UPDATE SKIP LOCKED"),
             (Self::Postgres, "lock") => sql.push_str("FOR UPDATE"),
+            (Self::Postgres, "keep") => sql.extend(["FOR KEY SHARE OF ", arguments]),
             (_, unknown) => panic!("no engine knows the word `@{unknown}`"),
         }
     }
@@ -154,12 +156,12 @@ mod tests {
     #[test]
     fn every_word_becomes_what_the_engine_understands() {
         let sql = "SELECT @bytewise(t.name) FROM t WHERE id IN @ids($1) AND name IN @texts($2) \
-                   AND @prefix(name, $3 || '/') @skip_locked";
+                   AND @prefix(name, $3 || '/') @keep(t) @skip_locked";
         assert_eq!(
             Engine::Sqlite.render(sql),
             "SELECT t.name FROM t WHERE id IN (SELECT value FROM json_each($1)) \
              AND name IN (SELECT value FROM json_each($2)) \
-             AND (name >= $3 || '/' AND name < $3 || '/' || '\u{10ffff}') "
+             AND (name >= $3 || '/' AND name < $3 || '/' || '\u{10ffff}')  "
         );
         assert_eq!(
             Engine::Postgres.render(sql),
@@ -167,7 +169,7 @@ mod tests {
              WHERE id IN (SELECT CAST(value AS integer) AS value \
              FROM json_array_elements_text(CAST($1 AS json)) AS members(value)) \
              AND name IN (SELECT value FROM json_array_elements_text(CAST($2 AS json)) AS members(value)) \
-             AND starts_with(name, $3 || '/') FOR UPDATE SKIP LOCKED"
+             AND starts_with(name, $3 || '/') FOR KEY SHARE OF t FOR UPDATE SKIP LOCKED"
         );
     }
 

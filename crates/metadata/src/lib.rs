@@ -19,6 +19,7 @@ mod database;
 mod dialect;
 mod error;
 mod features;
+mod garbage;
 mod ids;
 mod immutability;
 mod jobs;
@@ -53,6 +54,13 @@ pub use ids::{
     AppTokenId, JobId, LocationId, ManifestId, OauthTokenId, RepositoryId, StorageId, UploadId,
     UserId,
 };
+pub use garbage::{
+    ClaimObjects, CollectedBlobs, CollectedTags, DoomedAt, DoomedObject, FailedDeletion,
+    GarbageForecast, GarbageNames, GarbageRun, MarkDeleted, NAMESPACE_QUEUE, NamespacePurge,
+    Publication, Publishing, Purged, REPOSITORY_QUEUE, Removed, StrayManifests, Sweep,
+    SweepProgress, Tables,
+};
+pub use ids::{JobId, LocationId, ManifestId, RepositoryId, StorageId, UploadId, UserId};
 pub use immutability::ImmutableTags;
 pub use jobs::{ClaimJobs, Job};
 pub use labels::owed::OwedLabels;

@@ -224,9 +224,10 @@ impl Database {
     }
 }
 
-/// Of the blobs that the manifest names, those that the repository holds. Layers that need not be pushed are linked when they were.
+/// Of the blobs that the manifest names, those that the repository holds; none of them can be collected any more. Layers that need not be pushed
+/// are linked when they were.
 async fn held_blobs(
-    connection: &impl Connection,
+    connection: &Transaction,
     put: &PutManifest<'_>,
 ) -> Result<BTreeMap<String, i32>, MetadataError> {
     let named = put
@@ -239,7 +240,7 @@ async fn held_blobs(
             "check the blobs of a manifest",
             &format!(
                 "SELECT s.id, s.content_checksum AS digest FROM imagestorage s
-                 WHERE s.content_checksum IN @texts($1) AND {HELD} ORDER BY s.id DESC"
+                 WHERE s.content_checksum IN @texts($1) AND {HELD} ORDER BY s.id DESC @keep(s)"
             ),
             params![json_texts(named), put.repository.id.0, put.now.naive_utc()],
         )
@@ -249,7 +250,7 @@ async fn held_blobs(
 
 /// Of the manifests that the index names, those that the repository has.
 async fn known_manifests(
-    connection: &impl Connection,
+    connection: &Transaction,
     put: &PutManifest<'_>,
 ) -> Result<BTreeMap<String, i32>, MetadataError> {
     let named = put.manifest.children().map(|child| child.digest.as_str());
@@ -258,7 +259,8 @@ async fn known_manifests(
             "check the manifests of an index",
             "SELECT m.id, m.digest FROM manifest m
              WHERE m.repository_id = $1 AND m.digest IN @texts($2)
-               AND NOT EXISTS (SELECT 1 FROM roadstead_hidden_manifest h WHERE h.manifest_id = m.id)",
+               AND NOT EXISTS (SELECT 1 FROM roadstead_hidden_manifest h WHERE h.manifest_id = m.id)
+             @keep(m)",
             params![put.repository.id.0, json_texts(named)],
         )
         .await?;
