@@ -131,12 +131,21 @@ impl Registry {
             .collect();
         let blobs = std::iter::once(content).chain(layers.iter().map(String::as_str));
         for blob in blobs.clone() {
+            let publishing = self
+                .database
+                .begin_publication(
+                    &digest_of(blob),
+                    &location("usstorage"),
+                    self.now + Duration::from_hours(1),
+                    self.now,
+                )
+                .await
+                .expect("the database answers");
             self.database
                 .commit_blob(&CommitBlob {
                     repository: self.repository.id,
-                    digest: &digest_of(blob),
+                    publication: &publishing.begun().expect("nobody deletes it"),
                     size: blob.len() as u64,
-                    location: &location("usstorage"),
                     protect_until: self.now + Duration::from_hours(1),
                     upload: None,
                     uuid: self.ids.uuid(),

@@ -2,7 +2,9 @@
 
 use sea_orm_migration::prelude::{DbErr, MigrationName, MigrationTrait, SchemaManager};
 
-use crate::schema::{Table, big_integer, index, integer, text, timestamp, unique, varchar};
+use crate::schema::{
+    self, ID, Table, Usage, WIDE_ID, big_integer, index, integer, text, timestamp, unique, varchar,
+};
 
 pub(crate) struct Migration;
 
@@ -19,10 +21,7 @@ impl MigrationTrait for Migration {
         reason = "the trait elides it, and async_trait needs the same form"
     )]
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for table in TABLES {
-            table.create(manager).await?;
-        }
-        Ok(())
+        schema::create(manager, TABLES).await
     }
 }
 
@@ -31,7 +30,8 @@ const TABLES: &[Table] = &[
     // there the object is not deleted; what records the blob or the copy takes the row away in the same transaction.
     Table {
         name: "roadstead_publication",
-        wide_id: true,
+        usage: Usage::Written,
+        id: WIDE_ID,
         columns: &[
             varchar("digest"),
             varchar("location"),
@@ -43,7 +43,8 @@ const TABLES: &[Table] = &[
     // An object that nobody wants any more and that its location still has to lose. Locations by name: theirs may be gone from Quay's table.
     Table {
         name: "roadstead_doomed_object",
-        wide_id: true,
+        usage: Usage::Written,
+        id: WIDE_ID,
         columns: &[
             varchar("digest"),
             varchar("location"),
@@ -67,7 +68,8 @@ const TABLES: &[Table] = &[
     // Blobs that lost something that held them: looked at again, nothing more.
     Table {
         name: "roadstead_freed_blob",
-        wide_id: true,
+        usage: Usage::Written,
+        id: WIDE_ID,
         columns: &[integer("storage_id"), timestamp("due_at")],
         indexes: &[unique(&["storage_id"]), index(&["due_at"])],
         references: &[],
@@ -75,7 +77,8 @@ const TABLES: &[Table] = &[
     // How far the search for what nothing was noted about has come: behind which id the next page begins, and when it last came to the end.
     Table {
         name: "roadstead_garbage_sweep",
-        wide_id: false,
+        usage: Usage::Written,
+        id: ID,
         columns: &[
             varchar("name"),
             big_integer("position"),
@@ -87,7 +90,8 @@ const TABLES: &[Table] = &[
     // What the last collections that found something have removed.
     Table {
         name: "roadstead_garbage_run",
-        wide_id: true,
+        usage: Usage::Written,
+        id: WIDE_ID,
         columns: &[
             timestamp("started_at"),
             timestamp("finished_at"),

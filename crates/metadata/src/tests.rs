@@ -156,17 +156,44 @@ impl World {
         content: &str,
         location: &LocationName,
     ) -> Blob {
+        let publication = self.publication(content, location).await;
         self.database
             .commit_blob(&CommitBlob {
                 repository: repository.id,
-                digest: &digest_of(content),
+                publication: &publication,
                 size: content.len() as u64,
-                location,
                 protect_until: later(self.now, 3600),
                 upload: None,
                 uuid: self.ids.uuid(),
                 now: self.now,
             })
+            .await
+            .unwrap()
+    }
+
+    async fn publication(&self, content: &str, location: &LocationName) -> Publication {
+        self.database
+            .begin_publication(
+                &digest_of(content),
+                location,
+                later(self.now, 3600),
+                self.now,
+            )
+            .await
+            .unwrap()
+            .begun()
+            .unwrap()
+    }
+
+    /// Records that a location has a copy of a blob.
+    async fn copied(&self, blob: &Blob, location: &LocationName) -> Recorded {
+        let publishing = self
+            .database
+            .begin_publication(&blob.digest, location, later(self.now, 3600), self.now)
+            .await
+            .unwrap();
+        self.database
+            .record_copy(blob.storage, &publishing.begun().unwrap(), self.now)
             .await
             .unwrap()
     }

@@ -97,11 +97,15 @@ impl World {
             .await
             .unwrap();
         let now = environment.now();
+        let publishing = self
+            .database()
+            .begin_publication(&digest, &name, now + Duration::from_hours(1), now)
+            .await
+            .unwrap();
         let commit = CommitBlob {
             repository: self.repository.id,
-            digest: &digest,
+            publication: &publishing.begun().unwrap(),
             size,
-            location: &name,
             protect_until: now + Duration::from_hours(1),
             upload: None,
             uuid: environment.ids.uuid(),

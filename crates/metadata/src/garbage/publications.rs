@@ -47,6 +47,16 @@ pub enum Publishing {
     BeingDeleted,
 }
 
+impl Publishing {
+    /// The publication, if it began.
+    pub fn begun(self) -> Option<Publication> {
+        match self {
+            Self::Begun(publication) => Some(publication),
+            Self::BeingDeleted => None,
+        }
+    }
+}
+
 #[derive(Debug, FromQueryResult)]
 struct Begun {
     id: i64,

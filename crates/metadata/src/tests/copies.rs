@@ -113,14 +113,7 @@ async fn a_recorded_copy_is_present_and_no_longer_wanted() {
     for world in worlds().await {
         let blobs = pushed(&world, &[]).await;
         let jobs = world.claim(world.now).await;
-        assert_eq!(
-            world
-                .database
-                .record_copy(blobs[0].storage, &eu())
-                .await
-                .unwrap(),
-            Recorded::Yes
-        );
+        assert_eq!(world.copied(&blobs[0], &eu()).await, Recorded::Yes);
         assert!(world.database.complete_job(&jobs[0]).await.unwrap());
         let blob = world
             .database
@@ -132,10 +125,14 @@ async fn a_recorded_copy_is_present_and_no_longer_wanted() {
         assert!(demand_all(&world, &both()).await.is_empty());
         assert_eq!(
             world
-                .database
-                .record_copy(StorageId(999), &eu())
-                .await
-                .unwrap(),
+                .copied(
+                    &Blob {
+                        storage: StorageId(999),
+                        ..blob
+                    },
+                    &eu()
+                )
+                .await,
             Recorded::BlobGone
         );
         world
@@ -144,11 +141,7 @@ async fn a_recorded_copy_is_present_and_no_longer_wanted() {
             .await
             .unwrap();
         assert_eq!(
-            world
-                .database
-                .record_copy(blobs[0].storage, &eu())
-                .await
-                .unwrap(),
+            world.copied(&blobs[0], &eu()).await,
             Recorded::LocationClosed
         );
     }
@@ -217,11 +210,7 @@ async fn a_backfill_wants_every_missing_copy_once_and_honours_the_regions_of_nam
 async fn a_lost_object_is_wanted_again_unless_it_was_the_last() {
     for world in worlds().await {
         let blobs = pushed(&world, &["one"]).await;
-        world
-            .database
-            .record_copy(blobs[0].storage, &eu())
-            .await
-            .unwrap();
+        world.copied(&blobs[0], &eu()).await;
         let storages: Vec<_> = blobs.iter().map(|blob| blob.storage).collect();
         let report = world
             .database
@@ -261,11 +250,7 @@ async fn a_lost_object_is_wanted_again_unless_it_was_the_last() {
 async fn the_last_placement_of_a_blob_never_goes_with_its_location() {
     for world in worlds().await {
         let blobs = pushed(&world, &["one"]).await;
-        world
-            .database
-            .record_copy(blobs[0].storage, &eu())
-            .await
-            .unwrap();
+        world.copied(&blobs[0], &eu()).await;
         let trusted = BTreeSet::from([eu()]);
         let sole = world
             .database
@@ -309,11 +294,7 @@ async fn the_last_placement_of_a_blob_never_goes_with_its_location() {
             MetadataError::Conflict { .. }
         ));
 
-        world
-            .database
-            .record_copy(blobs[1].storage, &eu())
-            .await
-            .unwrap();
+        world.copied(&blobs[1], &eu()).await;
         assert_eq!(
             world
                 .database

@@ -75,11 +75,11 @@ async fn committing_ends_the_session_and_a_second_commit_is_refused_without_a_tr
     for world in worlds().await {
         let upload = begin(&world).await;
         let digest = digest_of("");
+        let publication = world.publication("", &us()).await;
         let mut commit = CommitBlob {
             repository: world.repository.id,
-            digest: &digest,
+            publication: &publication,
             size: 0,
-            location: &us(),
             protect_until: later(world.now, 10),
             upload: Some(&upload),
             uuid: world.ids.uuid(),
@@ -87,7 +87,8 @@ async fn committing_ends_the_session_and_a_second_commit_is_refused_without_a_tr
         };
         let blob = world.database.commit_blob(&commit).await.unwrap();
         assert_eq!(blob.present, BTreeSet::from([us()]));
-        commit.location = Box::leak(Box::new(eu()));
+        let publication = world.publication("", &eu()).await;
+        commit.publication = &publication;
         assert!(matches!(
             world.database.commit_blob(&commit).await.unwrap_err(),
             MetadataError::Conflict { .. }

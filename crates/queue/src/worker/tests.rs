@@ -102,11 +102,15 @@ impl World {
     async fn queue_job(&self, content: &str) {
         let digest = Digest::of(Algorithm::Sha256, content.as_bytes());
         let now = self.environment.now();
+        let publishing = self
+            .database
+            .begin_publication(&digest, &name("us"), now + TimeDelta::hours(1), now)
+            .await
+            .unwrap();
         let commit = CommitBlob {
             repository: self.repository,
-            digest: &digest,
+            publication: &publishing.begun().unwrap(),
             size: content.len() as u64,
-            location: &name("us"),
             protect_until: now + TimeDelta::hours(1),
             upload: None,
             uuid: self.environment.ids.uuid(),
