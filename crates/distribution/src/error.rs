@@ -85,6 +85,16 @@ pub enum PushError {
         #[source]
         source: Option<StorageError>,
     },
+    /// An older object of the same digest is being deleted at the location, and that takes long.
+    #[error(
+        "an older object of {digest} is being deleted at location `{location}`; try again in a moment"
+    )]
+    ObjectBusy {
+        /// The digest.
+        digest: Digest,
+        /// The location.
+        location: LocationName,
+    },
     /// The upload's location takes no new bytes any more: it is being removed, or is not configured here.
     #[error("location `{location}` of the upload takes no new bytes any more; start a new upload")]
     LocationClosed {
@@ -120,7 +130,7 @@ impl PushError {
             Self::RangeNotContiguous { .. } => ErrorCode::RangeInvalid,
             Self::SizeInvalid { .. } | Self::TooLarge { .. } => ErrorCode::SizeInvalid,
             Self::DigestMismatch { .. } => ErrorCode::DigestInvalid,
-            Self::NoLocation { .. } => ErrorCode::Unavailable,
+            Self::NoLocation { .. } | Self::ObjectBusy { .. } => ErrorCode::Unavailable,
             Self::Storage { source } => code_of_storage(source),
             Self::Metadata { source } => code_of_metadata(source),
         }

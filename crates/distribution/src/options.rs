@@ -39,6 +39,12 @@ pub struct DistributionOptions {
     /// How long a location that failed is passed over where there is another. Default 10 s: long enough that a store that
     /// hangs costs a few requests its deadline rather than all of them, short enough to notice its return.
     pub location_cool_down: Duration,
+    /// How long a request waits for the deletion of an older object of the same digest that is under way at this moment. Default 5 s: a
+    /// deletion takes milliseconds, and one that takes longer is that of a store in trouble.
+    pub deletion_wait: Duration,
+    /// How long an object that was published and not recorded is kept, because its process may have died in between and the client may come
+    /// back to finish the upload. Default 1 h.
+    pub publication_life: Duration,
     /// How long a blob that was pushed or mounted is kept without a manifest that refers to it, and a manifest that was pushed by
     /// digest without a tag. Default 1 h, Quay's `PUSH_TEMP_TAG_EXPIRATION_SEC`.
     pub unreferenced_hold: Duration,
@@ -98,6 +104,8 @@ impl Default for DistributionOptions {
             session_wait: Duration::from_secs(2),
             checkpoint_bytes: 64 << 20,
             location_cool_down: Duration::from_secs(10),
+            deletion_wait: Duration::from_secs(5),
+            publication_life: Duration::from_hours(1),
             unreferenced_hold: Duration::from_hours(1),
             abandoned_after: Duration::from_hours(48),
             tags_per_push_max: 100,

@@ -71,6 +71,11 @@ impl Inner {
         after(now, self.options.unreferenced_hold)
     }
 
+    /// Until when a publication of which nothing more is heard counts.
+    pub(crate) fn publication_until(&self, now: Timestamp) -> Timestamp {
+        after(now, self.options.publication_life)
+    }
+
     /// Uploads that have rested since before this are given up.
     pub(crate) fn abandoned_before(&self) -> Timestamp {
         TimeDelta::from_std(self.options.abandoned_after)

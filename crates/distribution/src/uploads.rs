@@ -11,6 +11,7 @@ mod finish;
 mod lock;
 mod monolithic;
 mod mount;
+mod publication;
 mod session;
 mod start;
 mod transfer;

@@ -341,14 +341,19 @@ impl BlobContent {
     }
 }
 
-/// Whether `target` already holds `blob`, whole: an object that an earlier attempt published and did not get to record. It is
-/// read and hashed, since an object of the right size may still be damaged.
-pub(crate) async fn holds(target: &Location, blob: &BlobContent) -> Result<bool, CopyError> {
+/// Whether an object of the blob's size is at its key in `target`. Says nothing about its bytes.
+pub(crate) async fn stands(target: &Location, blob: &BlobContent) -> Result<bool, CopyError> {
     let found = target
         .stat(&blob.key())
         .await
         .map_err(CopyError::from_target)?;
-    if found.is_none_or(|stat| stat.size != blob.size) {
+    Ok(found.is_some_and(|stat| stat.size == blob.size))
+}
+
+/// Whether `target` already holds `blob`, whole: an object that an earlier attempt published and did not get to record. It is
+/// read and hashed, since an object of the right size may still be damaged.
+pub(crate) async fn holds(target: &Location, blob: &BlobContent) -> Result<bool, CopyError> {
+    if !stands(target, blob).await? {
         return Ok(false);
     }
     let verified = target

@@ -6,21 +6,24 @@ mod tests;
 
 use std::time::Duration;
 
-use roadstead_metadata::{Blob, MetadataError, Recorded, UserId};
+use roadstead_metadata::{Blob, MetadataError, Publication, Publishing, Recorded, UserId};
 use roadstead_placement::{
     CopyPlan, LocationName, RETRY_DELAY_MAX, plan_copies, rank_reads, required_locations,
 };
 use roadstead_queue::{Handler, Job, JobOutcome};
 use roadstead_runtime::Shutdown;
-use roadstead_storage::{Location, ObjectKey, Verification};
+use roadstead_storage::{Location, Verification};
 
 use crate::Replication;
-use crate::copy::{BlobContent, CopyError, holds, stage_copy};
+use crate::copy::{BlobContent, CopyError, holds, stage_copy, stands};
 use crate::job_body::JobBody;
 use crate::reason::{one_line, reason};
 
 /// When a job that this program cannot read is looked at again: a newer version that can read it may run by then.
 const UNREADABLE_AFTER: Duration = Duration::from_hours(1);
+
+/// How long an object is kept that a copy published and did not come to record: its process died.
+const PUBLICATION_LIFE: Duration = Duration::from_hours(1);
 
 /// How a blob's journey to one location ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,18 @@ enum Failure {
     NoSource { digest: String, recorded: String },
     #[error("no source could be read: {0}")]
     SourcesFailed(String),
+    #[error("an older object of `{digest}` is being deleted at location `{location}`")]
+    BeingDeleted {
+        digest: String,
+        location: LocationName,
+    },
+    #[error(
+        "too much time passed before the copy of `{digest}` at location `{location}` could be recorded"
+    )]
+    Lapsed {
+        digest: String,
+        location: LocationName,
+    },
 }
 
 #[async_trait::async_trait]
@@ -147,7 +162,12 @@ impl Replication {
         shutdown: &Shutdown,
     ) -> Result<Arrival, Failure> {
         if holds(target, content).await? {
-            return self.record(blob, target).await;
+            let publication = self.begin_publication(blob, target).await?;
+            // Looked at again now that nobody deletes it any more.
+            if stands(target, content).await? {
+                return self.record(blob, target, publication).await;
+            }
+            self.withdraw(publication).await;
         }
         if content.is_empty() {
             return self.copy_from(None, blob, content, target, shutdown).await;
@@ -198,14 +218,61 @@ impl Replication {
                 return Err(error.into());
             }
         }
+        let publication = match self.begin_publication(blob, target).await {
+            Ok(publication) => publication,
+            Err(failure) => {
+                staged.discard().await;
+                return Err(failure);
+            }
+        };
+        // What may appear although this fails is deleted when the publication lapses.
         staged.publish().await?;
-        self.record(blob, target).await
+        self.record(blob, target, publication).await
     }
 
-    async fn record(&self, blob: &Blob, target: &Location) -> Result<Arrival, Failure> {
+    /// Notes that the blob's object is about to appear at the target, so that nobody deletes it before it is recorded.
+    async fn begin_publication(
+        &self,
+        blob: &Blob,
+        target: &Location,
+    ) -> Result<Publication, Failure> {
+        let now = self.environment.now();
         match self
             .database
-            .record_copy(blob.storage, target.name())
+            .begin_publication(&blob.digest, target.name(), now + PUBLICATION_LIFE, now)
+            .await?
+        {
+            Publishing::Begun(publication) => Ok(publication),
+            Publishing::BeingDeleted => Err(Failure::BeingDeleted {
+                digest: blob.digest.to_string(),
+                location: target.name().clone(),
+            }),
+        }
+    }
+
+    /// Ends a publication that came to nothing. If that fails, it lapses.
+    async fn withdraw(&self, publication: Publication) {
+        let withdrawn = self
+            .database
+            .withdraw_publication(publication, self.environment.now())
+            .await;
+        if let Err(error) = withdrawn {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "Could not end a publication; it lapses",
+            );
+        }
+    }
+
+    async fn record(
+        &self,
+        blob: &Blob,
+        target: &Location,
+        publication: Publication,
+    ) -> Result<Arrival, Failure> {
+        match self
+            .database
+            .record_copy(blob.storage, &publication, self.environment.now())
             .await?
         {
             Recorded::Yes => {
@@ -219,29 +286,13 @@ impl Replication {
                 );
                 Ok(Arrival::Recorded)
             }
-            Recorded::BlobGone => {
-                self.delete_orphan(blob, target).await?;
-                Ok(Arrival::NotWanted)
-            }
-            Recorded::LocationClosed => Ok(Arrival::NotWanted),
+            // The object is on the list of those to be deleted, unless the same bytes were pushed again since.
+            Recorded::BlobGone | Recorded::LocationClosed => Ok(Arrival::NotWanted),
+            Recorded::Lapsed => Err(Failure::Lapsed {
+                digest: blob.digest.to_string(),
+                location: target.name().clone(),
+            }),
         }
-    }
-
-    /// Deletes the object of a blob that was deleted between its publication and its record, unless the same bytes were pushed
-    /// again since.
-    async fn delete_orphan(&self, blob: &Blob, target: &Location) -> Result<(), Failure> {
-        if self
-            .database
-            .find_blob_anywhere(&blob.digest)
-            .await?
-            .is_none()
-        {
-            target
-                .delete(&ObjectKey::Blob(blob.digest.clone()))
-                .await
-                .map_err(CopyError::TargetUnavailable)?;
-        }
-        Ok(())
     }
 
     /// Reads an object that seemed missing or damaged once more, and reports it if it is: a copy that was disturbed on its way

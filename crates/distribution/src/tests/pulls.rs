@@ -312,11 +312,7 @@ async fn a_blob_at_a_location_that_is_not_configured_is_read_elsewhere() {
         .unwrap()
         .unwrap();
     let mars = "mars".parse().unwrap();
-    world
-        .database
-        .record_copy(found.storage, &mars)
-        .await
-        .unwrap();
+    world.record_copy(&found, &mars).await;
     assert_eq!(world.placements(&digest).await, ["eu", "mars", "us"]);
     assert_eq!(world.pull(&digest).await.unwrap(), blob);
     world.us.take_down();

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{iter, unfold};
 use futures_util::{Stream, TryStreamExt};
 use roadstead_metadata::{
-    Actor, Database, DatabaseOptions, Ensured, FirstAccount, NewRepository, Repository,
+    Actor, Blob, Database, DatabaseOptions, Ensured, FirstAccount, NewRepository, Recorded, Repository,
     RepositoryPath, UserId,
 };
 use roadstead_oci::{Algorithm, Digest, Manifest, ManifestLimits, Reference};
@@ -151,10 +152,23 @@ impl World {
             .await
             .unwrap()
             .unwrap();
-        self.database
-            .record_copy(blob.storage, &name("eu"))
+        self.record_copy(&blob, &name("eu")).await;
+    }
+
+    /// Records that a location has a copy of a blob.
+    pub(super) async fn record_copy(&self, blob: &Blob, location: &LocationName) {
+        let now = self.clock.now();
+        let publishing = self
+            .database
+            .begin_publication(&blob.digest, location, now + Duration::from_hours(1), now)
             .await
             .unwrap();
+        let recorded = self
+            .database
+            .record_copy(blob.storage, &publishing.begun().unwrap(), now)
+            .await
+            .unwrap();
+        assert_eq!(recorded, Recorded::Yes);
     }
 
     /// Where the database says that a blob is.

@@ -7,13 +7,13 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt};
-use roadstead_metadata::{CommitBlob, MetadataError, Repository, Upload};
+use roadstead_metadata::{CommitBlob, MetadataError, Publication, Repository, Upload};
 use roadstead_oci::{Algorithm, Digest, Digester};
-use roadstead_placement::LocationName;
 use roadstead_storage::{Location, ObjectKey, StorageError, StorageErrorKind};
 use uuid::Uuid;
 
 use super::PushedBlob;
+use super::publication::{self, publish, withdraw};
 use super::session::{self, Opened, Session, Unstaged};
 use super::transfer::{Intake, Stopped, require_digest};
 use crate::body::{Announced, BodyError, Incoming};
@@ -151,8 +151,9 @@ async fn make_blob(
         lock,
     } = session;
     drop(sink);
-    publish(inner, &location, upload.uuid, upload.offset, digest).await?;
-    let blob = commit(inner, repository, digest, &upload).await;
+    let publication = publication::begin(inner, location.name(), digest).await?;
+    let publication = publish(inner, &location, upload.uuid, upload.offset, publication).await?;
+    let blob = commit(inner, repository, publication, &upload).await;
     drop(lock);
     blob
 }
@@ -170,26 +171,11 @@ async fn recognise_blob(
         digester,
         _lock,
     } = unstaged;
-    let lost = || PushError::UploadLost { id: upload.uuid };
-    if digester.algorithm() == digest.algorithm() {
-        require_digest(digest, digester.finish())?;
-    } else {
-        // The upload's bytes are known by another algorithm only: the object has to have that digest too.
-        let key = ObjectKey::Blob(digest.clone());
-        let object = hash_range(
-            &location,
-            &key,
-            upload.offset,
-            Digester::new(digester.algorithm()),
-        )
-        .await;
-        let object = object.map_err(|error| match error.kind() {
-            StorageErrorKind::NotFound | StorageErrorKind::Corrupt => lost(),
-            _ => session::write_failed(inner, error),
-        })?;
-        if object.finish() != digester.finish() {
-            return Err(lost());
-        }
+    // Before the object is looked at: from here on it stays.
+    let publication = publication::begin(inner, location.name(), digest).await?;
+    if let Err(error) = prove_published(inner, &upload, &location, digester, digest).await {
+        withdraw(inner, publication).await;
+        return Err(error);
     }
     tracing::info!(
         upload.id = %upload.uuid,
@@ -198,58 +184,72 @@ async fn recognise_blob(
         upload.uuid
     );
     // Reads the object back and hashes it, because nothing is staged.
-    publish(inner, &location, upload.uuid, upload.offset, digest).await?;
-    commit(inner, repository, digest, &upload).await
+    let publication = publish(inner, &location, upload.uuid, upload.offset, publication).await?;
+    commit(inner, repository, publication, &upload).await
 }
 
-/// Turns staged bytes into the object. It replaces one that is there already, which costs no more and heals a damaged one.
-pub(super) async fn publish(
+/// Finds that an upload whose bytes are gone has the digest, if need be by looking at the object that they may have become.
+async fn prove_published(
     inner: &Inner,
+    upload: &Upload,
     location: &Location,
-    id: Uuid,
-    size: u64,
+    digester: Digester,
     digest: &Digest,
 ) -> Result<(), PushError> {
-    let published = location
-        .publish(id, size, &ObjectKey::Blob(digest.clone()))
-        .await;
-    published.map_err(|error| match error.kind() {
-        StorageErrorKind::Busy => PushError::SessionBusy { id },
-        StorageErrorKind::StagedShort { .. } | StorageErrorKind::NotFound => {
-            PushError::UploadLost { id }
-        }
+    if digester.algorithm() == digest.algorithm() {
+        return require_digest(digest, digester.finish());
+    }
+    // The upload's bytes are known by another algorithm only: the object has to have that digest too.
+    let lost = || PushError::UploadLost { id: upload.uuid };
+    let key = ObjectKey::Blob(digest.clone());
+    let object = hash_range(
+        location,
+        &key,
+        upload.offset,
+        Digester::new(digester.algorithm()),
+    )
+    .await;
+    let object = object.map_err(|error| match error.kind() {
+        StorageErrorKind::NotFound | StorageErrorKind::Corrupt => lost(),
         _ => session::write_failed(inner, error),
-    })
+    })?;
+    if object.finish() == digester.finish() {
+        Ok(())
+    } else {
+        Err(lost())
+    }
 }
 
 async fn commit(
     inner: &Inner,
     repository: &Repository,
-    digest: &Digest,
+    publication: Publication,
     upload: &Upload,
 ) -> Result<PushedBlob, PushError> {
-    let recorded = record(
-        inner,
-        repository,
-        digest,
-        upload.offset,
-        &upload.location,
-        Some(upload),
-    )
-    .await;
+    let recorded = record(inner, repository, &publication, upload.offset, Some(upload)).await;
     let Err(MetadataError::Conflict { .. }) = recorded else {
         return Ok(recorded?);
     };
     let id = upload.uuid;
+    let digest = publication.digest().clone();
+    withdraw(inner, publication).await;
     match inner.database.find_upload(repository.id, id).await? {
-        Some(current) if current.version == upload.version => Err(PushError::LocationClosed {
-            location: upload.location.clone(),
-        }),
+        Some(current) if current.version == upload.version => {
+            let closed = inner.database.closed_locations().await?;
+            Err(if closed.contains(&upload.location) {
+                PushError::LocationClosed {
+                    location: upload.location.clone(),
+                }
+            } else {
+                // So much time has passed that the object may be gone.
+                PushError::UploadLost { id }
+            })
+        }
         Some(_) => Err(PushError::SessionBusy { id }),
         // The session has ended. If that was because another request finished it just so, this one has what it wanted.
         None => match inner
             .database
-            .find_blob(repository.id, digest, inner.now())
+            .find_blob(repository.id, &digest, inner.now())
             .await?
         {
             Some(blob) => Ok(PushedBlob {
@@ -265,9 +265,8 @@ async fn commit(
 pub(super) async fn record(
     inner: &Inner,
     repository: &Repository,
-    digest: &Digest,
+    publication: &Publication,
     size: u64,
-    location: &LocationName,
     upload: Option<&Upload>,
 ) -> Result<PushedBlob, MetadataError> {
     let now = inner.now();
@@ -275,9 +274,8 @@ pub(super) async fn record(
         .database
         .commit_blob(&CommitBlob {
             repository: repository.id,
-            digest,
+            publication,
             size,
-            location,
             protect_until: inner.hold_until(now),
             upload,
             uuid: inner.environment.ids.uuid(),
@@ -285,7 +283,7 @@ pub(super) async fn record(
         })
         .await?;
     Ok(PushedBlob {
-        digest: digest.clone(),
+        digest: publication.digest().clone(),
         size,
     })
 }

@@ -8,7 +8,8 @@ use roadstead_metadata::{MetadataError, Repository};
 use roadstead_oci::{Digest, Digester};
 
 use super::PushedBlob;
-use super::finish::{publish, record};
+use super::finish::record;
+use super::publication::{self, publish, withdraw};
 use super::session::{discard, write_failed};
 use super::start::Writable;
 use super::transfer::{Intake, Sink};
@@ -46,16 +47,25 @@ where
     let size = sink.offset();
     drop(sink);
     let published = match taken {
-        Ok(()) => publish(inner, &location, id, size, digest).await,
+        Ok(()) => match publication::begin(inner, location.name(), digest).await {
+            Ok(publication) => publish(inner, &location, id, size, publication).await,
+            Err(error) => Err(error),
+        },
         Err(error) => Err(error),
     };
-    if let Err(error) = published {
-        discard(&location, id).await;
-        return Err(error);
-    }
-    match record(inner, repository, digest, size, location.name(), None).await {
-        // It was closed while the bytes came. Another will take them.
-        Err(MetadataError::Conflict { .. }) => Err(PushError::NoLocation { source: None }),
+    let publication = match published {
+        Ok(publication) => publication,
+        Err(error) => {
+            discard(&location, id).await;
+            return Err(error);
+        }
+    };
+    match record(inner, repository, &publication, size, None).await {
+        // It was closed while the bytes came, or they took too long. Another will take them.
+        Err(MetadataError::Conflict { .. }) => {
+            withdraw(inner, publication).await;
+            Err(PushError::NoLocation { source: None })
+        }
         recorded => Ok(recorded?),
     }
 }

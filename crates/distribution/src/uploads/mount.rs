@@ -25,9 +25,13 @@ pub(super) async fn mount(
     let Some(blob) = found.filter(|blob| !blob.present.is_empty()) else {
         return Ok(None);
     };
-    database
+    let linked = database
         .link_blob(repository.id, blob.storage, inner.hold_until(now), now)
         .await?;
+    if !linked {
+        // The garbage collection was faster.
+        return Ok(None);
+    }
     Ok(Some(PushedBlob {
         digest: blob.digest,
         size: blob.size,

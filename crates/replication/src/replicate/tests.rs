@@ -269,22 +269,28 @@ async fn a_job_for_a_blob_that_is_gone_is_obsolete() {
 }
 
 #[tokio::test]
-async fn a_copy_that_arrives_after_its_blob_was_deleted_is_deleted_again() {
+async fn a_copy_that_arrives_after_its_blob_was_deleted_is_put_on_the_list_of_those_to_be_deleted()
+{
     let world = World::new(&["us", "eu"]).await;
     let mut blob = world.push_blob("us", b"content").await;
-    let content = BlobContent {
-        digest: Digest::of(Algorithm::Sha256, b"deleted meanwhile"),
-        size: 17,
-    };
     // As if the rows of the blob had gone between its publication and its record.
     blob.storage = StorageId(4711);
-    blob.digest = content.digest.clone();
+    blob.digest = Digest::of(Algorithm::Sha256, b"deleted meanwhile");
     let target = world.location("eu");
-    fs::create_dir_all(world.object("eu", &blob).parent().unwrap()).unwrap();
-    fs::write(world.object("eu", &blob), b"deleted meanwhile").unwrap();
-    let arrival = world.replication.record(&blob, target).await.unwrap();
+    let publication = world
+        .replication
+        .begin_publication(&blob, target)
+        .await
+        .unwrap();
+    let arrival = world
+        .replication
+        .record(&blob, target, publication)
+        .await
+        .unwrap();
     assert_eq!(arrival, Arrival::NotWanted);
-    assert!(!world.object("eu", &blob).exists());
+    let doomed = world.database().doomed_objects().await.unwrap();
+    assert_eq!(doomed.len(), 1);
+    assert_eq!((doomed[0].location.as_str(), doomed[0].objects), ("eu", 1));
 }
 
 #[tokio::test]
