@@ -42,6 +42,7 @@ mod catalog;
 mod error;
 mod labels;
 mod lately;
+mod garbage;
 mod locations;
 mod manifests;
 mod options;
@@ -57,6 +58,9 @@ mod uploads;
 pub use blobs::{BlobStream, Blobs};
 pub use body::{Announced, BodyError, ChunkRange};
 pub use error::{DeleteError, ManifestPushError, PullError, PushError};
+pub use garbage::{
+    GarbageCollector, GarbageOptions, GarbageParts, GarbageReport, GarbageRound, WaitingAt,
+};
 pub use locations::Locations;
 pub use manifests::{Manifests, PushedManifest};
 pub use options::{DistributionOptions, OutageOptions, Writes};

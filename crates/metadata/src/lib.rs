@@ -60,7 +60,6 @@ pub use garbage::{
     Publication, Publishing, Purged, REPOSITORY_QUEUE, Removed, StrayManifests, Sweep,
     SweepProgress, Tables,
 };
-pub use ids::{JobId, LocationId, ManifestId, RepositoryId, StorageId, UploadId, UserId};
 pub use immutability::ImmutableTags;
 pub use jobs::{ClaimJobs, Job};
 pub use labels::owed::OwedLabels;

@@ -135,7 +135,7 @@ impl Database {
         Ok(row.map(|row| UserId(row.id)))
     }
 
-    /// Gives deleted namespaces their queue row back where it is gone. Tells how many.
+    /// Tells how many deleted namespaces wait to be removed, and gives those their queue row back that lost it.
     pub async fn requeue_deleted_namespaces(
         &self,
         ids: &dyn Ids,

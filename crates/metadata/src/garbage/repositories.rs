@@ -146,8 +146,8 @@ impl Database {
         Ok(row.map(|row| RepositoryId(row.id)))
     }
 
-    /// Gives deleted repositories their queue row back where it is gone: Quay's daily purge takes rows that nobody could finish. Tells how
-    /// many.
+    /// Tells how many deleted repositories wait to be removed, and gives those their queue row back that lost it: Quay's daily purge takes rows
+    /// that nobody could finish.
     pub async fn requeue_deleted_repositories(
         &self,
         ids: &dyn Ids,
@@ -415,8 +415,9 @@ pub(super) async fn requeue(
             params![MARKERS_MAX],
         )
         .await?;
+    let waiting = markers.len() as u64;
     if markers.is_empty() {
-        return Ok(0);
+        return Ok(waiting);
     }
     let named = |marker: &MarkerRow| marker.queue_id.as_deref()?.parse::<i32>().ok();
     let token = ids.uuid().to_string();
@@ -436,10 +437,10 @@ pub(super) async fn requeue(
             .map(|marker| marker.id)
             .collect();
         if lost.is_empty() {
-            return Ok(0);
+            return Ok(waiting);
         }
         let lost = json_ids(lost);
-        let queued = transaction
+        transaction
             .execute(
                 OPERATION,
                 &format!(
@@ -463,7 +464,7 @@ pub(super) async fn requeue(
             )
             .await?;
         transaction.commit().await?;
-        Ok(queued)
+        Ok(waiting)
     })
     .await
 }

@@ -18,6 +18,8 @@ pub enum Sweep {
     Manifests,
     /// Blobs that nothing refers to.
     Blobs,
+    /// Not a search: when somebody last looked for garbage of any kind.
+    Looks,
 }
 
 impl Sweep {
@@ -25,6 +27,7 @@ impl Sweep {
         match self {
             Self::Manifests => "manifests",
             Self::Blobs => "blobs",
+            Self::Looks => "looks",
         }
     }
 }

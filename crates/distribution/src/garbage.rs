@@ -1,0 +1,310 @@
+//! Garbage collection: what nobody can want any more leaves, while the registry goes on.
+//!
+//! | file | does |
+//! |---|---|
+//! | `round` | one bounded round over the metadata: ended protections, deleted repositories and namespaces, tags, strays, blobs |
+//! | `objects` | deletes what a location has still to lose |
+//! | `verdict` | decides what follows from a deletion that failed |
+//! | `report` | says what a collection would remove and what waits |
+//!
+//! What is garbage is decided by `roadstead_metadata`, transaction by transaction; here it is done. The metadata lets go of a blob and notes
+//! its objects in one step; the locations lose the objects later, each at its own pace. Any number of processes may collect at once.
+
+mod objects;
+mod report;
+mod round;
+mod verdict;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use roadstead_metadata::{
+    Database, GarbageRun, MetadataError, Removed, Sweep, SweepProgress, Tables,
+};
+use roadstead_runtime::{Environment, Shutdown, Timestamp};
+use roadstead_storage::Location;
+use tokio::sync::OnceCell;
+
+use self::objects::Deleted;
+pub use self::report::{GarbageReport, WaitingAt};
+use self::round::Search;
+use self::verdict::pause_after;
+use crate::locations::Locations;
+
+/// How often it is written down that somebody looks for garbage although there is none.
+const LOOK_NOTED_EVERY: Duration = Duration::from_mins(5);
+
+/// What is collected, and how often it is looked for.
+#[derive(Clone, Debug)]
+pub struct GarbageOptions {
+    /// Whether tags, manifests and blobs are (`FEATURE_GARBAGE_COLLECTION`). Default true. Without it nothing at all is collected, and no
+    /// object is deleted.
+    pub enabled: bool,
+    /// Whether deleted repositories are (`FEATURE_REPOSITORY_GARBAGE_COLLECTION`). Default true.
+    pub repositories: bool,
+    /// Whether deleted namespaces are (`FEATURE_NAMESPACE_GARBAGE_COLLECTION`). Default true.
+    pub namespaces: bool,
+    /// The pause after a round that found nothing more to do (`GARBAGE_COLLECTION_FREQUENCY`). Default 30 s.
+    pub pause: Duration,
+    /// The replication queue, into which the copy of an object goes that another program recorded while it was being deleted.
+    pub replication_queue: String,
+}
+
+impl Default for GarbageOptions {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            repositories: true,
+            namespaces: true,
+            pause: Duration::from_secs(30),
+            replication_queue: "imagestoragereplication".to_owned(),
+        }
+    }
+}
+
+/// What a [`GarbageCollector`] works on.
+#[derive(Clone, Debug)]
+pub struct GarbageParts {
+    /// Where the metadata is.
+    pub database: Database,
+    /// The locations whose objects are deleted from here. What others have to lose waits for a process that can reach them.
+    pub locations: Arc<Locations>,
+    /// Time, ids, chance.
+    pub environment: Environment,
+    /// What is collected.
+    pub options: GarbageOptions,
+}
+
+/// Collects garbage. Clones are the same collector.
+#[derive(Clone, Debug)]
+pub struct GarbageCollector {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    database: Database,
+    locations: Arc<Locations>,
+    environment: Environment,
+    options: GarbageOptions,
+    tables: OnceCell<Tables>,
+    /// Objects that were deleted since the last run was noted.
+    deleted: AtomicU64,
+}
+
+/// What one round did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GarbageRound {
+    /// What went.
+    pub removed: Removed,
+    /// Objects that could not be deleted now.
+    pub failures: u64,
+    /// Whether the round ended because it had done enough, not because there was nothing more to do.
+    pub more: bool,
+}
+
+impl GarbageCollector {
+    /// A collector on these parts. Asks nobody yet.
+    #[must_use]
+    pub fn new(parts: GarbageParts) -> Self {
+        let GarbageParts {
+            database,
+            locations,
+            environment,
+            options,
+        } = parts;
+        Self {
+            inner: Arc::new(Inner {
+                database,
+                locations,
+                environment,
+                options,
+                tables: OnceCell::new(),
+                deleted: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    /// What it keeps to.
+    pub fn options(&self) -> &GarbageOptions {
+        &self.inner.options
+    }
+
+    /// Does one round: the metadata first, then every location beside the others, each until it has nothing due or does not answer.
+    ///
+    /// The round is bounded; [`GarbageRound::more`] says that another is worth while at once. A dropped future leaves nothing undone that
+    /// another round does not find.
+    pub async fn run_once(&self) -> Result<GarbageRound, MetadataError> {
+        self.run(&mut Search::Gentle).await
+    }
+
+    /// Does rounds until nothing is left that can be collected now, a search for strays from beginning to end included, and tells `each`
+    /// round. Objects that could not be deleted wait for later rounds.
+    pub async fn run_to_end(
+        &self,
+        mut each: impl FnMut(&GarbageRound) + Send,
+    ) -> Result<GarbageRound, MetadataError> {
+        let mut total = GarbageRound::default();
+        let mut search = Search::whole();
+        loop {
+            let round = self.run(&mut search).await?;
+            each(&round);
+            total.removed += round.removed;
+            total.failures = total.failures.saturating_add(round.failures);
+            if !round.more && round.removed.is_nothing() {
+                return Ok(total);
+            }
+        }
+    }
+
+    async fn run(&self, search: &mut Search) -> Result<GarbageRound, MetadataError> {
+        let started = self.inner.environment.now();
+        if !self.inner.options.enabled {
+            return Ok(GarbageRound::default());
+        }
+        let mut round = self.inner.collect(search).await?;
+        let locations: Vec<_> = self
+            .inner
+            .locations
+            .iter()
+            .map(|location| self.inner.delete_due(location))
+            .collect();
+        for deleted in join_all(locations).await {
+            let deleted = deleted?;
+            round.removed.objects += deleted.objects;
+            round.failures += deleted.failures;
+        }
+        self.inner.note_run(started, round.removed).await?;
+        Ok(round)
+    }
+
+    /// Collects until the shutdown. A location that does not answer delays neither the metadata nor the other locations.
+    pub async fn keep_collecting(&self, shutdown: &Shutdown) {
+        if !self.inner.options.enabled {
+            tracing::info!("Garbage collection is switched off; nothing is removed");
+            return;
+        }
+        let locations = self
+            .inner
+            .locations
+            .iter()
+            .map(|location| self.keep_deleting(location, shutdown));
+        tokio::join!(self.keep_looking(shutdown), join_all(locations));
+    }
+
+    async fn keep_looking(&self, shutdown: &Shutdown) {
+        while !shutdown.requested() {
+            let started = self.inner.environment.now();
+            let looked = async {
+                let mut round = self.inner.collect(&mut Search::Gentle).await?;
+                round.removed.objects = self.inner.deleted.swap(0, Ordering::Relaxed);
+                self.inner.note_run(started, round.removed).await?;
+                Ok::<_, MetadataError>(round)
+            };
+            let more = match looked.await {
+                Ok(round) => round.more,
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "Could not collect garbage; trying again"
+                    );
+                    false
+                }
+            };
+            if !more {
+                self.rest(self.inner.options.pause, shutdown).await;
+            }
+        }
+    }
+
+    async fn keep_deleting(&self, location: &Location, shutdown: &Shutdown) {
+        let mut failures_in_a_row = 0;
+        while !shutdown.requested() {
+            let deleted = match self.inner.delete_due(location).await {
+                Ok(deleted) => deleted,
+                Err(error) => {
+                    tracing::warn!(
+                        location.id = %location.name(),
+                        error = &error as &dyn std::error::Error,
+                        "Could not go on deleting objects at location {}; trying again",
+                        location.name()
+                    );
+                    Deleted::default()
+                }
+            };
+            self.inner
+                .deleted
+                .fetch_add(deleted.objects, Ordering::Relaxed);
+            failures_in_a_row = if deleted.unreachable {
+                failures_in_a_row + 1
+            } else {
+                0
+            };
+            let pause = pause_after(
+                failures_in_a_row,
+                self.inner.environment.ids.fraction(),
+                self.inner.options.pause,
+            );
+            self.rest(pause, shutdown).await;
+        }
+    }
+
+    async fn rest(&self, pause: Duration, shutdown: &Shutdown) {
+        tokio::select! {
+            () = shutdown.wait() => {}
+            () = self.inner.environment.clock.sleep(pause) => {}
+        }
+    }
+}
+
+impl Inner {
+    fn now(&self) -> Timestamp {
+        self.environment.now()
+    }
+
+    async fn tables(&self) -> Result<&Tables, MetadataError> {
+        self.tables
+            .get_or_try_init(|| self.database.referring_tables())
+            .await
+    }
+
+    /// Keeps the figures of a run that removed something, and that somebody looked at all.
+    async fn note_run(&self, started_at: Timestamp, removed: Removed) -> Result<(), MetadataError> {
+        let now = self.now();
+        if !removed.is_nothing() {
+            self.database
+                .note_garbage_run(&GarbageRun {
+                    started_at,
+                    finished_at: now,
+                    removed,
+                })
+                .await?;
+            tracing::info!(
+                garbage.tags = removed.tags,
+                garbage.manifests = removed.manifests,
+                garbage.blobs = removed.blobs,
+                garbage.bytes = removed.bytes,
+                garbage.objects = removed.objects,
+                "Collected garbage: {} tags, {} manifests, {} blobs, {} objects",
+                removed.tags,
+                removed.manifests,
+                removed.blobs,
+                removed.objects,
+            );
+        }
+        let looked = self.database.sweep_progress(Sweep::Looks).await?;
+        if looked
+            .finished_at
+            .is_none_or(|at| now - LOOK_NOTED_EVERY >= at)
+        {
+            let progress = SweepProgress {
+                position: 0,
+                finished_at: Some(now),
+            };
+            self.database.note_sweep(Sweep::Looks, progress).await?;
+        }
+        Ok(())
+    }
+}
