@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use roadstead_metadata::{
-    Database, GarbageRun, MetadataError, Removed, Sweep, SweepProgress, Tables,
+    Collection, Database, Features, GarbageRun, MetadataError, Removed, Sweep, SweepProgress,
 };
 use roadstead_runtime::{Environment, Shutdown, Timestamp};
 use roadstead_storage::Location;
@@ -48,6 +48,8 @@ pub struct GarbageOptions {
     pub namespaces: bool,
     /// The pause after a round that found nothing more to do (`GARBAGE_COLLECTION_FREQUENCY`). Default 30 s.
     pub pause: Duration,
+    /// Which of Quay's optional bookkeeping is kept: the sizes of repositories and namespaces. Default Quay's.
+    pub features: Features,
     /// The replication queue, into which the copy of an object goes that another program recorded while it was being deleted.
     pub replication_queue: String,
 }
@@ -59,6 +61,7 @@ impl Default for GarbageOptions {
             repositories: true,
             namespaces: true,
             pause: Duration::from_secs(30),
+            features: Features::default(),
             replication_queue: "imagestoragereplication".to_owned(),
         }
     }
@@ -89,7 +92,7 @@ struct Inner {
     locations: Arc<Locations>,
     environment: Environment,
     options: GarbageOptions,
-    tables: OnceCell<Tables>,
+    collection: OnceCell<Collection>,
     /// Objects that were deleted since the last run was noted.
     deleted: AtomicU64,
 }
@@ -121,7 +124,7 @@ impl GarbageCollector {
                 locations,
                 environment,
                 options,
-                tables: OnceCell::new(),
+                collection: OnceCell::new(),
                 deleted: AtomicU64::new(0),
             }),
         }
@@ -264,9 +267,9 @@ impl Inner {
         self.environment.now()
     }
 
-    async fn tables(&self) -> Result<&Tables, MetadataError> {
-        self.tables
-            .get_or_try_init(|| self.database.referring_tables())
+    async fn collection(&self) -> Result<&Collection, MetadataError> {
+        self.collection
+            .get_or_try_init(|| self.database.collection(self.options.features))
             .await
     }
 

@@ -43,6 +43,7 @@ mod error;
 mod labels;
 mod lately;
 mod garbage;
+mod labels;
 mod locations;
 mod manifests;
 mod options;

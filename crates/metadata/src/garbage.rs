@@ -35,7 +35,29 @@ pub(crate) use objects::doom_at;
 pub use objects::{ClaimObjects, DoomedObject, FailedDeletion};
 pub use publications::{Publication, Publishing};
 pub(crate) use publications::{consume, give_up_one, lapsed};
-pub use referring::Tables;
 pub use repositories::{MarkDeleted, Purged, REPOSITORY_QUEUE};
 pub use runs::{GarbageRun, Removed, Sweep, SweepProgress};
 pub use tags::CollectedTags;
+
+use crate::database::Database;
+use crate::error::MetadataError;
+use crate::features::Features;
+use crate::quota::QuotaSizes;
+use referring::Tables;
+
+/// What the steps of a collection have in common. Made once, with [`Database::collection`].
+#[derive(Clone, Debug)]
+pub struct Collection {
+    tables: Tables,
+    quota: QuotaSizes,
+}
+
+impl Database {
+    /// Looks at the database to collect garbage in it, and keeps to the registry's features.
+    pub async fn collection(&self, features: Features) -> Result<Collection, MetadataError> {
+        Ok(Collection {
+            tables: self.referring_tables().await?,
+            quota: features.quota,
+        })
+    }
+}

@@ -55,10 +55,10 @@ pub use ids::{
     UserId,
 };
 pub use garbage::{
-    ClaimObjects, CollectedBlobs, CollectedTags, DoomedAt, DoomedObject, FailedDeletion,
-    GarbageForecast, GarbageNames, GarbageRun, MarkDeleted, NAMESPACE_QUEUE, NamespacePurge,
-    Publication, Publishing, Purged, REPOSITORY_QUEUE, Removed, StrayManifests, Sweep,
-    SweepProgress, Tables,
+    ClaimObjects, CollectedBlobs, CollectedTags, Collection, DoomedAt, DoomedObject,
+    FailedDeletion, GarbageForecast, GarbageNames, GarbageRun, MarkDeleted, NAMESPACE_QUEUE,
+    NamespacePurge, Publication, Publishing, Purged, REPOSITORY_QUEUE, Removed, StrayManifests,
+    Sweep, SweepProgress,
 };
 pub use immutability::ImmutableTags;
 pub use jobs::{ClaimJobs, Job};

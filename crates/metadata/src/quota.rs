@@ -121,10 +121,6 @@ pub(crate) async fn blobs_linked(
 /// counted there.
 ///
 /// Locks as [`blobs_linked`] does.
-#[expect(
-    dead_code,
-    reason = "called by the garbage collection, which is on its way"
-)]
 pub(crate) async fn blobs_unlinked(
     transaction: &Transaction,
     sizes: QuotaSizes,

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use roadstead_metadata::{
-    ClaimJobs, Job, ManifestId, MetadataError, NAMESPACE_QUEUE, NamespacePurge, REPOSITORY_QUEUE,
-    Removed, RepositoryId, StorageId, Sweep, SweepProgress, Tables, UserId,
+    ClaimJobs, Collection, Job, ManifestId, MetadataError, NAMESPACE_QUEUE, NamespacePurge,
+    REPOSITORY_QUEUE, Removed, RepositoryId, StorageId, Sweep, SweepProgress, UserId,
 };
 
 use super::{GarbageRound, Inner};
@@ -70,18 +70,18 @@ impl Inner {
         if !self.options.enabled {
             return Ok(round);
         }
-        let tables = self.tables().await?;
+        let collection = self.collection().await?;
         round.more |= self.end_protections().await?;
         if self.options.namespaces {
-            self.purge_namespaces(tables, &mut round).await?;
+            self.purge_namespaces(collection, &mut round).await?;
         }
         if self.options.repositories {
-            self.purge_repositories(tables, &mut round).await?;
+            self.purge_repositories(collection, &mut round).await?;
         }
-        self.collect_tags(tables, &mut round).await?;
-        self.sweep_manifests(tables, search, &mut round).await?;
+        self.collect_tags(collection, &mut round).await?;
+        self.sweep_manifests(collection, search, &mut round).await?;
         self.sweep_blobs(search, &mut round).await?;
-        self.collect_blobs(tables, &mut round).await?;
+        self.collect_blobs(collection, &mut round).await?;
         Ok(round)
     }
 
@@ -112,7 +112,7 @@ impl Inner {
 
     async fn collect_tags(
         &self,
-        tables: &Tables,
+        collection: &Collection,
         round: &mut GarbageRound,
     ) -> Result<(), MetadataError> {
         let mut failed = BTreeSet::new();
@@ -134,7 +134,7 @@ impl Inner {
                     }
                     match self
                         .database
-                        .collect_tags(tables, repository, self.now(), TAGS)
+                        .collect_tags(collection, repository, self.now(), TAGS)
                         .await
                     {
                         Ok(collected) => {
@@ -201,7 +201,7 @@ impl Inner {
 
     async fn sweep_manifests(
         &self,
-        tables: &Tables,
+        collection: &Collection,
         search: &mut Search,
         round: &mut GarbageRound,
     ) -> Result<(), MetadataError> {
@@ -226,7 +226,7 @@ impl Inner {
                 .collect();
             match self
                 .database
-                .collect_manifests(tables, repository, &manifests, self.now())
+                .collect_manifests(collection, repository, &manifests, self.now())
                 .await
             {
                 Ok(removed) => round.removed.manifests += removed,
@@ -264,14 +264,14 @@ impl Inner {
 
     async fn collect_blobs(
         &self,
-        tables: &Tables,
+        collection: &Collection,
         round: &mut GarbageRound,
     ) -> Result<(), MetadataError> {
         for _ in 0..STEPS_MAX {
             let now = self.now();
             let collected = self
                 .database
-                .collect_blobs(tables, now, now + AGAIN, BLOBS)
+                .collect_blobs(collection, now, now + AGAIN, BLOBS)
                 .await?;
             round.removed.blobs += collected.blobs;
             round.removed.bytes = round.removed.bytes.saturating_add(collected.bytes);
@@ -300,7 +300,7 @@ impl Inner {
 
     async fn purge_repositories(
         &self,
-        tables: &Tables,
+        collection: &Collection,
         round: &mut GarbageRound,
     ) -> Result<(), MetadataError> {
         let waiting = self
@@ -315,8 +315,14 @@ impl Inner {
             let purged = match self.database.deleted_repository(&job).await? {
                 None => self.database.complete_job(&job).await.map(|_| true),
                 Some(repository) => {
-                    self.purge_repository(tables, repository, &job, &mut steps, &mut round.removed)
-                        .await
+                    self.purge_repository(
+                        collection,
+                        repository,
+                        &job,
+                        &mut steps,
+                        &mut round.removed,
+                    )
+                    .await
                 }
             };
             if !self.settle_job(&job, purged).await? {
@@ -329,7 +335,7 @@ impl Inner {
 
     async fn purge_namespaces(
         &self,
-        tables: &Tables,
+        collection: &Collection,
         round: &mut GarbageRound,
     ) -> Result<(), MetadataError> {
         let waiting = self
@@ -344,8 +350,14 @@ impl Inner {
             let purged = match self.database.deleted_namespace(&job).await? {
                 None => self.database.complete_job(&job).await.map(|_| true),
                 Some(namespace) => {
-                    self.purge_namespace(tables, namespace, &job, &mut steps, &mut round.removed)
-                        .await
+                    self.purge_namespace(
+                        collection,
+                        namespace,
+                        &job,
+                        &mut steps,
+                        &mut round.removed,
+                    )
+                    .await
                 }
             };
             if !self.settle_job(&job, purged).await? {
@@ -389,21 +401,21 @@ impl Inner {
     /// Removes a deleted namespace repository by repository. False when the round has done enough before the end.
     async fn purge_namespace(
         &self,
-        tables: &Tables,
+        collection: &Collection,
         namespace: UserId,
         job: &Job,
         steps: &mut usize,
         removed: &mut Removed,
     ) -> Result<bool, MetadataError> {
         loop {
-            match self.database.purge_namespace(tables, namespace).await? {
+            match self.database.purge_namespace(collection, namespace).await? {
                 NamespacePurge::Finished => {
                     removed.namespaces += 1;
                     return Ok(true);
                 }
                 NamespacePurge::Repository(repository) => {
                     if !self
-                        .purge_repository(tables, repository, job, steps, removed)
+                        .purge_repository(collection, repository, job, steps, removed)
                         .await?
                     {
                         return Ok(false);
@@ -416,7 +428,7 @@ impl Inner {
     /// Removes a deleted repository batch by batch. False when the round has done enough before the end.
     async fn purge_repository(
         &self,
-        tables: &Tables,
+        collection: &Collection,
         repository: RepositoryId,
         job: &Job,
         steps: &mut usize,
@@ -430,7 +442,7 @@ impl Inner {
             }
             let purged = match self
                 .database
-                .purge_repository(tables, repository, now, PURGED_ROWS)
+                .purge_repository(collection, repository, now, PURGED_ROWS)
                 .await
             {
                 Ok(purged) => purged,

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use futures_util::stream::{iter, unfold};
 use futures_util::{Stream, TryStreamExt};
 use roadstead_metadata::{
-    Actor, Blob, Database, DatabaseOptions, Ensured, FirstAccount, NewRepository, Recorded, Repository,
-    RepositoryPath, UserId,
+    Actor, Blob, Database, DatabaseOptions, Ensured, FirstAccount, NewRepository, Recorded,
+    Repository, RepositoryPath, UserId,
 };
 use roadstead_oci::{Algorithm, Digest, Manifest, ManifestLimits, Reference};
 use roadstead_placement::{LocationName, Topology};

@@ -5,7 +5,7 @@ use roadstead_oci::Digest;
 use roadstead_runtime::Timestamp;
 use sea_orm::FromQueryResult;
 
-use super::referring::Tables;
+use super::Collection;
 use crate::database::{Connection, Database, Lock, Transaction, contended, json_ids, params};
 use crate::error::MetadataError;
 use crate::ids::StorageId;
@@ -111,17 +111,17 @@ impl Database {
     /// A blob that somebody is at work with at this moment is put off until `again_at`.
     pub async fn collect_blobs(
         &self,
-        tables: &Tables,
+        collection: &Collection,
         now: Timestamp,
         again_at: Timestamp,
         limit: u32,
     ) -> Result<CollectedBlobs, MetadataError> {
-        contended(|| self.collect_blobs_once(tables, now, again_at, limit)).await
+        contended(|| self.collect_blobs_once(collection, now, again_at, limit)).await
     }
 
     async fn collect_blobs_once(
         &self,
-        tables: &Tables,
+        collection: &Collection,
         now: Timestamp,
         again_at: Timestamp,
         limit: u32,
@@ -172,7 +172,7 @@ impl Database {
                 .filter(|row| row.digest.parse::<Digest>().is_ok())
                 .map(|row| row.id),
         );
-        let gone = remove_unheld(&transaction, tables, &candidates, now).await?;
+        let gone = remove_unheld(&transaction, collection, &candidates, now).await?;
         settle_freed(&transaction, &all, &candidates, again_at).await?;
         transaction.commit().await?;
         Ok(CollectedBlobs {
@@ -272,7 +272,7 @@ async fn note_freed(
 /// Removes those of the candidates, a JSON array, that nothing holds.
 async fn remove_unheld(
     transaction: &Transaction,
-    tables: &Tables,
+    collection: &Collection,
     candidates: &str,
     now: Timestamp,
 ) -> Result<Vec<GoneRow>, MetadataError> {
@@ -321,7 +321,8 @@ async fn remove_unheld(
             .await?;
     }
     doom_placements(transaction, &ids, now).await?;
-    tables
+    collection
+        .tables
         .delete(
             transaction,
             "imagestoragesignature",

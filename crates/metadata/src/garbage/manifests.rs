@@ -6,14 +6,16 @@ use std::collections::BTreeSet;
 use roadstead_runtime::Timestamp;
 use sea_orm::FromQueryResult;
 
+use super::Collection;
 use super::blobs::free_blobs;
-use super::referring::{MANIFEST, TAG, Tables};
+use super::referring::{MANIFEST, TAG};
 use crate::database::{
     Connection, Database, Identified, Lock, Transaction, contended, json_ids, json_texts, params,
 };
 use crate::error::MetadataError;
-use crate::ids::{ManifestId, RepositoryId};
+use crate::ids::{ManifestId, RepositoryId, StorageId, UserId};
 use crate::locations::limit_column;
+use crate::quota;
 
 /// How many levels of indexes below one that goes are followed at once. What lies deeper is found as a stray.
 const LEVELS_MAX: u32 = 8;
@@ -102,7 +104,7 @@ impl Database {
     /// Removes those of a repository's manifests that nothing holds, and what only they held. Tells how many.
     pub async fn collect_manifests(
         &self,
-        tables: &Tables,
+        collection: &Collection,
         repository: RepositoryId,
         manifests: &[ManifestId],
         now: Timestamp,
@@ -112,7 +114,8 @@ impl Database {
             let transaction = self.begin(OPERATION).await?;
             transaction.lock(Lock::tags_of(repository)).await?;
             let candidates = manifests.iter().map(|manifest| manifest.0).collect();
-            let removed = remove_unheld(&transaction, tables, repository, candidates, now).await?;
+            let removed =
+                remove_unheld(&transaction, collection, repository, candidates, now).await?;
             transaction.commit().await?;
             Ok(removed)
         })
@@ -124,7 +127,7 @@ impl Database {
 /// digest and that stay for as long as their subject. Under [`Lock::tags_of`]. Tells how many.
 pub(crate) async fn remove_unheld(
     transaction: &Transaction,
-    tables: &Tables,
+    collection: &Collection,
     repository: RepositoryId,
     candidates: BTreeSet<i32>,
     now: Timestamp,
@@ -153,8 +156,8 @@ pub(crate) async fn remove_unheld(
         if free.is_empty() {
             break;
         }
-        candidates = let_go(transaction, tables, repository, &free).await?;
-        remove(transaction, tables, repository, &free, now).await?;
+        candidates = let_go(transaction, collection, repository, &free).await?;
+        remove(transaction, collection, repository, &free, now).await?;
         removed += free.len() as u64;
     }
     Ok(removed)
@@ -163,7 +166,7 @@ pub(crate) async fn remove_unheld(
 /// What the manifests held: their children, and the referrers whose hold has no other end.
 async fn let_go(
     transaction: &Transaction,
-    tables: &Tables,
+    collection: &Collection,
     repository: RepositoryId,
     manifests: &[FreeRow],
 ) -> Result<BTreeSet<i32>, MetadataError> {
@@ -186,7 +189,7 @@ async fn let_go(
             ],
         )
         .await?;
-    remove_tags(transaction, tables, holds.iter().map(|row| row.id)).await?;
+    remove_tags(transaction, collection, holds.iter().map(|row| row.id)).await?;
     Ok(children
         .into_iter()
         .map(|row| row.id)
@@ -197,14 +200,14 @@ async fn let_go(
 /// Removes rows of `tag`, whatever they point to.
 pub(crate) async fn remove_tags(
     transaction: &Transaction,
-    tables: &Tables,
+    collection: &Collection,
     tags: impl Iterator<Item = i32> + Send,
 ) -> Result<(), MetadataError> {
     let ids = json_ids(tags);
     if ids == "[]" {
         return Ok(());
     }
-    tables.take(transaction, TAG, &ids).await?;
+    collection.tables.take(transaction, TAG, &ids).await?;
     transaction
         .execute(
             "remove tags whose time is over",
@@ -217,14 +220,14 @@ pub(crate) async fn remove_tags(
 
 pub(super) async fn remove(
     transaction: &Transaction,
-    tables: &Tables,
+    collection: &Collection,
     repository: RepositoryId,
     manifests: &[FreeRow],
     now: Timestamp,
 ) -> Result<(), MetadataError> {
     const OPERATION: &str = "remove manifests that nothing holds";
     let ids = json_ids(manifests.iter().map(|row| row.id));
-    if tables.has("manifestpullstatistics") {
+    if collection.tables.has("manifestpullstatistics") {
         transaction
             .execute(
                 OPERATION,
@@ -236,8 +239,8 @@ pub(super) async fn remove(
             )
             .await?;
     }
-    remove_labels(transaction, tables, &ids).await?;
-    tables.take(transaction, MANIFEST, &ids).await?;
+    remove_labels(transaction, collection, &ids).await?;
+    collection.tables.take(transaction, MANIFEST, &ids).await?;
     let blobs: Vec<Identified> = transaction
         .rows(
             OPERATION,
@@ -246,6 +249,15 @@ pub(super) async fn remove(
         )
         .await?;
     let blobs: BTreeSet<i32> = blobs.into_iter().map(|row| row.id).collect();
+    let storages: Vec<StorageId> = blobs.iter().copied().map(StorageId).collect();
+    quota::blobs_unlinked(
+        transaction,
+        collection.quota,
+        namespace_of(transaction, repository).await?,
+        repository,
+        &storages,
+    )
+    .await?;
     free_blobs(transaction, &json_ids(blobs), now).await?;
     transaction
         .execute(
@@ -257,14 +269,29 @@ pub(super) async fn remove(
     Ok(())
 }
 
+async fn namespace_of(
+    transaction: &Transaction,
+    repository: RepositoryId,
+) -> Result<UserId, MetadataError> {
+    let row: Option<Identified> = transaction
+        .row(
+            "look up the namespace of a repository",
+            "SELECT namespace_user_id AS id FROM repository WHERE id = $1 AND namespace_user_id IS NOT NULL",
+            params![repository.0],
+        )
+        .await?;
+    // A repository without one is nobody's, and counts nowhere.
+    Ok(UserId(row.map_or(0, |row| row.id)))
+}
+
 /// A label belongs to the manifests that have it, in nearly every case to one.
 async fn remove_labels(
     transaction: &Transaction,
-    tables: &Tables,
+    collection: &Collection,
     manifests: &str,
 ) -> Result<(), MetadataError> {
     const OPERATION: &str = "remove the labels of a manifest";
-    if !tables.has("manifestlabel") {
+    if !collection.tables.has("manifestlabel") {
         return Ok(());
     }
     let labels: Vec<Identified> = transaction

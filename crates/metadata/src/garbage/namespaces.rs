@@ -3,6 +3,7 @@
 use roadstead_runtime::{Ids, Timestamp};
 use sea_orm::FromQueryResult;
 
+use super::Collection;
 use super::referring::{ACCOUNT, Tables};
 use super::repositories::{
     MarkDeleted, Requeue, body, enqueue, marker_of, remove_queue_row, requeue,
@@ -37,10 +38,10 @@ impl Database {
     /// when it is gone, marked already, or a robot.
     pub async fn mark_namespace_deleted(
         &self,
-        tables: &Tables,
         mark: &MarkDeleted<'_, UserId>,
     ) -> Result<bool, MetadataError> {
-        contended(|| self.mark_namespace_deleted_once(tables, mark)).await
+        let tables = self.referring_tables().await?;
+        contended(|| self.mark_namespace_deleted_once(&tables, mark)).await
     }
 
     async fn mark_namespace_deleted_once(
@@ -161,15 +162,15 @@ impl Database {
     /// [`MetadataError::Conflict`] when the namespace is not marked as deleted; nothing is changed then.
     pub async fn purge_namespace(
         &self,
-        tables: &Tables,
+        collection: &Collection,
         namespace: UserId,
     ) -> Result<NamespacePurge, MetadataError> {
-        contended(|| self.purge_namespace_once(tables, namespace)).await
+        contended(|| self.purge_namespace_once(collection, namespace)).await
     }
 
     async fn purge_namespace_once(
         &self,
-        tables: &Tables,
+        collection: &Collection,
         namespace: UserId,
     ) -> Result<NamespacePurge, MetadataError> {
         const OPERATION: &str = "remove a deleted namespace";
@@ -210,7 +211,7 @@ impl Database {
                     namespace.0,
                 )
                 .await?;
-                remove_accounts(&transaction, tables, &json_ids([namespace.0])).await?;
+                remove_accounts(&transaction, &collection.tables, &json_ids([namespace.0])).await?;
                 NamespacePurge::Finished
             }
         };

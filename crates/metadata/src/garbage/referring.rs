@@ -48,6 +48,7 @@ pub(crate) const MANIFEST: &[Step] = &[
     delete("manifestchild", "manifest_id IN @ids($1)"),
     delete("manifestsecuritystatus", "manifest_id IN @ids($1)"),
     delete("roadstead_hidden_manifest", "manifest_id IN @ids($1)"),
+    delete("roadstead_owed_labels", "manifest_id IN @ids($1)"),
 ];
 
 /// What a repository may have very many rows of besides tags, manifests and protections: deleted in batches.
@@ -198,15 +199,15 @@ pub(crate) const ACCOUNT: &[Step] = &[
 /// Tables that are named besides the lists above.
 const OTHERS: &[&str] = &["imagestoragesignature", "apprtag"];
 
-/// Which of the tables that may refer to what is deleted this database has. Asked for once with [`Database::referring_tables`].
+/// Which of the tables that may refer to what is deleted this database has.
 #[derive(Clone, Debug)]
-pub struct Tables {
+pub(crate) struct Tables {
     there: BTreeSet<String>,
 }
 
 impl Database {
     /// Asks which of the tables that may refer to something the database has.
-    pub async fn referring_tables(&self) -> Result<Tables, MetadataError> {
+    pub(crate) async fn referring_tables(&self) -> Result<Tables, MetadataError> {
         let sql = match self.engine() {
             Engine::Sqlite => {
                 "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN @texts($1)"

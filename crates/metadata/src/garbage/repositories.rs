@@ -5,9 +5,10 @@
 use roadstead_runtime::{Ids, Timestamp};
 use sea_orm::FromQueryResult;
 
+use super::Collection;
 use super::blobs::free_blobs;
 use super::manifests::{FreeRow, remove as remove_manifests, remove_tags};
-use super::referring::{REPOSITORY, REPOSITORY_IN_BATCHES, Tables};
+use super::referring::{REPOSITORY, REPOSITORY_IN_BATCHES};
 use crate::database::{
     Connection, Counted, Database, Identified, Lock, Transaction, contended, json_ids, params,
 };
@@ -174,17 +175,17 @@ impl Database {
     /// [`MetadataError::Conflict`] when the repository is not marked as deleted; nothing is changed then.
     pub async fn purge_repository(
         &self,
-        tables: &Tables,
+        collection: &Collection,
         repository: RepositoryId,
         now: Timestamp,
         limit: u32,
     ) -> Result<Purged, MetadataError> {
-        contended(|| self.purge_repository_once(tables, repository, now, limit)).await
+        contended(|| self.purge_repository_once(collection, repository, now, limit)).await
     }
 
     async fn purge_repository_once(
         &self,
-        tables: &Tables,
+        collection: &Collection,
         repository: RepositoryId,
         now: Timestamp,
         limit: u32,
@@ -204,7 +205,7 @@ impl Database {
                 what: format!("repository {repository} is not marked as deleted"),
             });
         }
-        let purged = purge_step(&transaction, tables, repository, now, limit).await?;
+        let purged = purge_step(&transaction, collection, repository, now, limit).await?;
         transaction.commit().await?;
         Ok(purged)
     }
@@ -213,7 +214,7 @@ impl Database {
 /// Removes what comes next: tags, then manifests, then protections, then what there may be much of, then the rest.
 async fn purge_step(
     transaction: &Transaction,
-    tables: &Tables,
+    collection: &Collection,
     repository: RepositoryId,
     now: Timestamp,
     limit: u32,
@@ -228,7 +229,7 @@ async fn purge_step(
         )
         .await?;
     if !tags.is_empty() {
-        remove_tags(transaction, tables, tags.iter().map(|row| row.id)).await?;
+        remove_tags(transaction, collection, tags.iter().map(|row| row.id)).await?;
         return Ok(Purged {
             tags: tags.len() as u64,
             ..Purged::default()
@@ -244,7 +245,8 @@ async fn purge_step(
     if !manifests.is_empty() {
         let ids = json_ids(manifests.iter().map(|row| row.id));
         // Of two that refer to each other, one may be in a later batch.
-        tables
+        collection
+            .tables
             .delete(
                 transaction,
                 "manifestchild",
@@ -252,7 +254,7 @@ async fn purge_step(
                 &ids,
             )
             .await?;
-        remove_manifests(transaction, tables, repository, &manifests, now).await?;
+        remove_manifests(transaction, collection, repository, &manifests, now).await?;
         return Ok(Purged {
             manifests: manifests.len() as u64,
             ..Purged::default()
@@ -278,7 +280,7 @@ async fn purge_step(
         return Ok(Purged::default());
     }
     for table in REPOSITORY_IN_BATCHES {
-        if !tables.has(table) {
+        if !collection.tables.has(table) {
             continue;
         }
         let deleted = transaction
@@ -300,7 +302,8 @@ async fn purge_step(
         repository.0,
     )
     .await?;
-    tables
+    collection
+        .tables
         .take(transaction, REPOSITORY, &json_ids([repository.0]))
         .await?;
     transaction

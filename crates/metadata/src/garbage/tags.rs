@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use roadstead_runtime::Timestamp;
 use sea_orm::FromQueryResult;
 
+use super::Collection;
 use super::manifests::{remove_tags, remove_unheld};
-use super::referring::Tables;
 use crate::database::{Connection, Database, Identified, Lock, contended, json_ids, params};
 use crate::error::MetadataError;
 use crate::ids::RepositoryId;
@@ -107,17 +107,17 @@ impl Database {
     /// transaction.
     pub async fn collect_tags(
         &self,
-        tables: &Tables,
+        collection: &Collection,
         repository: RepositoryId,
         now: Timestamp,
         limit: u32,
     ) -> Result<CollectedTags, MetadataError> {
-        contended(|| self.collect_tags_once(tables, repository, now, limit)).await
+        contended(|| self.collect_tags_once(collection, repository, now, limit)).await
     }
 
     async fn collect_tags_once(
         &self,
-        tables: &Tables,
+        collection: &Collection,
         repository: RepositoryId,
         now: Timestamp,
         limit: u32,
@@ -141,9 +141,10 @@ impl Database {
         if due.is_empty() {
             return Ok(CollectedTags::default());
         }
-        remove_tags(&transaction, tables, due.iter().map(|row| row.id)).await?;
+        remove_tags(&transaction, collection, due.iter().map(|row| row.id)).await?;
         let candidates = due.iter().filter_map(|row| row.manifest_id).collect();
-        let manifests = remove_unheld(&transaction, tables, repository, candidates, now).await?;
+        let manifests =
+            remove_unheld(&transaction, collection, repository, candidates, now).await?;
         transaction.commit().await?;
         Ok(CollectedTags {
             tags: due.len() as u64,
