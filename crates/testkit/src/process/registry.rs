@@ -31,7 +31,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 pub struct RegistrySettings {
     /// Its data directory, which the program makes if it is not there.
     pub data_dir: PathBuf,
-    /// The directory of a `config.yaml` to serve instead; its database is expected to lie in the data directory.
+    /// The directory of a `config.yaml` to serve instead.
     pub configuration: Option<PathBuf>,
     /// Where it listens. The same after a restart.
     pub address: SocketAddr,
@@ -93,6 +93,7 @@ impl RegistrySettings {
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(parent)
+            .args(self.configuration.as_ref().map(|_| "serve"))
             .args(self.source())
             .args(["--listen", &self.address.to_string()])
             .args(&self.arguments)
@@ -114,15 +115,11 @@ impl RegistrySettings {
         }
     }
 
-    /// The arguments that say what to serve.
+    /// The arguments that say where everything is.
     fn source(&self) -> Vec<OsString> {
         match &self.configuration {
             None => vec!["--data-dir".into(), self.data_dir.clone().into()],
-            Some(directory) => vec![
-                "serve".into(),
-                "--config-dir".into(),
-                directory.clone().into(),
-            ],
+            Some(directory) => vec!["--config-dir".into(), directory.clone().into()],
         }
     }
 
@@ -145,10 +142,11 @@ impl RegistrySettings {
         command
     }
 
-    /// The admin tool on the same data directory.
+    /// The admin tool on the same data directory or configuration.
     pub fn admin(&self) -> AdminProgram {
         AdminProgram {
             data_dir: self.data_dir.clone(),
+            source: self.source(),
             environment: self.environment.clone(),
         }
     }
@@ -331,10 +329,11 @@ impl Drop for RegistryProcess {
     }
 }
 
-/// The admin tool on a data directory.
+/// The admin tool on a data directory or a configuration.
 #[derive(Clone, Debug)]
 pub struct AdminProgram {
     data_dir: PathBuf,
+    source: Vec<OsString>,
     environment: Vec<(String, String)>,
 }
 
@@ -359,8 +358,7 @@ impl AdminProgram {
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(self.data_dir.parent().unwrap_or(Path::new("/")))
             .args(arguments)
-            .arg("--data-dir")
-            .arg(&self.data_dir);
+            .args(&self.source);
         run_answering(&mut command, input, ADMIN_LIMIT).await
     }
 
