@@ -22,6 +22,8 @@ pub(crate) struct World<'a> {
     pub(crate) database: &'a TestDatabase,
     /// The directory of every configured location.
     pub(crate) stores: BTreeMap<String, StoreFiles>,
+    /// For how long a pushed blob is protected: `PUSH_TEMP_TAG_EXPIRATION_SEC`.
+    pub(crate) protected_seconds: u32,
     /// Whether quota sizes are kept.
     pub(crate) quota: bool,
     /// Whether all garbage has been collected, so that nothing unreferenced may be there.
@@ -31,7 +33,7 @@ pub(crate) struct World<'a> {
 impl World<'_> {
     /// Everything that is wrong, each as a sentence that names the row or the object.
     pub(crate) fn violations(&self) -> Vec<String> {
-        let mut violations = rows::check(self.database);
+        let mut violations = rows::check(self);
         violations.extend(manifests::check(self.database));
         violations.extend(labels::check(self));
         violations.extend(objects::check(self));

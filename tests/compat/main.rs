@@ -8,6 +8,8 @@ mod accounts;
 #[cfg(test)]
 mod body;
 #[cfg(test)]
+mod changes;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod database;
@@ -15,6 +17,8 @@ mod database;
 mod invariants;
 #[cfg(test)]
 mod sample;
+#[cfg(test)]
+mod side_by_side;
 #[cfg(test)]
 mod snapshot;
 #[cfg(test)]

@@ -125,6 +125,7 @@ impl Sample {
         World {
             database: &self.database,
             stores: self.stores(),
+            protected_seconds: 3600,
             quota: true,
             collected: false,
         }

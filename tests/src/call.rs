@@ -32,6 +32,7 @@ pub fn call(method: &str, path: impl AsRef<str>) -> Call {
 
 impl Call {
     /// With a header more.
+    #[must_use]
     pub fn header(mut self, name: &'static str, value: impl AsRef<str>) -> Self {
         let value = value.as_ref().parse().expect("a header is printable");
         self.request.headers_mut().append(name, value);
@@ -39,12 +40,14 @@ impl Call {
     }
 
     /// With this body.
+    #[must_use]
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         *self.request.body_mut() = RequestBody::bytes(body);
         self
     }
 
     /// With a body that can be sent once.
+    #[must_use]
     pub fn stream(mut self, body: RequestBody) -> Self {
         *self.request.body_mut() = body;
         self
@@ -89,6 +92,10 @@ pub struct Reply {
     pub body: Bytes,
 }
 
+#[expect(
+    clippy::return_self_not_must_use,
+    reason = "the answer is checked, whether or not anybody reads on"
+)]
 impl Reply {
     /// The header as text; the empty text if it is not there.
     pub fn header(&self, name: &str) -> &str {
