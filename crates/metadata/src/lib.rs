@@ -50,15 +50,15 @@ pub use database::{Database, DatabaseOptions};
 pub use dialect::Engine;
 pub use error::{DriverError, MetadataError};
 pub use features::Features;
-pub use ids::{
-    AppTokenId, JobId, LocationId, ManifestId, OauthTokenId, RepositoryId, StorageId, UploadId,
-    UserId,
-};
 pub use garbage::{
     ClaimObjects, CollectedBlobs, CollectedTags, Collection, DoomedAt, DoomedObject,
     FailedDeletion, GarbageForecast, GarbageNames, GarbageRun, MarkDeleted, NAMESPACE_QUEUE,
     NamespacePurge, Publication, Publishing, Purged, REPOSITORY_QUEUE, Removed, StrayManifests,
     Sweep, SweepProgress,
+};
+pub use ids::{
+    AppTokenId, JobId, LocationId, ManifestId, OauthTokenId, RepositoryId, StorageId, UploadId,
+    UserId,
 };
 pub use immutability::ImmutableTags;
 pub use jobs::{ClaimJobs, Job};

@@ -266,16 +266,17 @@ async fn a_blob_is_recorded_with_the_end_of_its_upload_or_not_at_all() {
         .everywhere(
             async |world, number| {
                 let upload = upload(world, world.ids.uuid()).await.unwrap();
-                (upload, format!("blob {number}"))
+                let content = format!("blob {number}");
+                let publication = world.publication(&content, &us()).await;
+                (upload, content, publication)
             },
-            async |world, (upload, content)| {
+            async |world, (upload, content, publication)| {
                 world
                     .database
                     .commit_blob(&CommitBlob {
                         repository: world.repository.id,
-                        digest: &digest_of(content),
+                        publication,
                         size: content.len() as u64,
-                        location: &us(),
                         protect_until: later(world.now, 3600),
                         upload: Some(upload),
                         uuid: world.ids.uuid(),
@@ -309,6 +310,7 @@ async fn a_blob_is_mounted_and_deleted_wholly_or_not_at_all() {
                         world.now,
                     )
                     .await
+                    .map(drop)
             },
         )
         .await;
@@ -458,20 +460,26 @@ async fn a_job_is_finished_and_put_off_wholly_or_not_at_all() {
 
 #[tokio::test]
 async fn a_copy_is_recorded_and_given_up_wholly_or_not_at_all() {
-    let record = async |world: &World, storage: &StorageId| {
-        world.database.record_copy(*storage, &eu()).await.map(drop)
+    let record = async |world: &World, (storage, publication): &(StorageId, Publication)| {
+        world
+            .database
+            .record_copy(*storage, publication, world.now)
+            .await
+            .map(drop)
     };
-    let cutting = Cutting::new().await;
-    cutting
-        .everywhere(async |world, number| job(world, number).await.0, record)
-        .await;
+    let arrange = async |world: &World, number| {
+        let (storage, _) = job(world, number).await;
+        let layer = format!("layer {number}");
+        (storage, world.publication(&layer, &eu()).await)
+    };
+    Cutting::new().await.everywhere(arrange, record).await;
     let cutting = Cutting::new().await;
     cutting
         .everywhere(
             async |world, number| {
-                let (storage, _) = job(world, number).await;
-                record(world, &storage).await.unwrap();
-                storage
+                let copied = arrange(world, number).await;
+                record(world, &copied).await.unwrap();
+                copied.0
             },
             async |world, storage| {
                 world
