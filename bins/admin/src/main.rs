@@ -80,9 +80,10 @@ async fn main() -> ExitCode {
     }
 }
 
-/// The command line. What a server logs as a matter of course would only be in the way here.
+/// The command line. What a server logs as a matter of course, and what it has said about its configuration, would only be in the way here.
 fn arguments() -> Result<Cli, clap::Error> {
-    let command = Cli::command().mut_arg("log", |log| log.default_value("warn"));
+    let command =
+        Cli::command().mut_arg("log", |log| log.default_value("warn,roadstead_cli=error"));
     Cli::from_arg_matches(&command.get_matches())
 }
 
