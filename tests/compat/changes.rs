@@ -272,7 +272,8 @@ async fn break_nothing_immutable(work: &Work) {
 fn assert_logged(work: &Work) {
     let logged = work.sample.database.texts(
         "SELECT format('%s of %s by %s', k.name, coalesce(pg_temp.parsed(l.metadata_json) ->> 'tag', 'a digest'), u.username)
-         FROM logentry3 l JOIN logentrykind k ON k.id = l.kind_id LEFT JOIN \"user\" u ON u.id = l.performer_id",
+         FROM logentry3 l JOIN logentrykind k ON k.id = l.kind_id LEFT JOIN \"user\" u ON u.id = l.performer_id
+         WHERE k.name IN ('push_repo', 'delete_tag')",
     );
     for expected in [
         "push_repo of new by acme+ci",
