@@ -324,10 +324,11 @@ async fn those_with_an_account_and_no_rights_are_denied() {
             StatusCode::ACCEPTED
         );
     }
+    // What is public is listed where the operator says so, see FEATURE_PUBLIC_CATALOG.
     let listed = call(&world, "GET", "/v2/_catalog", &basic("admin", PASSWORD)).await;
     assert_eq!(
         listed.json()["repositories"],
-        serde_json::json!([mine, "public/app"])
+        serde_json::json!([mine, "makers/first"])
     );
 }
 

@@ -172,15 +172,21 @@ impl World {
         world
     }
 
-    /// A repository that is made without a push.
+    /// A repository that somebody else than `admin` made, who has no rights in it by that: an organisation `makers`.
     pub(super) async fn make_repository(&self, path: &str, public: bool) -> Repository {
+        let made = self.ensure_repository("makers/first", self.creator, false);
+        let maker = made.await.namespace_id;
+        self.ensure_repository(path, maker, public).await
+    }
+
+    async fn ensure_repository(&self, path: &str, creator: UserId, public: bool) -> Repository {
         let (namespace, name) = path.split_once('/').expect("a namespace");
         let new = NewRepository {
             path: &RepositoryPath {
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
             },
-            creator: self.creator,
+            creator,
             private: !public,
             create_namespace: true,
             ids: &SeededIds::new(path.len() as u64),
