@@ -11,7 +11,6 @@ use crate::database::Lock;
 struct Contest {
     world: World,
     server: Postgres,
-    tag: roadstead_oci::Tag,
 }
 
 impl Contest {
@@ -41,19 +40,13 @@ impl Contest {
             )
             .await
             .unwrap();
-        let contest = Self {
-            world,
-            server,
-            tag: "latest".parse().unwrap(),
-        };
+        let contest = Self { world, server };
         (contest, stranger)
     }
 
-    async fn delete(&self) -> Result<bool, MetadataError> {
-        self.world
-            .try_delete(self.tag.as_str(), later(self.world.now, 1))
-            .await
-            .map(|deletion| deletion == Deletion::Deleted)
+    async fn delete(&self) -> Deletion {
+        let now = later(self.world.now, 1);
+        self.world.delete("latest", now).await
     }
 
     /// Returns once as many sessions wait for a lock.
@@ -93,7 +86,7 @@ async fn a_transaction_that_a_deadlock_ended_is_done_again() {
     let (contest, mut stranger) = Contest::new("read committed").await;
     let place = contest.place();
     let lock = Lock::tags_of(contest.world.repository.id);
-    let ours = async { contest.delete().await.unwrap() };
+    let ours = async { contest.delete().await };
     let theirs = async {
         // We hold the lock of the repository's tags and wait for the row; they hold the row and now want the lock.
         Contest::until_waiting(&place, 1).await;
@@ -109,7 +102,7 @@ async fn a_transaction_that_a_deadlock_ended_is_done_again() {
         stranger.execute("COMMIT").await.unwrap();
     };
     let (deleted, ()) = tokio::join!(ours, theirs);
-    assert!(deleted);
+    assert_eq!(deleted, Deletion::Deleted);
     assert!(contest.tags().await.is_empty());
     assert!(contest.server.log().contains("deadlock detected"));
 }
@@ -118,14 +111,14 @@ async fn a_transaction_that_a_deadlock_ended_is_done_again() {
 async fn a_transaction_that_could_not_be_serialized_is_done_again() {
     let (contest, mut stranger) = Contest::new("serializable").await;
     let place = contest.place();
-    let ours = async { contest.delete().await.unwrap() };
+    let ours = async { contest.delete().await };
     let theirs = async {
         // We read the row before they changed it, and wait to change it too.
         Contest::until_waiting(&place, 1).await;
         stranger.execute("COMMIT").await.unwrap();
     };
     let (deleted, ()) = tokio::join!(ours, theirs);
-    assert!(deleted);
+    assert_eq!(deleted, Deletion::Deleted);
     assert!(contest.tags().await.is_empty());
     assert!(contest.server.log().contains("could not serialize access"));
 }

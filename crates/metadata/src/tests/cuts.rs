@@ -43,7 +43,12 @@ impl Cutting {
         // One connection, so that a statement is known to it or not whichever run it is.
         options.connections = 1;
         let options = DatabaseOptions::Postgres(options);
-        let world = World::of(&options, Place::Server(through)).await;
+        let mut world = World::of(&options, Place::Server(through)).await;
+        // With everything that is kept besides.
+        world.features = Features {
+            quota: QuotaSizes::Kept,
+            immutable_tags: ImmutableTags::Kept,
+        };
         let tables = sqlx::query(
             "SELECT string_agg(format('SELECT %L || '' '' || row_to_json(t)::text FROM %I t', table_name, table_name), ' UNION ALL ')
              FROM information_schema.tables WHERE table_schema = 'public'",
@@ -213,6 +218,15 @@ async fn put(world: &World, manifest: &Manifest, tags: &[Tag]) -> Result<(), Met
     Ok(())
 }
 
+fn deletion<'a>(world: &'a World, actor: &'a Actor) -> Delete<'a> {
+    Delete {
+        repository: &world.repository,
+        features: world.features,
+        actor,
+        now: world.now,
+    }
+}
+
 fn tags(number: usize) -> Vec<Tag> {
     vec![
         "latest".parse().unwrap(),
@@ -350,16 +364,21 @@ async fn a_tag_and_a_manifest_are_deleted_wholly_or_not_at_all() {
     let cutting = Cutting::new().await;
     cutting
         .everywhere(arranged, async |world, (_, tags)| {
-            world
-                .try_delete(tags[1].as_str(), world.now)
-                .await
-                .map(drop)
+            let actor = Actor::default();
+            let delete = deletion(world, &actor);
+            world.database.delete_tag(&delete, &tags[1]).await.map(drop)
         })
         .await;
     let cutting = Cutting::new().await;
     cutting
         .everywhere(arranged, async |world, (digest, _)| {
-            world.try_delete(digest.as_str(), world.now).await.map(drop)
+            let actor = Actor::default();
+            let delete = deletion(world, &actor);
+            world
+                .database
+                .delete_manifest(&delete, digest)
+                .await
+                .map(drop)
         })
         .await;
 }
