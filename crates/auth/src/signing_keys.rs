@@ -126,17 +126,27 @@ impl SigningKeys {
 
     /// Keeps the key fresh until the shutdown, starting with making it: the first token need not wait for it then.
     ///
-    /// Failures are logged and tried again every minute.
+    /// Failures are tried again every minute, and logged once however many follow each other.
     pub async fn keep_fresh(&self, shutdown: Shutdown) {
+        let mut failing = false;
         while !shutdown.requested() {
-            let pause = match self.prepare().await {
-                Ok(()) => self.inner.until_due(self.inner.environment.now()),
+            let prepared = self.prepare().await;
+            let failed_before = std::mem::replace(&mut failing, prepared.is_err());
+            let pause = match prepared {
+                Ok(()) => {
+                    if failed_before {
+                        tracing::info!("The service key is fresh again");
+                    }
+                    self.inner.until_due(self.inner.environment.now())
+                }
                 Err(error) => {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::warn!(
-                        error,
-                        "Could not refresh the service key; trying again in a minute"
-                    );
+                    if !failed_before {
+                        let error: &dyn std::error::Error = &error;
+                        tracing::warn!(
+                            error,
+                            "Could not refresh the service key; trying again every minute"
+                        );
+                    }
                     RETRY
                 }
             };

@@ -64,6 +64,7 @@ impl PullLog {
         shutdown: &Shutdown,
     ) {
         let mut told = 0;
+        let mut failing = false;
         while !shutdown.requested() {
             tokio::select! {
                 () = shutdown.wait() => break,
@@ -85,10 +86,17 @@ impl PullLog {
                     );
                     told = dropped;
                 }
+                let failed_before = std::mem::replace(&mut failing, written.is_err());
                 let Err(error) = written else {
+                    if failed_before {
+                        tracing::info!("The log of pulls can be written again");
+                    }
                     break;
                 };
-                tracing::warn!(%error, "Could not write the log of pulls; trying again in {} s", RETRY.as_secs());
+                // Once, however many follow.
+                if !failed_before {
+                    tracing::warn!(%error, "Could not write the log of pulls; trying again every {} s", RETRY.as_secs());
+                }
                 pause = RETRY;
             }
         }

@@ -57,25 +57,30 @@ impl Replication {
         Ok(reconciled)
     }
 
-    /// Reconciles at once and then again and again, on average every `interval`, until `shutdown`. A round that fails is logged;
-    /// the next one does its work.
+    /// Reconciles at once and then again and again, on average every `interval`, until `shutdown`. A round that fails is logged, once
+    /// however many follow it; the next one does its work.
     pub async fn keep_reconciled(&self, interval: Duration, shutdown: &Shutdown) {
+        let mut failing = false;
         while !shutdown.requested() {
             let round = tokio::select! {
                 round = self.reconcile(|_| ()) => round,
                 () = shutdown.wait() => return,
             };
+            if failing && round.is_ok() {
+                tracing::info!("Missing copies can be looked for again");
+            }
+            let failed_before = std::mem::replace(&mut failing, round.is_err());
             match round {
                 Ok(reconciled) if reconciled.blobs > 0 => tracing::info!(
                     blobs = reconciled.blobs,
                     "Queued copies of {} blobs that were missing somewhere and had no job",
                     reconciled.blobs,
                 ),
-                Ok(_) => {}
-                Err(error) => tracing::warn!(
+                Err(error) if !failed_before => tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "Could not look for missing copies; trying again",
                 ),
+                Ok(_) | Err(_) => {}
             }
             // Spread out, so that the processes of a registry do not all ask at once.
             let pause = interval.mul_f64(0.5 + self.environment.ids.fraction());
