@@ -93,7 +93,7 @@ impl<'a> Uploads<'a> {
     /// Tells how far an upload is.
     ///
     /// # Errors
-    /// [`PushError::UploadUnknown`], [`PushError::Metadata`].
+    /// [`PushError::UploadUnknown`], [`PushError::UploadForeign`], [`PushError::Metadata`].
     pub async fn status(
         &self,
         repository: &Repository,
@@ -116,8 +116,8 @@ impl<'a> Uploads<'a> {
     /// come to its end even though its client has gone.
     ///
     /// # Errors
-    /// [`PushError::Refused`], [`PushError::UploadUnknown`], [`PushError::UploadLost`], [`PushError::SessionBusy`],
-    /// [`PushError::RangeNotContiguous`], [`PushError::SizeInvalid`], [`PushError::TooLarge`], [`PushError::BodyInterrupted`],
+    /// [`PushError::Refused`], [`PushError::UploadUnknown`], [`PushError::UploadForeign`], [`PushError::UploadLost`],
+    /// [`PushError::SessionBusy`], [`PushError::RangeNotContiguous`], [`PushError::SizeInvalid`], [`PushError::TooLarge`], [`PushError::BodyInterrupted`],
     /// [`PushError::LocationClosed`], [`PushError::Storage`], [`PushError::Metadata`].
     pub async fn append<B>(
         &self,
@@ -181,7 +181,7 @@ impl<'a> Uploads<'a> {
     /// A dropped future may have ended the session; bytes that are left are cleaned up in time.
     ///
     /// # Errors
-    /// [`PushError::Refused`], [`PushError::UploadUnknown`], [`PushError::Metadata`].
+    /// [`PushError::Refused`], [`PushError::UploadUnknown`], [`PushError::UploadForeign`], [`PushError::Metadata`].
     pub async fn cancel(&self, repository: &Repository, id: Uuid) -> Result<(), PushError> {
         session::cancel(self.inner, repository, id).await
     }

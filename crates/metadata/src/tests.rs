@@ -1,12 +1,16 @@
 //! What the metadata repository promises, on a real database.
 
 mod contention;
+mod audit;
 mod copies;
+mod labels;
 mod cuts;
 mod manifests;
+mod quota;
 mod proxy;
 mod rights;
 mod scale;
+mod tags;
 mod uploads;
 
 use std::collections::BTreeSet;
@@ -19,7 +23,7 @@ use roadstead_runtime::{Ids, SeededIds, Timestamp};
 use roadstead_test_servers::{Postgres, PostgresDatabase};
 
 use super::*;
-use crate::database::params;
+use crate::database::{Connection as _, Named, params};
 
 /// A migrated database with one account, one repository and two locations.
 struct World {
@@ -30,6 +34,7 @@ struct World {
     now: Timestamp,
     /// What is kept besides. Nothing at first.
     features: Features,
+    actor: Actor,
     place: Place,
 }
 
@@ -134,6 +139,7 @@ impl World {
             ids,
             now,
             features: Features::default(),
+            actor: Actor::new(Some("admin".to_owned())),
             place,
         }
     }
@@ -144,6 +150,17 @@ impl World {
             .execute("arrange a test", statement, params![])
             .await
             .unwrap();
+    }
+
+    /// What a query says, which calls its one column `name`.
+    async fn texts(&self, query: &str) -> Vec<String> {
+        let rows: Vec<Named> = self
+            .database
+            .reader()
+            .rows("look into a test", query, params![])
+            .await
+            .unwrap();
+        rows.into_iter().map(|row| row.name).collect()
     }
 
     async fn blob(&self, content: &str, location: &LocationName) -> Blob {
@@ -222,19 +239,42 @@ impl World {
     }
 
     async fn put(&self, manifest: &Manifest, tags: &[&str], now: Timestamp) -> PutManifestOutcome {
+        self.put_labelled(manifest, PushedLabels::NONE, tags, now)
+            .await
+    }
+
+    async fn put_labelled(
+        &self,
+        manifest: &Manifest,
+        labels: PushedLabels<'_>,
+        tags: &[&str],
+        now: Timestamp,
+    ) -> PutManifestOutcome {
+        self.put_into(&self.repository, manifest, labels, tags, now)
+            .await
+    }
+
+    async fn put_into(
+        &self,
+        repository: &Repository,
+        manifest: &Manifest,
+        labels: PushedLabels<'_>,
+        tags: &[&str],
+        now: Timestamp,
+    ) -> PutManifestOutcome {
         let tags: Vec<_> = tags.iter().map(|tag| tag.parse().unwrap()).collect();
         self.database
             .put_manifest(&PutManifest {
-                repository: &self.repository,
+                repository,
                 digest: &manifest.digest(Algorithm::Sha256),
                 manifest,
-                labels: PushedLabels::NONE,
+                labels,
                 tags: &tags,
                 untagged_until: later(now, 3600),
                 required: &both(),
                 queue: QUEUE,
                 features: self.features,
-                actor: &Actor::default(),
+                actor: &self.actor,
                 ids: &self.ids,
                 now,
             })
@@ -251,7 +291,7 @@ impl World {
         let delete = Delete {
             repository: &self.repository,
             features: self.features,
-            actor: &Actor::default(),
+            actor: &self.actor,
             now,
         };
         match reference.parse().unwrap() {

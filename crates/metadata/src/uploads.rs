@@ -2,8 +2,11 @@
 //!
 //! A session is a row of Quay's `blobupload` and one of our `roadstead_upload`, which holds the digester's state. `version` grows with every
 //! change, and a change names the version that it was made from: a writer that was overtaken changes nothing.
+//!
+//! Quay finds a session by its id alone and would go on with ours as if the bytes were where it puts them. So our rows hold the id behind
+//! [`OURS`]: a request that reaches a Quay is answered there as one for an upload that is not known, and the client starts anew. Sessions that
+//! Quay began have no row in `roadstead_upload` and are never changed here; Quay's own clean-up, or the removal of their location, ends them.
 
-use chrono::NaiveDateTime;
 use roadstead_oci::DigestState;
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
@@ -32,8 +35,6 @@ pub struct Upload {
     pub version: i64,
     /// The digester's state after `offset` bytes.
     pub hash_state: DigestState,
-    /// When it was begun.
-    pub created: Timestamp,
 }
 
 /// A session to be begun.
@@ -60,7 +61,6 @@ struct UploadRow {
     byte_count: i64,
     version: i64,
     hash_state: String,
-    created: NaiveDateTime,
 }
 
 impl TryFrom<UploadRow> for Upload {
@@ -72,7 +72,12 @@ impl TryFrom<UploadRow> for Upload {
         };
         Ok(Self {
             id: UploadId(row.id),
-            uuid: row.uuid.parse().map_err(|error| corrupt("uuid", &error))?,
+            uuid: row
+                .uuid
+                .strip_prefix(OURS)
+                .unwrap_or(&row.uuid)
+                .parse()
+                .map_err(|error| corrupt("uuid", &error))?,
             repository: RepositoryId(row.repository_id),
             location: LocationName::new(&row.location)
                 .map_err(|error| corrupt("location_id", &error))?,
@@ -85,13 +90,20 @@ impl TryFrom<UploadRow> for Upload {
                 .hash_state
                 .parse()
                 .map_err(|error| corrupt("hash_state", &error))?,
-            created: row.created.and_utc(),
         })
     }
 }
 
+/// What the ids of our sessions stand behind in `blobupload.uuid`.
+const OURS: &str = "roadstead-";
+
+/// The id of one of our sessions as it stands in `blobupload.uuid`.
+fn stored_id(uuid: Uuid) -> String {
+    format!("{OURS}{uuid}")
+}
+
 const SELECT: &str = "
-    SELECT b.id, b.uuid, b.repository_id, l.name AS location, b.byte_count, o.version, o.hash_state, b.created
+    SELECT b.id, b.uuid, b.repository_id, l.name AS location, b.byte_count, o.version, o.hash_state
     FROM blobupload b
     JOIN roadstead_upload o ON o.upload_id = b.id
     JOIN imagestoragelocation l ON l.id = b.location_id";
@@ -115,7 +127,7 @@ impl Database {
                 ),
                 params![
                     new.repository.0,
-                    new.uuid.to_string(),
+                    stored_id(new.uuid),
                     new.hash_state.to_quay_pickle().ok(),
                     new.now.naive_utc(),
                     new.location.as_str(),
@@ -143,7 +155,6 @@ impl Database {
             offset: 0,
             version: 1,
             hash_state: new.hash_state.clone(),
-            created: new.now,
         })
     }
 
@@ -158,10 +169,27 @@ impl Database {
             .row(
                 "look up an upload",
                 &format!("{SELECT} WHERE b.uuid = $1 AND b.repository_id = $2"),
-                params![uuid.to_string(), repository.0],
+                params![stored_id(uuid), repository.0],
             )
             .await?;
         row.map(Upload::try_from).transpose()
+    }
+
+    /// Whether Quay began a session with this id in this repository.
+    pub async fn is_quays_upload(
+        &self,
+        repository: RepositoryId,
+        uuid: Uuid,
+    ) -> Result<bool, MetadataError> {
+        let row: Option<Identified> = self
+            .reader()
+            .row(
+                "look up an upload of Quay's",
+                "SELECT id FROM blobupload WHERE uuid = $1 AND repository_id = $2",
+                params![uuid.to_string(), repository.0],
+            )
+            .await?;
+        Ok(row.is_some())
     }
 
     /// Acknowledges bytes that are safe at the location. None when another writer changed the session first: nothing is changed then.
@@ -193,8 +221,15 @@ impl Database {
         transaction
             .execute(
                 OPERATION,
-                "UPDATE blobupload SET byte_count = $2, sha_state = $3, chunk_count = chunk_count + 1 WHERE id = $1",
-                params![upload.id.0, bytes_column(offset), hash_state.to_quay_pickle().ok()],
+                // Quay's clean-up, which may run beside us, goes by `created`: an upload that is still being sent must not be too old for it.
+                "UPDATE blobupload SET byte_count = $2, sha_state = $3, chunk_count = chunk_count + 1, created = $4
+                 WHERE id = $1",
+                params![
+                    upload.id.0,
+                    bytes_column(offset),
+                    hash_state.to_quay_pickle().ok(),
+                    now.naive_utc(),
+                ],
             )
             .await?;
         transaction.commit().await?;
@@ -231,14 +266,25 @@ impl Database {
         rows.into_iter().map(Upload::try_from).collect()
     }
 
-    /// Whether a session with this id exists, in any repository: its staged bytes are still wanted.
+    /// Forgets what we kept of sessions whose rows Quay's clean-up has taken, if nobody has added to them since `older_than`.
+    pub async fn forget_lost_uploads(&self, older_than: Timestamp) -> Result<u64, MetadataError> {
+        self.execute(
+            "forget uploads that are gone",
+            "DELETE FROM roadstead_upload
+             WHERE changed < $1 AND NOT EXISTS (SELECT 1 FROM blobupload b WHERE b.id = upload_id)",
+            params![older_than.naive_utc()],
+        )
+        .await
+    }
+
+    /// Whether a session with this id exists, in any repository, ours or Quay's: its staged bytes are still wanted.
     pub async fn upload_exists(&self, uuid: Uuid) -> Result<bool, MetadataError> {
         let row: Option<Identified> = self
             .reader()
             .row(
                 "look up an upload",
-                "SELECT id FROM blobupload WHERE uuid = $1",
-                params![uuid.to_string()],
+                "SELECT id FROM blobupload WHERE uuid IN ($1, $2)",
+                params![stored_id(uuid), uuid.to_string()],
             )
             .await?;
         Ok(row.is_some())

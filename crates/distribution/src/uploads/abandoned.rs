@@ -30,6 +30,7 @@ pub(crate) async fn clean_up(inner: &Inner) -> Result<Abandoned, MetadataError> 
     let older_than = inner.abandoned_before();
     let mut done = Abandoned::default();
     end_sessions(inner, older_than, &mut done).await?;
+    inner.database.forget_lost_uploads(older_than).await?;
     for location in inner.locations.iter() {
         delete_strays(inner, location, older_than, &mut done).await?;
     }

@@ -43,17 +43,20 @@ pub(super) enum Opened {
     Unstaged(Box<Unstaged>),
 }
 
-/// The session, or that there is none in this repository.
+/// The session, or that there is none in this repository, or that it is Quay's.
 pub(super) async fn find(
     inner: &Inner,
     repository: RepositoryId,
     id: Uuid,
 ) -> Result<Upload, PushError> {
-    inner
-        .database
-        .find_upload(repository, id)
-        .await?
-        .ok_or(PushError::UploadUnknown { id })
+    if let Some(upload) = inner.database.find_upload(repository, id).await? {
+        return Ok(upload);
+    }
+    Err(if inner.database.is_quays_upload(repository, id).await? {
+        PushError::UploadForeign { id }
+    } else {
+        PushError::UploadUnknown { id }
+    })
 }
 
 /// Takes hold of a session for a request that brings what `announced` says.
