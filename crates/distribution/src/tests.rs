@@ -3,11 +3,13 @@
 mod bad_pushes;
 mod concurrency;
 mod crashes;
+mod labels;
 mod lists;
 mod manifests;
 mod mounting;
 mod outages;
 mod placing;
+mod pull_log;
 mod pulls;
 mod pushes;
 mod quay_rows;

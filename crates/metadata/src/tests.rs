@@ -1,13 +1,13 @@
 //! What the metadata repository promises, on a real database.
 
-mod contention;
 mod audit;
+mod contention;
 mod copies;
-mod labels;
 mod cuts;
+mod labels;
 mod manifests;
-mod quota;
 mod proxy;
+mod quota;
 mod rights;
 mod scale;
 mod tags;
@@ -35,6 +35,8 @@ struct World {
     /// What is kept besides. Nothing at first.
     features: Features,
     actor: Actor,
+    /// The locations that every blob of a manifest must reach. Both at first.
+    required: BTreeSet<LocationName>,
     place: Place,
 }
 
@@ -140,6 +142,7 @@ impl World {
             now,
             features: Features::default(),
             actor: Actor::new(Some("admin".to_owned())),
+            required: both(),
             place,
         }
     }
@@ -271,7 +274,7 @@ impl World {
                 labels,
                 tags: &tags,
                 untagged_until: later(now, 3600),
-                required: &both(),
+                required: &self.required,
                 queue: QUEUE,
                 features: self.features,
                 actor: &self.actor,

@@ -61,7 +61,10 @@ async fn entries_are_written_in_batches_and_name_nobody_who_is_gone() {
                     _ => Actor::new(None),
                 };
                 LogEntry::pull(
-                    &actor.from_client(Some("2001:db8::1".parse().unwrap()), &format!("\"{number}' ö\u{0}")),
+                    &actor.from_client(
+                        Some("2001:db8::1".parse().unwrap()),
+                        &format!("\"{number}' ö\u{0}"),
+                    ),
                     &world.repository,
                     &reference,
                     &MediaType::OCI_MANIFEST,
@@ -73,8 +76,20 @@ async fn entries_are_written_in_batches_and_name_nobody_who_is_gone() {
         world.database.write_log(&[]).await.unwrap();
         let log = log(&world).await;
         assert_eq!(log.len(), 1000);
-        assert!(log[0].starts_with("pull_repo by admin in acme/app from 2001:db8::1 {"), "{}", log[0]);
-        assert!(log[1].starts_with("pull_repo by - in ") && log[1].contains("nobody's robot '; --+x"), "{}", log[1]);
-        assert!(log[2].contains(r#""user-agent": "\"2' \u00f6""#), "{}", log[2]);
+        assert!(
+            log[0].starts_with("pull_repo by admin in acme/app from 2001:db8::1 {"),
+            "{}",
+            log[0]
+        );
+        assert!(
+            log[1].starts_with("pull_repo by - in ") && log[1].contains("nobody's robot '; --+x"),
+            "{}",
+            log[1]
+        );
+        assert!(
+            log[2].contains(r#""user-agent": "\"2' \u00f6""#),
+            "{}",
+            log[2]
+        );
     }
 }

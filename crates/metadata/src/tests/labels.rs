@@ -102,7 +102,11 @@ async fn a_tag_ends_so_long_after_each_push_as_the_label_says() {
         push(&ending, &hour, 0).await;
         assert_eq!(latest(&world).await, ["0-3600"]);
         push(&ending, &hour, 100).await;
-        assert_eq!(latest(&world).await, ["0-100", "100-3700"], "pushing again puts the end off");
+        assert_eq!(
+            latest(&world).await,
+            ["0-100", "100-3700"],
+            "pushing again puts the end off"
+        );
         let find = async |seconds| {
             world
                 .database
@@ -143,9 +147,17 @@ async fn a_tag_ends_so_long_after_each_push_as_the_label_says() {
 async fn a_label_that_says_no_duration_ends_no_tag() {
     for world in worlds().await {
         world.blob("{}", &us()).await;
-        for (number, value) in ["", "soon", "-1h", "0h", "1.5h", "99999999999999999999y", "1000y"]
-            .into_iter()
-            .enumerate()
+        for (number, value) in [
+            "",
+            "soon",
+            "-1h",
+            "0h",
+            "1.5h",
+            "99999999999999999999y",
+            "1000y",
+        ]
+        .into_iter()
+        .enumerate()
         {
             let layer = format!("layer {number}");
             world.blob(&layer, &us()).await;
@@ -262,7 +274,9 @@ async fn labels_that_are_owed_come_later_and_do_what_they_would_have_done() {
             ["v1"]
         );
         assert_eq!(
-            world.texts("SELECT key AS name FROM label ORDER BY key").await,
+            world
+                .texts("SELECT key AS name FROM label ORDER BY key")
+                .await,
             ["a", "quay.expires-after"]
         );
         assert!(database.owed_labels(due, 10).await.unwrap().is_empty());

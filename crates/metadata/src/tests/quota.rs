@@ -57,7 +57,9 @@ async fn a_blob_weighs_once_in_its_repository_and_once_in_its_namespace() {
             sizes(&world).await,
             ["namespace 17", "repository app 12", "repository other 11"]
         );
-        world.put(&index(&[&image(&["aaaa", "cc"])]), &["multi"], world.now).await;
+        world
+            .put(&index(&[&image(&["aaaa", "cc"])]), &["multi"], world.now)
+            .await;
         assert_eq!(sizes(&world).await.len(), 3, "an index weighs nothing");
     }
 }
@@ -70,7 +72,11 @@ async fn what_the_backfill_has_not_finished_is_left_to_it() {
         push(&world, &world.repository, &["aaaa"]).await;
         world.features.quota = QuotaSizes::Kept;
         push(&world, &world.repository, &["bbbb"]).await;
-        assert_eq!(sizes(&world).await, [""; 0], "no row is made with half a sum");
+        assert_eq!(
+            sizes(&world).await,
+            [""; 0],
+            "no row is made with half a sum"
+        );
         let other = world.repository("other").await;
         push(&world, &other, &["cc"]).await;
         assert_eq!(sizes(&world).await, ["repository other 4"]);
@@ -84,7 +90,9 @@ async fn what_the_backfill_has_not_finished_is_left_to_it() {
             ["namespace 7 incomplete", "repository other 6"]
         );
         // Whose account is disabled is not weighed.
-        world.sql(r#"UPDATE "user" SET enabled = false WHERE organization"#).await;
+        world
+            .sql(r#"UPDATE "user" SET enabled = false WHERE organization"#)
+            .await;
         push(&world, &other, &["ee"]).await;
         assert_eq!(
             sizes(&world).await,
@@ -165,7 +173,9 @@ async fn what_leaves_a_repository_leaves_its_sizes() {
             sizes(&world).await,
             ["namespace 9", "repository app 9", "repository other 0"]
         );
-        world.sql("UPDATE quotanamespacesize SET size_bytes = 3").await;
+        world
+            .sql("UPDATE quotanamespacesize SET size_bytes = 3")
+            .await;
         let gone = image(&["aaaa", "ccc"]).digest(Algorithm::Sha256);
         collect(&world.repository, &gone, &storages).await;
         assert_eq!(
@@ -178,7 +188,9 @@ async fn what_leaves_a_repository_leaves_its_sizes() {
 
 #[tokio::test]
 async fn pushes_of_one_blob_into_two_repositories_at_once_weigh_it_once_in_the_namespace() {
-    for world in kept_worlds().await {
+    for mut world in kept_worlds().await {
+        // Nothing else of theirs keeps the two from going on side by side.
+        world.required.clear();
         let other = world.repository("other").await;
         push(&world, &world.repository, &[]).await;
         push(&world, &other, &[]).await;
@@ -204,7 +216,11 @@ async fn pushes_of_one_blob_into_two_repositories_at_once_weigh_it_once_in_the_n
         }
         assert_eq!(
             sizes(&world).await,
-            ["namespace 162", "repository app 162", "repository other 162"]
+            [
+                "namespace 162",
+                "repository app 162",
+                "repository other 162"
+            ]
         );
     }
 }
@@ -230,7 +246,10 @@ async fn the_first_pushes_into_a_namespace_make_one_row_though_they_come_at_once
             )
         });
         for outcome in futures_util::future::join_all(pushes).await {
-            assert!(matches!(outcome, PutManifestOutcome::Stored { created: true, .. }));
+            assert!(matches!(
+                outcome,
+                PutManifestOutcome::Stored { created: true, .. }
+            ));
         }
         assert_eq!(
             sizes(&world).await,

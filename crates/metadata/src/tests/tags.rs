@@ -63,7 +63,10 @@ async fn an_immutable_tag_is_neither_moved_nor_deleted_by_any_way() {
                 now.timestamp_millis()
             ))
             .await;
-        assert_eq!(world.delete("multi", later(now, 1)).await, Deletion::Unknown);
+        assert_eq!(
+            world.delete("multi", later(now, 1)).await,
+            Deletion::Unknown
+        );
         world.sql("UPDATE tag SET immutable = true").await;
         world.features.immutable_tags = ImmutableTags::Ignored;
         assert!(matches!(
@@ -72,7 +75,9 @@ async fn an_immutable_tag_is_neither_moved_nor_deleted_by_any_way() {
         ));
         assert_eq!(world.delete("v1", later(now, 2)).await, Deletion::Deleted);
         assert_eq!(
-            world.delete(two.digest(Algorithm::Sha256).as_str(), later(now, 2)).await,
+            world
+                .delete(two.digest(Algorithm::Sha256).as_str(), later(now, 2))
+                .await,
             Deletion::Deleted
         );
     }
@@ -88,10 +93,22 @@ async fn policies_and_labels_make_new_tags_immutable_where_tags_can_be() {
                 .into(),
         );
         for (table, columns, values) in [
-            ("repository", "repository_id, namespace_id", format!("{}, {}", world.repository.id, world.repository.namespace_id)),
-            ("namespace", "namespace_id", world.repository.namespace_id.to_string()),
+            (
+                "repository",
+                "repository_id, namespace_id",
+                format!("{}, {}", world.repository.id, world.repository.namespace_id),
+            ),
+            (
+                "namespace",
+                "namespace_id",
+                world.repository.namespace_id.to_string(),
+            ),
         ] {
-            let pattern = if table == "repository" { "v[0-9]+" } else { "stable|lts" };
+            let pattern = if table == "repository" {
+                "v[0-9]+"
+            } else {
+                "stable|lts"
+            };
             world
                 .sql(&format!(
                     "INSERT INTO {table}immutabilitypolicy (uuid, {columns}, policy)

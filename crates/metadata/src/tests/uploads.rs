@@ -1,5 +1,7 @@
 //! Upload sessions and the blobs that they become.
 
+use uuid::Uuid;
+
 use super::*;
 
 async fn begin(world: &World) -> Upload {
@@ -188,5 +190,93 @@ async fn a_blob_is_mounted_only_from_where_the_caller_may_read() {
             .await
             .unwrap();
         assert!(found(MountSource::Repository(other.id)).await);
+    }
+}
+
+/// A session as Quay leaves it, of 40000 bytes.
+async fn quays_session(world: &World, uuid: Uuid) {
+    world
+        .sql(&format!(
+            r#"INSERT INTO blobupload (repository_id, uuid, byte_count, location_id, storage_metadata, chunk_count, created)
+               SELECT {}, '{uuid}', 40000, id, '{{"chunks": [["uploads/a7632e4f", 0, 40000]]}}', 1, '2020-01-01 00:00:00'
+               FROM imagestoragelocation WHERE name = 'usstorage'"#,
+            world.repository.id
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn a_session_that_quay_began_is_known_as_such_and_left_alone() {
+    for world in worlds().await {
+        let uuid = world.ids.uuid();
+        quays_session(&world, uuid).await;
+        let database = &world.database;
+        let other = world.repository("other").await;
+        let found = database.find_upload(world.repository.id, uuid).await;
+        assert!(found.unwrap().is_none());
+        assert!(
+            database
+                .is_quays_upload(world.repository.id, uuid)
+                .await
+                .unwrap()
+        );
+        assert!(!database.is_quays_upload(other.id, uuid).await.unwrap());
+        assert!(database.upload_exists(uuid).await.unwrap());
+        let abandoned = database.abandoned_uploads(later(world.now, 1), 10).await;
+        assert!(abandoned.unwrap().is_empty(), "however old it is");
+    }
+}
+
+#[tokio::test]
+async fn quay_does_not_find_a_session_of_ours_and_takes_one_that_is_added_to_for_a_young_one() {
+    for world in worlds().await {
+        let database = &world.database;
+        let upload = begin(&world).await;
+        let uuid = upload.uuid;
+        assert!(
+            !database
+                .is_quays_upload(world.repository.id, uuid)
+                .await
+                .unwrap()
+        );
+        assert!(database.upload_exists(uuid).await.unwrap());
+        // How Quay looks a session up, and what its clean-up goes by.
+        let found = world
+            .texts(&format!(
+                "SELECT uuid AS name FROM blobupload WHERE uuid = '{uuid}'"
+            ))
+            .await;
+        assert!(found.is_empty(), "{found:?}");
+        let days = later(world.now, 3 * 24 * 3600);
+        let upload = database
+            .advance_upload(&upload, 5, &Digester::new(Algorithm::Sha256).save(), days)
+            .await
+            .unwrap()
+            .unwrap();
+        let created = world
+            .texts("SELECT substr(CAST(created AS varchar), 1, 19) AS name FROM blobupload")
+            .await;
+        assert_eq!(created, [days.format("%F %T").to_string()]);
+
+        // Quay's clean-up takes the row.
+        world.sql("DELETE FROM blobupload").await;
+        assert!(
+            database
+                .find_upload(world.repository.id, uuid)
+                .await
+                .unwrap()
+                .is_none()
+        );
+        let forget = async |seconds| {
+            database
+                .forget_lost_uploads(later(days, seconds))
+                .await
+                .unwrap()
+        };
+        assert_eq!(
+            (forget(0).await, forget(1).await, forget(1).await),
+            (0, 1, 0)
+        );
+        assert!(!database.forget_upload(&upload).await.unwrap());
     }
 }
