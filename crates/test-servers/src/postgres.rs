@@ -217,12 +217,24 @@ impl Postgres {
         server
     }
 
-    /// An empty database of its own name, whose collation is not byte order, so that what relies on byte order is found out.
+    /// An empty database of its own name, whose collation is not byte order, so that what relies on byte order is found out. Servers before
+    /// version 15 have no such collation without a locale of the machine's.
     ///
     /// # Panics
     /// When the server refuses to make it.
     pub fn database(&self) -> PostgresDatabase {
-        self.create("TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
+        let collation = if self.version() >= 15 {
+            "LOCALE_PROVIDER icu ICU_LOCALE 'en-US'"
+        } else {
+            ""
+        };
+        self.create(&format!("TEMPLATE template0 ENCODING 'UTF8' {collation}"))
+    }
+
+    /// The server's major version.
+    fn version(&self) -> u32 {
+        let number = self.administration().psql("SHOW server_version_num");
+        number.parse::<u32>().unwrap_or_default() / 10_000
     }
 
     /// A copy of a database of this server that nobody is connected to, under a name of its own.
