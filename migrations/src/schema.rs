@@ -94,7 +94,7 @@ impl Id {
 pub enum Usage {
     /// Nothing; Quay has it.
     Untouched,
-    /// Rows are deleted with the rows that they refer to.
+    /// Rows are deleted with the rows that they refer to, if the table is there.
     Emptied,
     /// Rows are read, and perhaps changed or deleted.
     Read,

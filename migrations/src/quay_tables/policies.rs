@@ -85,7 +85,7 @@ pub(super) const TABLES: &[Table] = &[
     },
     Table {
         name: "proxycacheconfig",
-        usage: Usage::Emptied,
+        usage: Usage::Read,
         id: ID.named("pk_proxy_cache_config"),
         columns: &[
             integer("organization_id"),
@@ -167,7 +167,7 @@ pub(super) const TABLES: &[Table] = &[
     },
     Table {
         name: "orgmirrorconfig",
-        usage: Usage::Emptied,
+        usage: Usage::Read,
         id: ID,
         columns: &[
             integer("organization_id"),

@@ -125,7 +125,7 @@ pub(super) const TABLES: &[Table] = &[
     },
     Table {
         name: "repositoryactioncount",
-        usage: Usage::Emptied,
+        usage: Usage::Written,
         id: ID,
         columns: &[integer("repository_id"), integer("count"), date("date")],
         indexes: &[
@@ -137,7 +137,7 @@ pub(super) const TABLES: &[Table] = &[
     },
     Table {
         name: "repositorysearchscore",
-        usage: Usage::Emptied,
+        usage: Usage::Written,
         id: ID,
         columns: &[
             integer("repository_id"),

@@ -206,6 +206,7 @@ async fn a_database_of_quays_that_differs_is_refused_with_every_difference_at_on
          DROP INDEX imagestorageplacement_storage_id_location_id;
          DROP TABLE manifestsecuritystatus;
          DROP TABLE apprmanifestblob;
+         DROP TABLE userprompt;
          DELETE FROM labelsourcetype WHERE name = 'internal';
          DELETE FROM externalnotificationevent WHERE name = 'quota_error';",
     );

@@ -29,11 +29,11 @@ fn every_name_that_is_needed_is_one_that_quay_has() {
 }
 
 #[test]
-fn an_empty_catalogue_lacks_every_table_that_is_used_and_no_other() {
+fn an_empty_catalogue_lacks_every_table_that_is_read_or_written_and_no_other() {
     let catalogue = Catalogue::default();
     for table in quay_tables() {
         let lines = differences(table, &catalogue);
-        if table.usage == Usage::Untouched {
+        if table.usage < Usage::Read {
             assert!(lines.is_empty(), "{lines:?}");
         } else {
             assert_eq!(lines, [format!("{}: the table is missing", table.name)]);
@@ -60,8 +60,14 @@ fn the_usage_of_every_table_covers_what_our_statements_do_to_it() {
     assert!(!sources.is_empty());
     let mut beyond = Vec::new();
     for (path, source) in sources {
+        // What refers to the deleted is found by the columns that refer, which is all that is asked of an emptied table.
+        let follows_references = path.ends_with("garbage/referring.rs");
         for table in quay_tables() {
             for (deed, needed) in DEEDS {
+                let needed = match needed {
+                    Usage::Read if follows_references => &Usage::Emptied,
+                    needed => needed,
+                };
                 let done = [
                     format!("{deed}{}", table.name),
                     format!("{deed}\"{}\"", table.name),
