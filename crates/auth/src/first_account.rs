@@ -88,6 +88,7 @@ impl Authenticator {
                 password_hash: &draft.password_hash,
                 uuid: environment.ids.uuid(),
                 now: environment.now(),
+                tag_window: self.inner.options.tag_window,
             })
             .await?;
         Ok(created)

@@ -268,6 +268,7 @@ impl Authenticator {
                 creator: user.id,
                 private: options.private_on_push,
                 create_namespace: missing.target == Target::MissingNamespace,
+                tag_window: options.tag_window,
                 ids: self.inner.environment.ids.as_ref(),
                 now: self.inner.environment.now(),
             })

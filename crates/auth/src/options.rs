@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use roadstead_metadata::RepositoryPath;
+use roadstead_metadata::{RepositoryPath, TAG_WINDOW};
 use roadstead_oci::RepositoryName;
 use roadstead_secrets::FieldKey;
 
@@ -39,6 +39,8 @@ pub struct AuthOptions {
     pub public_catalog: bool,
     /// `CREATE_NAMESPACE_ON_PUSH`: whether a push into a namespace that does not exist makes it.
     pub create_namespace_on_push: bool,
+    /// `DEFAULT_TAG_EXPIRATION`: for how long a namespace that is made keeps deleted tags.
+    pub tag_window: Duration,
     /// `CREATE_PRIVATE_REPO_ON_PUSH`: whether repositories that a push makes are private.
     pub private_on_push: bool,
     /// `LIBRARY_NAMESPACE`, the namespace of names with one segment; none when `FEATURE_LIBRARY_SUPPORT` is off: such names are nobody's then.
@@ -65,6 +67,7 @@ impl AuthOptions {
             anonymous_access: true,
             public_catalog: false,
             create_namespace_on_push: false,
+            tag_window: TAG_WINDOW,
             private_on_push: true,
             library_namespace: Some("library".to_owned()),
             token_life_max: Duration::from_mins(61),

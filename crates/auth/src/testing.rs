@@ -142,6 +142,7 @@ impl World {
             password_hash: &hash,
             uuid,
             now: self.environment.now(),
+            tag_window: roadstead_metadata::TAG_WINDOW,
         };
         if !self.database.create_first_account(&first).await.unwrap() {
             sqlx::query(
@@ -264,6 +265,7 @@ impl World {
                 creator,
                 private: !public,
                 create_namespace: true,
+                tag_window: roadstead_metadata::TAG_WINDOW,
                 ids: self.environment.ids.as_ref(),
                 now: self.environment.now(),
             })

@@ -1,5 +1,7 @@
 //! Accounts: who exists, and how often they have been guessed at.
 
+use std::time::Duration;
+
 use chrono::NaiveDateTime;
 use roadstead_runtime::Timestamp;
 use sea_orm::FromQueryResult;
@@ -58,6 +60,16 @@ pub struct FirstAccount<'a> {
     pub uuid: Uuid,
     /// Now.
     pub now: Timestamp,
+    /// For how long its namespace keeps deleted tags.
+    pub tag_window: Duration,
+}
+
+/// Quay's `DEFAULT_TAG_EXPIRATION`: for how long a new namespace keeps deleted tags.
+pub const TAG_WINDOW: Duration = Duration::from_hours(14 * 24);
+
+/// A namespace's window as its column has it: whole seconds.
+pub(crate) fn window_column(window: Duration) -> i64 {
+    window.as_secs().try_into().unwrap_or(i64::MAX)
 }
 
 /// Without the password's hash.
@@ -156,14 +168,15 @@ impl Database {
             .execute(
                 OPERATION,
                 r#"INSERT INTO "user" (uuid, username, password_hash, email, verified, organization, robot,
-                                       invoice_email, last_invalid_login, creation_date)
-                   VALUES ($1, $2, $3, $4, true, false, false, false, $5, $5)"#,
+                                       invoice_email, last_invalid_login, creation_date, removed_tag_expiration_s)
+                   VALUES ($1, $2, $3, $4, true, false, false, false, $5, $5, $6)"#,
                 params![
                     account.uuid.to_string(),
                     account.username,
                     account.password_hash,
                     account.email,
                     account.now.naive_utc(),
+                    window_column(account.tag_window),
                 ],
             )
             .await?;

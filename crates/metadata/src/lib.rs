@@ -38,7 +38,7 @@ mod summary;
 mod tags;
 mod uploads;
 
-pub use accounts::{Account, FirstAccount};
+pub use accounts::{Account, FirstAccount, TAG_WINDOW};
 pub use audit::{Actor, Credential, LogEntry};
 pub use blobs::{Blob, BlobDeletion, CommitBlob, MountSource};
 pub use catalog::CatalogViewer;

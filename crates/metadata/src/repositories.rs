@@ -1,9 +1,12 @@
 //! Namespaces and repositories.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use roadstead_runtime::{Ids, Timestamp};
 use sea_orm::FromQueryResult;
 
+use crate::accounts::window_column;
 use crate::database::{Connection, Database, Identified, Transaction, contended, params};
 use crate::error::MetadataError;
 use crate::ids::{RepositoryId, UserId};
@@ -66,6 +69,8 @@ pub struct NewRepository<'a> {
     pub private: bool,
     /// Whether a missing namespace becomes an organisation of the creator's.
     pub create_namespace: bool,
+    /// For how long such an organisation keeps deleted tags.
+    pub tag_window: Duration,
     /// Source of the tokens that Quay's schema wants.
     pub ids: &'a dyn Ids,
     /// Now.
@@ -315,14 +320,15 @@ async fn create_organization(
         .row(
             OPERATION,
             r#"INSERT INTO "user" (uuid, username, email, verified, organization, robot, invoice_email,
-                                   last_invalid_login, creation_date)
-               VALUES ($1, $2, $3, false, true, false, false, $4, $4) RETURNING id"#,
+                                   last_invalid_login, creation_date, removed_tag_expiration_s)
+               VALUES ($1, $2, $3, false, true, false, false, $4, $4, $5) RETURNING id"#,
             params![
                 new.ids.uuid().to_string(),
                 new.path.namespace.as_str(),
                 // Quay's column is not null; its own organisations without an address hold a random one.
                 new.ids.uuid().to_string(),
                 new.now.naive_utc(),
+                window_column(new.tag_window),
             ],
         )
         .await?;

@@ -110,6 +110,7 @@ impl World {
                     password_hash: "$2b$12$not-checked-here",
                     uuid: ids.uuid(),
                     now,
+                    tag_window: crate::TAG_WINDOW,
                 })
                 .await
                 .unwrap()
@@ -126,6 +127,7 @@ impl World {
                 creator,
                 private: true,
                 create_namespace: true,
+                tag_window: crate::TAG_WINDOW,
                 ids: &ids,
                 now,
             })
@@ -230,6 +232,7 @@ impl World {
                 creator: self.creator,
                 private: true,
                 create_namespace: false,
+                tag_window: crate::TAG_WINDOW,
                 ids: &self.ids,
                 now: self.now,
             })
@@ -426,6 +429,7 @@ async fn a_namespace_and_a_repository_are_made_once_and_an_unknown_namespace_onl
             creator: world.creator,
             private: false,
             create_namespace: false,
+            tag_window: crate::TAG_WINDOW,
             ids: &world.ids,
             now: world.now,
         };

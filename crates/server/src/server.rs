@@ -339,6 +339,7 @@ fn auth_options(config: &Config) -> Result<AuthOptions, StartError> {
         anonymous_access: config.registry.anonymous_access,
         public_catalog: config.registry.public_catalog,
         create_namespace_on_push: config.registry.create_namespace_on_push,
+        tag_window: config.tags.default_expiration,
         private_on_push: config.registry.create_private_repo_on_push,
         library_namespace: config.registry.library_namespace.clone(),
         token_life_max: accounts.token_lifetime_max,

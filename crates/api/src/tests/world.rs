@@ -189,6 +189,7 @@ impl World {
             creator,
             private: !public,
             create_namespace: true,
+            tag_window: roadstead_metadata::TAG_WINDOW,
             ids: &SeededIds::new(path.len() as u64),
             now: self.clock.now(),
         };
@@ -389,6 +390,7 @@ async fn open_database(options: &DatabaseOptions, clock: &ManualClock) -> Databa
         password_hash: &password_hash,
         uuid: Uuid::from_u128(1),
         now: clock.now(),
+        tag_window: roadstead_metadata::TAG_WINDOW,
     };
     assert!(
         database

@@ -69,6 +69,7 @@ impl World {
             password_hash: "none",
             uuid: Uuid::from_u128(1),
             now: clock.now(),
+            tag_window: roadstead_metadata::TAG_WINDOW,
         };
         assert!(database.create_first_account(&account).await.unwrap());
         let creator = database.find_account("admin").await.unwrap().unwrap().id;
@@ -282,6 +283,7 @@ async fn make_repository(
         creator,
         private: !public,
         create_namespace: false,
+        tag_window: roadstead_metadata::TAG_WINDOW,
         ids: &SeededIds::new(repository.len() as u64),
         now: clock.now(),
     };

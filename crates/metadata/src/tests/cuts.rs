@@ -400,6 +400,7 @@ async fn a_namespace_is_made_with_its_repository_or_not_at_all() {
                         creator: world.creator,
                         private: true,
                         create_namespace: true,
+                        tag_window: crate::TAG_WINDOW,
                         ids: &world.ids,
                         now: world.now,
                     })

@@ -410,6 +410,7 @@ async fn a_new_repository_gets_the_organisations_default_permissions() {
                 creator: world.account(creator).await,
                 private: true,
                 create_namespace: false,
+                tag_window: crate::TAG_WINDOW,
                 ids: &world.ids,
                 now: world.now,
             };

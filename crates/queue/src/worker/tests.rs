@@ -212,6 +212,7 @@ async fn repository(database: &Database, environment: &Environment) -> Repositor
         password_hash: "",
         uuid: environment.ids.uuid(),
         now: environment.now(),
+        tag_window: roadstead_metadata::TAG_WINDOW,
     };
     assert!(database.create_first_account(&account).await.unwrap());
     let account = database.find_account("admin").await.unwrap().unwrap();
@@ -223,6 +224,7 @@ async fn repository(database: &Database, environment: &Environment) -> Repositor
         creator: account.id,
         private: true,
         create_namespace: false,
+        tag_window: roadstead_metadata::TAG_WINDOW,
         ids: environment.ids.as_ref(),
         now: environment.now(),
     };

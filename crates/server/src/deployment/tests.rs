@@ -18,7 +18,10 @@ fn config(database: &PostgresDatabase, data_dir: &Path) -> Config {
     let source = Source::Standalone {
         data_dir: data_dir.to_owned(),
     };
-    let keys = format!(r#"{{"DB_URI": "{}"}}"#, database.uri());
+    let keys = format!(
+        r#"{{"DB_URI": "{}", "DEFAULT_TAG_EXPIRATION": "1w"}}"#,
+        database.uri()
+    );
     let variables: Variables = [(env::QUAY_OVERRIDE_CONFIG, keys)].into_iter().collect();
     roadstead_config::load(&source, &variables)
         .unwrap_or_else(|errors| panic!("{errors}"))
@@ -65,6 +68,8 @@ async fn only_a_registry_that_may_makes_the_tables_and_the_others_refuse_until_t
         directory.path().join("admin-password")
     );
     assert!(account.password_file.is_file());
+    let window = database.psql("SELECT removed_tag_expiration_s FROM \"user\"");
+    assert_eq!(window, "604800", "a week, as configured");
 
     let second = start(&config, Migrations::Refuse).await.unwrap();
     assert!(second.first_account.is_none());
