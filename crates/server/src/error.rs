@@ -72,7 +72,7 @@ pub enum StartError {
         source: FirstAccountError,
     },
     /// The first account's password could not be put into its file.
-    #[error("could not write the first account's password to `{}`: make the directory writable", path.display())]
+    #[error("could not write the first account's password to `{}`: make the directory writable, or name another in ROADSTEAD_DATA_DIRECTORY", path.display())]
     PasswordFile {
         /// The file.
         path: PathBuf,
