@@ -90,6 +90,20 @@ async fn dump(database: &Path) -> String {
 }
 
 #[tokio::test]
+async fn as_quays_registry_nomigrate_it_refuses_until_another_has_made_the_tables() {
+    let directory = tempfile::tempdir().unwrap();
+    let migrating = RegistrySettings::new(directory.path().join("data"));
+    let mut waiting = migrating.clone();
+    waiting.environment = vec![("QUAYENTRY".to_owned(), "registry-nomigrate".to_owned())];
+    assert_refuses(waiting.spawn(), &["there is no registry here"]).await;
+    assert!(!waiting.data_dir.exists());
+    assert!(migrating.start().await.stop().await.success());
+    assert!(waiting.start().await.stop().await.success());
+    waiting.environment = vec![("QUAYENTRY".to_owned(), "repomirror".to_owned())];
+    assert_refuses(waiting.spawn(), &["registry-nomigrate"]).await;
+}
+
+#[tokio::test]
 async fn a_database_that_is_none_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let settings = RegistrySettings::new(directory.path().join("data"));

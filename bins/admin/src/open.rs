@@ -1,7 +1,6 @@
 //! A registry opened for a command: that of the configuration, which must exist.
 
-use anyhow::ensure;
-use roadstead_config::{Config, DatabaseUri};
+use roadstead_config::Config;
 use roadstead_replication::{LocationName, Replication};
 use roadstead_runtime::Environment;
 use roadstead_server::{Deployment, Migrations};
@@ -19,14 +18,6 @@ pub(crate) struct Opened {
 impl Opened {
     /// Opens the registry that the configuration describes. Unlike the server it makes none, and it leaves the schema as it is.
     pub(crate) async fn open(config: &Config, environment: Environment) -> anyhow::Result<Self> {
-        if let DatabaseUri::Sqlite { path } = &config.database.uri {
-            ensure!(
-                path.exists(),
-                "there is no registry here: its database `{}` does not exist; start `registry` first, or choose another with \
-                 --data-dir or --config-dir",
-                path.display()
-            );
-        }
         let deployment = Deployment::open(config, Migrations::Refuse, environment).await?;
         Ok(Self {
             replication: deployment.replication(config),

@@ -9,7 +9,8 @@ use roadstead_server::Replicator;
 
 /// Copies blobs to every location that should hold them
 ///
-/// Run it beside `registry --no-replicator`, or beside any number of registries: they share the work.
+/// Run it beside `registry --no-replicator`, or beside any number of registries: they share the work. It leaves the database's schema as it is, and
+/// refuses to start until a registry has brought that up to date.
 #[derive(Debug, Parser)]
 #[command(name = "replicator", version)]
 struct Cli {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use roadstead_config::{Config, Driver};
+use roadstead_config::{Config, DatabaseUri, Driver};
 use roadstead_metadata::Database;
 use roadstead_placement::{LocationName, Topology};
 use roadstead_queue::WakeUp;
@@ -71,6 +71,13 @@ impl Deployment {
         environment: Environment,
         open_local: OpenLocal,
     ) -> Result<Self, StartError> {
+        // Opening a SQLite file makes it.
+        if let (Migrations::Refuse, DatabaseUri::Sqlite { path }) =
+            (migrations, &config.database.uri)
+            && !path.exists()
+        {
+            return Err(StartError::NoDatabase { path: path.clone() });
+        }
         let database = Database::open(&database_options(&config.database)).await?;
         for warning in database.check_server(environment.clock.as_ref()).await? {
             tracing::warn!("{warning}");

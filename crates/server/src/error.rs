@@ -20,6 +20,15 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// There is no SQLite file, and this process makes none.
+    #[error(
+        "there is no registry here: its database `{}` does not exist; start `registry` first, or choose another with --data-dir or --config-dir",
+        path.display()
+    )]
+    NoDatabase {
+        /// The file.
+        path: PathBuf,
+    },
     /// The database cannot be opened, is from another version, or does not answer.
     #[error("could not start on the database")]
     Database {

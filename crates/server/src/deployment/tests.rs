@@ -120,3 +120,20 @@ async fn a_registry_that_finds_accounts_writes_no_password() {
         "{names:?}"
     );
 }
+
+#[tokio::test]
+async fn a_process_that_may_not_migrate_makes_no_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = Source::Standalone {
+        data_dir: directory.path().to_owned(),
+    };
+    let config = roadstead_config::load(&source, &Variables::empty())
+        .unwrap()
+        .config;
+    let refused = start(&config, Migrations::Refuse).await.unwrap_err();
+    assert!(
+        matches!(refused, StartError::NoDatabase { .. }),
+        "{refused:?}"
+    );
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
