@@ -313,6 +313,10 @@ fn password(encoded: &str) -> Result<Presentation<'static>, Unreadable> {
         .or_else(|_| STANDARD_NO_PAD.decode(encoded))
         .map_err(|_| Unreadable)?;
     let decoded = Secret::new(String::from_utf8(decoded).map_err(|_| Unreadable)?);
+    // No name or password that the database knows has a NUL: its texts cannot hold one.
+    if decoded.expose().contains('\0') {
+        return Err(Unreadable);
+    }
     match decoded.expose().split_once(':') {
         Some(("", "")) => Ok(Presentation::Nothing),
         Some((username, password)) => Ok(Presentation::Password(Credentials {
@@ -345,7 +349,7 @@ mod tests {
     #[test]
     fn tokens_and_passwords_are_read_and_everything_else_is_refused() {
         let basic = |text: &[u8]| format!("Basic {}", STANDARD.encode(text)).into_bytes();
-        let cases: [(Vec<u8>, &str); 14] = [
+        let cases: [(Vec<u8>, &str); 15] = [
             (b"Bearer a.b.c".to_vec(), "token a.b.c"),
             (b"bearer  a.b.c ".to_vec(), "token a.b.c"),
             (basic(b"admin:secret"), "admin secret"),
@@ -355,6 +359,7 @@ mod tests {
             (basic(b":"), "nothing"),
             (basic(b"nocolon"), "unreadable"),
             (basic(b"a:\xff"), "unreadable"),
+            (basic(b"a\0:b"), "unreadable"),
             (b"Basic ???".to_vec(), "unreadable"),
             (b"Bearer".to_vec(), "unreadable"),
             (b"Bearer  ".to_vec(), "unreadable"),

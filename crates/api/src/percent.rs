@@ -13,6 +13,9 @@ pub enum EncodingFault {
     /// The decoded bytes are not UTF-8.
     #[error("the decoded bytes are not UTF-8")]
     NotUtf8,
+    /// The decoded text holds a NUL, which no text of a database can. Grammars, where there is one, see to that themselves.
+    #[error("it holds a NUL")]
+    Nul,
     /// The decoded text holds a slash, which some proxies would take for a division of the path.
     #[error("it holds an encoded slash; write the slash itself")]
     Slash,

@@ -55,7 +55,7 @@ impl<'a> Query<'a> {
         name: &'static str,
     ) -> impl Iterator<Item = Result<Cow<'a, str>, QueryError>> {
         self.raw(name)
-            .map(move |value| decode(value).map_err(|fault| QueryError::Encoding { name, fault }))
+            .map(move |value| text(value).map_err(|fault| QueryError::Encoding { name, fault }))
     }
 
     /// All values of a parameter in which a `+` stands for a space, as HTML forms write them.
@@ -65,7 +65,7 @@ impl<'a> Query<'a> {
     ) -> impl Iterator<Item = Result<String, QueryError>> {
         self.raw(name).map(move |value| {
             let value = value.replace('+', " ");
-            decode(&value)
+            text(&value)
                 .map(Cow::into_owned)
                 .map_err(|fault| QueryError::Encoding { name, fault })
         })
@@ -77,6 +77,17 @@ impl<'a> Query<'a> {
             .filter(move |(key, _)| *key == name)
             .map(|(_, value)| *value)
     }
+}
+
+/// A value, decoded.
+fn text(value: &str) -> Result<Cow<'_, str>, EncodingFault> {
+    decode(value).and_then(|value| {
+        if value.contains('\0') {
+            Err(EncodingFault::Nul)
+        } else {
+            Ok(value)
+        }
+    })
 }
 
 #[cfg(test)]

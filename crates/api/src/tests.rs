@@ -2,6 +2,7 @@
 
 mod authentication;
 mod bad_input;
+mod coexistence;
 mod failures;
 mod lists;
 mod logging;

@@ -328,7 +328,12 @@ fn key_id(token: &str) -> Result<String, TokenError> {
             reason: "it wants extensions to be understood",
         });
     }
-    header.kid.ok_or(TokenError::MissingKeyId)
+    match header.kid {
+        None => Err(TokenError::MissingKeyId),
+        // The database cannot even be asked for it.
+        Some(kid) if kid.contains('\0') => Err(TokenError::UnknownKey),
+        Some(kid) => Ok(kid),
+    }
 }
 
 /// What the library is to check: the signature, by the one algorithm. It would take the time from the system, so that the claims are checked here.

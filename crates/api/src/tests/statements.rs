@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use http::StatusCode;
-use roadstead_metadata::{DatabaseOptions, PostgresHost, PostgresOptions};
-use roadstead_test_servers::{Postgres, PostgresDatabase};
+use roadstead_test_servers::Postgres;
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::{Layer, Registry};
 
-use super::world::{APP, World, image, sha256};
+use super::world::{APP, World, image, on, sha256};
 
 /// Counts the statements that this thread sends: sqlx speaks of each.
 #[derive(Clone, Default)]
@@ -28,20 +27,6 @@ impl Statements {
     fn take(&self) -> u32 {
         self.0.swap(0, Ordering::Relaxed)
     }
-}
-
-fn options(server: &PostgresDatabase) -> DatabaseOptions {
-    DatabaseOptions::Postgres(PostgresOptions {
-        password: Some(server.password.clone()),
-        ..PostgresOptions::new(
-            vec![PostgresHost {
-                host: "127.0.0.1".to_owned(),
-                port: server.port,
-            }],
-            &server.name,
-            &server.user,
-        )
-    })
 }
 
 /// The statements of a push of an image with so many layers, of its pull, and of one of its blobs' upload and download.
@@ -106,7 +91,7 @@ async fn the_number_of_statements_does_not_grow_with_the_image() {
     // While a process has a single subscriber, other tests' threads, which have none, decide for all which lines are wanted.
     let _second = tracing::Dispatch::new(Registry::default().with(Statements::default()));
     let server = Postgres::shared().database();
-    let world = World::with(|settings| settings.database = Some(options(&server))).await;
+    let world = World::with(|settings| settings.database = Some(on(&server))).await;
     // Whatever is only looked up once is known after this.
     costs(&world, &statements, 1).await;
     let small = costs(&world, &statements, 2).await;

@@ -12,8 +12,8 @@ use http_body_util::{BodyExt as _, Full};
 use roadstead_auth::{AuthOptions, Authenticator, SigningKeyOptions, SigningKeys};
 use roadstead_distribution::{DistributionOptions, Locations, Registry, RegistryParts};
 use roadstead_metadata::{
-    Database, DatabaseOptions, Ensured, FirstAccount, NewRepository, Repository, RepositoryPath,
-    UserId,
+    Database, DatabaseOptions, Ensured, FirstAccount, NewRepository, PostgresHost, PostgresOptions,
+    Repository, RepositoryPath, UserId,
 };
 use roadstead_oci::{Algorithm, Digest};
 use roadstead_placement::{LocationName, Topology};
@@ -22,6 +22,7 @@ use roadstead_runtime::{Clock as _, Environment, ManualClock, SeededIds, SystemC
 use roadstead_storage::faults::Faults;
 use roadstead_storage::{LocalOptions, Location};
 use serde_json::Value;
+use roadstead_test_servers::PostgresDatabase;
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -54,6 +55,7 @@ pub(super) struct Settings {
 pub(super) struct World {
     pub(super) service: RegistryService,
     pub(super) database: Database,
+    pub(super) registry: Registry,
     pub(super) clock: Arc<ManualClock>,
     pub(super) tasks: Tasks,
     pub(super) us: Faults,
@@ -140,7 +142,7 @@ impl World {
             settings.auth,
         );
         let service = RegistryService::new(ServiceParts {
-            registry,
+            registry: registry.clone(),
             authenticator,
             health: Arc::new(Health::new(
                 health_services(),
@@ -155,6 +157,7 @@ impl World {
         let mut world = Self {
             service,
             database,
+            registry,
             clock,
             tasks,
             us,
@@ -445,6 +448,21 @@ fn health_services() -> HealthServices {
 
 fn location(name: &str) -> LocationName {
     LocationName::new(name).expect("a good name")
+}
+
+/// A database on a server.
+pub(super) fn on(server: &PostgresDatabase) -> DatabaseOptions {
+    DatabaseOptions::Postgres(PostgresOptions {
+        password: Some(server.password.clone()),
+        ..PostgresOptions::new(
+            vec![PostgresHost {
+                host: "127.0.0.1".to_owned(),
+                port: server.port,
+            }],
+            &server.name,
+            &server.user,
+        )
+    })
 }
 
 pub(super) fn basic(username: &str, password: &str) -> String {
