@@ -10,9 +10,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONNECTION, HeaderMap, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, StatusCode, Uri};
-use roadstead_auth::{Access, Authenticator};
+use roadstead_auth::{Access, Authenticator, TokenProof};
 use roadstead_distribution::Registry;
-use roadstead_metadata::Actor;
+use roadstead_metadata::{Actor, Credential};
 use roadstead_queue::WakeUp;
 use roadstead_runtime::{Environment, Tasks};
 use tokio::sync::oneshot;
@@ -97,10 +97,17 @@ impl Head {
     /// Who sends the request, for the log of actions.
     pub(crate) fn actor(&self, access: &Access) -> Actor {
         let user_agent = self.headers.get(USER_AGENT).map(HeaderValue::as_bytes);
-        Actor::new(access.username().map(str::to_owned)).from_client(
-            self.client,
-            &String::from_utf8_lossy(user_agent.unwrap_or_default()),
-        )
+        let credential = match access.proof() {
+            None => Credential::Account,
+            Some(TokenProof::AppToken(uuid)) => Credential::AppToken(uuid.clone()),
+            Some(TokenProof::OauthToken(uuid)) => Credential::OauthToken(uuid.clone()),
+        };
+        Actor::new(access.username().map(str::to_owned))
+            .with(credential)
+            .from_client(
+                self.client,
+                &String::from_utf8_lossy(user_agent.unwrap_or_default()),
+            )
     }
 
     /// Keeps the name of the sender for the log.

@@ -31,6 +31,7 @@ const LEEWAY: i64 = 30;
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     username: Option<String>,
+    proof: Option<TokenProof>,
     sees_all: bool,
     granted: HashMap<RepositoryPath, Level>,
     options: Option<Arc<AuthOptions>>,
@@ -45,6 +46,11 @@ impl Access {
     /// Who the token is about; none for the anonymous.
     pub fn username(&self) -> Option<&str> {
         self.username.as_deref()
+    }
+
+    /// What its bearer showed to get the token; none where that was the account's own password or token.
+    pub const fn proof(&self) -> Option<&TokenProof> {
+        self.proof.as_ref()
     }
 
     /// Whether the bearer is a superuser who may read everything. It widens listings; in a repository only the token's grants count.
@@ -64,6 +70,15 @@ impl Access {
         let path = self.options.as_ref()?.path(repository)?;
         self.granted.get(&path).copied()
     }
+}
+
+/// What somebody showed in place of an account's own password or token, by the identifier that Quay gave it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenProof {
+    /// An app-specific token.
+    AppToken(String),
+    /// An OAuth access token.
+    OauthToken(String),
 }
 
 /// Why a token is refused. The answer is 401 with a challenge, save for [`TokenError::Busy`] and [`TokenError::Backend`]: 503.
@@ -187,6 +202,20 @@ struct AccessClaim {
 #[derive(Debug, Default, Deserialize)]
 struct ContextClaim {
     entity_kind: Option<String>,
+    /// Of any form: what it is depends on the kind.
+    #[serde(default)]
+    entity_reference: serde_json::Value,
+}
+
+impl ContextClaim {
+    fn proof(&self) -> Option<TokenProof> {
+        let reference = self.entity_reference.as_str()?.to_owned();
+        match self.entity_kind.as_deref()? {
+            "appspecifictoken" => Some(TokenProof::AppToken(reference)),
+            "oauthtoken" => Some(TokenProof::OauthToken(reference)),
+            _ => None,
+        }
+    }
 }
 
 impl Authenticator {
@@ -284,6 +313,7 @@ impl Authenticator {
                     options.has_full_access(username) || options.reads_all(username)
                 }),
             username,
+            proof: claims.context.proof(),
             granted,
             options: Some(Arc::clone(options)),
         })

@@ -28,7 +28,7 @@ mod testing;
 mod token;
 mod web_key;
 
-pub use access::{Access, TOKEN_BYTES_MAX, TokenError};
+pub use access::{Access, TOKEN_BYTES_MAX, TokenError, TokenProof};
 pub use authenticator::Authenticator;
 pub use encrypted_fields::{EncryptedFieldsError, UnreadableColumn};
 pub use first_account::{FirstAccountDraft, FirstAccountError};

@@ -3,12 +3,14 @@
 //! What changes something is written in the transaction that changes it. Pulls are gathered by the caller and written in batches, one statement
 //! each; see [`Database::write_log`].
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use roadstead_oci::{MediaType, Reference, Tag};
 use roadstead_runtime::Timestamp;
+use sea_orm::FromQueryResult;
 use serde_json::{Value, json};
 
 use crate::database::{Connection, Database, json_texts, params};
@@ -37,28 +39,16 @@ pub struct Actor {
     user_agent: String,
 }
 
-/// What somebody proved with who they are, where Quay's log tells.
+/// What somebody proved with who they are, where Quay's log tells: by the identifiers that their rows have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Credential {
     /// The account's own password or token, or nothing.
     #[default]
     Account,
     /// An app-specific token (`$app`).
-    AppToken {
-        /// Its `uuid`.
-        uuid: String,
-        /// What its owner calls it.
-        title: String,
-    },
+    AppToken(String),
     /// An OAuth token (`$oauthtoken`).
-    OAuthToken {
-        /// Its row.
-        id: i32,
-        /// The application's `client_id`.
-        client_id: String,
-        /// The application's name.
-        application: String,
-    },
+    OauthToken(String),
 }
 
 impl Actor {
@@ -134,46 +124,18 @@ impl Actor {
                 members.push(("immutable", json!(true)));
             }
         }
-        if !by_policy {
-            members.extend(self.members());
-        }
+        let nobody = Self::default();
+        let actor = if by_policy { &nobody } else { self };
         LogEntry {
             kind,
             account: repository.namespace_id,
             repository: Some(repository.id),
-            performer: self.username.clone().filter(|_| !by_policy),
-            ip: self.ip.filter(|_| !by_policy),
+            performer: actor.username.clone(),
+            credential: actor.credential.clone(),
+            ip: actor.ip,
             at,
-            metadata: object(&members),
+            metadata: members_text(&members),
         }
-    }
-
-    /// What the log tells of the credential and the account.
-    fn members(&self) -> Vec<(&'static str, Value)> {
-        let mut members = match &self.credential {
-            Credential::Account => vec![],
-            Credential::AppToken { uuid, title } => vec![
-                ("app_specific_token", json!(uuid)),
-                ("app_specific_token_title", json!(title)),
-            ],
-            Credential::OAuthToken {
-                id,
-                client_id,
-                application,
-            } => vec![
-                ("oauth_token_id", json!(id)),
-                ("oauth_token_application_id", json!(client_id)),
-                ("oauth_token_application", json!(application)),
-            ],
-        };
-        if let Some(username) = &self.username {
-            members.push(("username", json!(username)));
-            // Only robots' names hold a plus.
-            if username.contains('+') {
-                members.push(("is_robot", json!(true)));
-            }
-        }
-        members
     }
 }
 
@@ -204,8 +166,10 @@ pub struct LogEntry {
     account: UserId,
     repository: Option<RepositoryId>,
     performer: Option<String>,
+    credential: Credential,
     ip: Option<IpAddr>,
     at: Timestamp,
+    /// The members of the JSON object but for those that say who it was.
     metadata: String,
 }
 
@@ -231,7 +195,7 @@ impl LogEntry {
 }
 
 impl Database {
-    /// Writes entries, in one statement.
+    /// Writes entries, in one statement, and one for each sort of token that somebody used.
     pub async fn write_log(&self, entries: &[LogEntry]) -> Result<(), MetadataError> {
         let transaction = self.begin("write the log of actions").await?;
         write(&transaction, entries).await?;
@@ -239,36 +203,37 @@ impl Database {
     }
 }
 
+const OPERATION: &str = "write the log of actions";
+
 /// Writes entries. A performer whose account is gone by now is left out.
 pub(crate) async fn write<E>(
     connection: &impl Connection,
     entries: impl IntoIterator<Item = E>,
 ) -> Result<(), MetadataError>
 where
-    E: std::borrow::Borrow<LogEntry>,
+    E: Borrow<LogEntry>,
 {
-    let members: Vec<String> = entries
-        .into_iter()
-        .map(|entry| {
-            let entry = entry.borrow();
-            json!({
-                "kind": entry.kind,
-                "account": entry.account.0,
-                "performer": entry.performer,
-                "repository": entry.repository.map(|repository| repository.0),
-                "at": moment_text(entry.at),
-                "ip": entry.ip.map(|ip| ip.to_string()),
-                "metadata": entry.metadata,
-            })
-            .to_string()
-        })
-        .collect();
-    if members.is_empty() {
+    let entries: Vec<E> = entries.into_iter().collect();
+    if entries.is_empty() {
         return Ok(());
     }
+    let tokens = Tokens::of(connection, entries.iter().map(Borrow::borrow)).await?;
+    let members = entries.iter().map(|entry| {
+        let entry: &LogEntry = entry.borrow();
+        json!({
+            "kind": entry.kind,
+            "account": entry.account.0,
+            "performer": entry.performer,
+            "repository": entry.repository.map(|repository| repository.0),
+            "at": moment_text(entry.at),
+            "ip": entry.ip.map(|ip| ip.to_string()),
+            "metadata": format!("{{{}{}}}", entry.metadata, tokens.members(entry)),
+        })
+        .to_string()
+    });
     connection
         .execute(
-            "write the log of actions",
+            OPERATION,
             r#"INSERT INTO logentry3 (kind_id, account_id, performer_id, repository_id, datetime, ip, metadata_json)
                SELECT k.id, CAST(@member(e.value, account) AS integer), u.id, CAST(@member(e.value, repository) AS integer),
                       @moment(e.value, at), @member(e.value, ip), @member(e.value, metadata)
@@ -281,18 +246,118 @@ where
     Ok(())
 }
 
-/// A JSON object with its members in this order and in ASCII, as Quay writes it.
-fn object(members: &[(&str, Value)]) -> String {
-    let mut text = String::from("{");
-    for (position, (name, value)) in members.iter().enumerate() {
-        let comma = if position == 0 { "" } else { ", " };
-        text.push_str(comma);
-        text.push_str(&ascii(&Value::from(*name).to_string()));
-        text.push_str(": ");
-        text.push_str(&ascii(&value.to_string()));
+#[derive(Debug, FromQueryResult)]
+struct AppTokenRow {
+    uuid: String,
+    title: String,
+}
+
+#[derive(Debug, FromQueryResult)]
+struct OauthTokenRow {
+    uuid: String,
+    id: i32,
+    client_id: String,
+    application: String,
+}
+
+/// What the log tells of the tokens that were used.
+#[derive(Debug, Default)]
+struct Tokens {
+    app: Vec<AppTokenRow>,
+    oauth: Vec<OauthTokenRow>,
+}
+
+impl Tokens {
+    async fn of<'a>(
+        connection: &impl Connection,
+        entries: impl Iterator<Item = &'a LogEntry>,
+    ) -> Result<Self, MetadataError> {
+        let (mut app, mut oauth) = (BTreeSet::new(), BTreeSet::new());
+        for entry in entries {
+            match &entry.credential {
+                Credential::Account => {}
+                Credential::AppToken(uuid) => drop(app.insert(uuid)),
+                Credential::OauthToken(uuid) => drop(oauth.insert(uuid)),
+            }
+        }
+        let mut tokens = Self::default();
+        if !app.is_empty() {
+            tokens.app = connection
+                .rows(
+                    OPERATION,
+                    "SELECT uuid, title FROM appspecificauthtoken WHERE uuid IN @texts($1)",
+                    params![json_texts(app)],
+                )
+                .await?;
+        }
+        if !oauth.is_empty() {
+            tokens.oauth = connection
+                .rows(
+                    OPERATION,
+                    "SELECT t.uuid, t.id, a.client_id, a.name AS application
+                     FROM oauthaccesstoken t JOIN oauthapplication a ON a.id = t.application_id
+                     WHERE t.uuid IN @texts($1)",
+                    params![json_texts(oauth)],
+                )
+                .await?;
+        }
+        Ok(tokens)
     }
-    text.push('}');
-    text
+
+    /// The members that say who it was, each behind a comma. Of a token that is gone by now only the account is told.
+    fn members(&self, entry: &LogEntry) -> String {
+        let mut members = match &entry.credential {
+            Credential::Account => vec![],
+            Credential::AppToken(uuid) => self
+                .app
+                .iter()
+                .find(|token| token.uuid == *uuid)
+                .map_or_else(Vec::new, |token| {
+                    vec![
+                        ("app_specific_token", json!(uuid)),
+                        ("app_specific_token_title", json!(token.title)),
+                    ]
+                }),
+            Credential::OauthToken(uuid) => self
+                .oauth
+                .iter()
+                .find(|token| token.uuid == *uuid)
+                .map_or_else(Vec::new, |token| {
+                    vec![
+                        ("oauth_token_id", json!(token.id)),
+                        ("oauth_token_application_id", json!(token.client_id)),
+                        ("oauth_token_application", json!(token.application)),
+                    ]
+                }),
+        };
+        if let Some(username) = &entry.performer {
+            members.push(("username", json!(username)));
+            // Only robots' names hold a plus.
+            if username.contains('+') {
+                members.push(("is_robot", json!(true)));
+            }
+        }
+        if members.is_empty() {
+            String::new()
+        } else {
+            format!(", {}", members_text(&members))
+        }
+    }
+}
+
+/// Members of a JSON object in this order and in ASCII, as Quay writes them.
+fn members_text(members: &[(&str, Value)]) -> String {
+    let members: Vec<String> = members
+        .iter()
+        .map(|(name, value)| {
+            format!(
+                "{}: {}",
+                ascii(&Value::from(*name).to_string()),
+                ascii(&value.to_string())
+            )
+        })
+        .collect();
+    members.join(", ")
 }
 
 /// JSON with every other character than ASCII's escaped.
@@ -341,6 +406,10 @@ mod tests {
             .from_client(Some("::ffff:127.0.0.1".parse().unwrap()), "skopeo/1.9.3")
     }
 
+    fn written(entry: &LogEntry, tokens: &Tokens) -> String {
+        format!("{{{}{}}}", entry.metadata, tokens.members(entry))
+    }
+
     #[test]
     fn entries_have_the_members_that_quay_writes_in_its_order() {
         let media_type = MediaType::OCI_MANIFEST;
@@ -353,15 +422,12 @@ mod tests {
             Timestamp::UNIX_EPOCH,
         );
         assert_eq!(
-            entry.metadata,
+            written(&entry, &Tokens::default()),
             r#"{"repo": "app", "namespace": "acme", "user-agent": "skopeo/1.9.3", "tag": "v1", "mediaType": "application/vnd.oci.image.manifest.v1+json", "username": "acme+ci", "is_robot": true}"#
         );
         assert_eq!(entry.ip.unwrap().to_string(), "127.0.0.1");
         let alice = Actor::new(Some("alice".into()))
-            .with(Credential::AppToken {
-                uuid: "4586b222".into(),
-                title: "alice laptop".into(),
-            })
+            .with(Credential::AppToken("4586b222".into()))
             .from_client(None, "skopeo/1.9.3");
         let pulled = LogEntry::pull(
             &alice,
@@ -370,9 +436,19 @@ mod tests {
             &media_type,
             Timestamp::UNIX_EPOCH,
         );
+        let title = "alice laptop".to_owned();
+        let uuid = "4586b222".to_owned();
+        let tokens = Tokens {
+            app: vec![AppTokenRow { uuid, title }],
+            oauth: vec![],
+        };
         assert_eq!(
-            pulled.metadata,
+            written(&pulled, &tokens),
             r#"{"repo": "app", "namespace": "acme", "user-agent": "skopeo/1.9.3", "tag": "t1", "mediaType": "application/vnd.oci.image.manifest.v1+json", "app_specific_token": "4586b222", "app_specific_token_title": "alice laptop", "username": "alice"}"#
+        );
+        assert_eq!(
+            written(&pulled, &Tokens::default()),
+            r#"{"repo": "app", "namespace": "acme", "user-agent": "skopeo/1.9.3", "tag": "t1", "mediaType": "application/vnd.oci.image.manifest.v1+json", "username": "alice"}"#
         );
     }
 
@@ -387,8 +463,9 @@ mod tests {
             &MediaType::OCI_MANIFEST,
             Timestamp::UNIX_EPOCH,
         );
-        assert!(entry.metadata.is_ascii() && entry.metadata.len() < 2048);
-        let read: Value = serde_json::from_str(&entry.metadata).unwrap();
+        let written = written(&entry, &Tokens::default());
+        assert!(written.is_ascii() && written.len() < 2048);
+        let read: Value = serde_json::from_str(&written).unwrap();
         assert_eq!(
             read["user-agent"]
                 .as_str()

@@ -43,10 +43,16 @@ async fn an_immutable_tag_is_refused_in_quays_words() {
             .await,
     ];
     for answer in answers {
-        assert_eq!((answer.status.as_u16(), answer.json()), (409, expected.clone()));
+        assert_eq!(
+            (answer.status.as_u16(), answer.json()),
+            (409, expected.clone())
+        );
     }
     assert_eq!(
-        world.get(&format!("/v2/{APP}/manifests/1.0")).await.header("docker-content-digest"),
+        world
+            .get(&format!("/v2/{APP}/manifests/1.0"))
+            .await
+            .header("docker-content-digest"),
         digest.as_str()
     );
 }
@@ -133,7 +139,11 @@ async fn a_nul_is_refused_wherever_a_client_sends_it() {
     let manifest = |more: &str| {
         format!(
             r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{},"layers":[]{more}}}"#,
-            descriptor("application/vnd.oci.image.config.v1+json", &sha256(config), config.len())
+            descriptor(
+                "application/vnd.oci.image.config.v1+json",
+                &sha256(config),
+                config.len()
+            )
         )
     };
     for more in [

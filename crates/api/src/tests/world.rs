@@ -21,8 +21,8 @@ use roadstead_queue::WakeUp;
 use roadstead_runtime::{Clock as _, Environment, ManualClock, SeededIds, SystemClock, Tasks};
 use roadstead_storage::faults::Faults;
 use roadstead_storage::{LocalOptions, Location};
-use serde_json::Value;
 use roadstead_test_servers::PostgresDatabase;
+use serde_json::Value;
 use tempfile::TempDir;
 use uuid::Uuid;
 

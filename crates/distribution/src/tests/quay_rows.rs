@@ -76,7 +76,12 @@ impl Twins {
         let both = [name("us_east"), name("eu_west")];
         database.ensure_locations(&both).await.unwrap();
         // Accounts and repositories are as they are in the sample; only what is in the repositories is made anew.
-        for table in [r#""user""#, "repository"] {
+        let tokens = [
+            "appspecificauthtoken",
+            "oauthapplication",
+            "oauthaccesstoken",
+        ];
+        for table in [r#""user""#, "repository"].into_iter().chain(tokens) {
             let rows = quay.psql(&format!("SELECT to_json(t) FROM {table} t ORDER BY id"));
             for row in rows.lines() {
                 let row = row.replace('\'', "''");
@@ -85,6 +90,9 @@ impl Twins {
                 ));
             }
         }
+        ours.psql(&format!(
+            "UPDATE oauthaccesstoken SET uuid = '{OAUTH_TOKEN}'"
+        ));
         // Deleted at the end; Quay keeps it under another name until it is collected.
         ours.psql("UPDATE repository SET name = 'doomed', state = 0 WHERE id = 7");
         let clock = Arc::new(ManualClock::at(DateTime::UNIX_EPOCH));
@@ -213,19 +221,15 @@ impl Twins {
     }
 }
 
+/// What the OAuth token is called by here. The log tells its id only; there is one.
+const OAUTH_TOKEN: &str = "the token";
+
 /// Who did what the log says.
 fn actor(log: &Value) -> Actor {
     let text = |member: &str| log[member].as_str().map(str::to_owned);
     let credential = match (text("app_specific_token"), text("oauth_token_application")) {
-        (Some(uuid), _) => Credential::AppToken {
-            uuid,
-            title: text("app_specific_token_title").unwrap(),
-        },
-        (None, Some(application)) => Credential::OAuthToken {
-            id: log["oauth_token_id"].as_i64().unwrap().try_into().unwrap(),
-            client_id: text("oauth_token_application_id").unwrap(),
-            application,
-        },
+        (Some(uuid), _) => Credential::AppToken(uuid),
+        (None, Some(_)) => Credential::OauthToken(OAUTH_TOKEN.to_owned()),
         (None, None) => Credential::Account,
     };
     Actor::new(text("username")).with(credential).from_client(

@@ -253,7 +253,14 @@ async fn known_manifests(
     connection: &Transaction,
     put: &PutManifest<'_>,
 ) -> Result<BTreeMap<String, i32>, MetadataError> {
-    let named = put.manifest.children().map(|child| child.digest.as_str());
+    let mut named = put
+        .manifest
+        .children()
+        .map(|child| child.digest.as_str())
+        .peekable();
+    if named.peek().is_none() {
+        return Ok(BTreeMap::new());
+    }
     let rows: Vec<DigestRow> = connection
         .rows(
             "check the manifests of an index",
@@ -301,13 +308,6 @@ async fn create_manifest(
     let digest = put.digest.to_string();
     let text = std::str::from_utf8(put.manifest.bytes())
         .map_err(|error| MetadataError::corrupt("manifest", "manifest_bytes", &digest, error))?;
-    transaction
-        .execute(
-            OPERATION,
-            "INSERT INTO mediatype (name) VALUES ($1) ON CONFLICT DO NOTHING",
-            params![put.manifest.media_type().as_str()],
-        )
-        .await?;
     // Quay keeps no size for an index.
     let layers_size = match put.manifest.kind() {
         ManifestKind::Image => Some(bytes_column(put.manifest.layers_size())),
@@ -337,7 +337,7 @@ async fn create_manifest(
             "mediatype",
             "name",
             put.manifest.media_type(),
-            "the row could not be made",
+            "the row is missing",
         )
     })?;
     transaction
@@ -382,6 +382,10 @@ async fn link(
             ],
         )
         .await?;
+    let linked = linked.into_iter().map(|row| StorageId(row.id)).collect();
+    if children.is_empty() {
+        return Ok(linked);
+    }
     transaction
         .execute(
             OPERATION,
@@ -394,7 +398,7 @@ async fn link(
             ],
         )
         .await?;
-    Ok(linked.into_iter().map(|row| StorageId(row.id)).collect())
+    Ok(linked)
 }
 
 /// Keeps a manifest that comes without a tag.
