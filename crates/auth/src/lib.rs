@@ -21,6 +21,8 @@ mod options;
 mod passwords;
 mod recent;
 mod rights;
+#[cfg(test)]
+mod sample;
 mod scope;
 mod signing_keys;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use rsa::pkcs1::EncodeRsaPrivateKey;
 use rsa::rand_core::{self, CryptoRng, RngCore};
 use rsa::traits::PublicKeyParts;
 use rsa::{RsaPrivateKey, RsaPublicKey};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 /// The length of new keys, Quay's.
@@ -55,12 +55,12 @@ impl PrivateKey {
 }
 
 /// The members of an RSA public key as RFC 7518 section 6.3.1 names them, each in base64url.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(crate) struct WebKey {
     n: String,
     e: String,
     kty: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     kid: Option<String>,
 }
 
@@ -83,8 +83,11 @@ impl WebKey {
         URL_SAFE_NO_PAD.encode(Sha256::digest(members))
     }
 
+    /// As Quay writes it, to the blanks. Base64url needs no escapes.
     fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("four texts are always JSON")
+        let Self { n, e, kty, kid } = self;
+        let kid = kid.as_deref().unwrap_or_default();
+        format!(r#"{{"n": "{n}", "e": "{e}", "kty": "{kty}", "kid": "{kid}"}}"#)
     }
 }
 

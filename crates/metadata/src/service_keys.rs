@@ -39,6 +39,9 @@ pub struct NewServiceKey<'a> {
     pub expires: Timestamp,
 }
 
+/// Who made the keys, where Quay writes that its tool did.
+const METADATA: &str = r#"{"created_by": "Roadstead"}"#;
+
 #[derive(Debug, FromQueryResult)]
 struct KeyRow {
     kid: String,
@@ -85,7 +88,7 @@ impl Database {
             .execute(
                 OPERATION,
                 "INSERT INTO servicekey (name, kid, service, jwk, metadata, created_date, expiration_date, approval_id)
-                 VALUES ($1, $2, $3, $4, '{}', $5, $6, $7)",
+                 VALUES ($1, $2, $3, $4, $8, $5, $6, $7)",
                 params![
                     key.name,
                     key.kid,
@@ -94,6 +97,7 @@ impl Database {
                     key.created.naive_utc(),
                     key.expires.naive_utc(),
                     approval.map(|row| row.id),
+                    METADATA,
                 ],
             )
             .await?;
