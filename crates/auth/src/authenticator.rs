@@ -8,6 +8,7 @@ use roadstead_runtime::{Environment, Tasks, Timestamp};
 use crate::known_keys::KnownKeys;
 use crate::last_use::{LastUse, Used};
 use crate::options::AuthOptions;
+use crate::outage::Outage;
 use crate::passwords::{PASSWORD_COST, Passwords};
 use crate::signing_keys::SigningKeys;
 
@@ -26,6 +27,7 @@ pub(crate) struct Inner {
     pub(crate) known_keys: KnownKeys,
     pub(crate) passwords: Passwords,
     pub(crate) last_use: LastUse,
+    pub(crate) outage: Outage,
     pub(crate) options: Arc<AuthOptions>,
 }
 
@@ -56,6 +58,7 @@ impl Authenticator {
                     options.service.clone(),
                 ),
                 passwords: Passwords::new(&environment, cost),
+                outage: Outage::new(&environment),
                 last_use: LastUse::new(database.clone(), environment.clone(), tasks.clone()),
                 database,
                 environment,

@@ -18,6 +18,7 @@ use crate::authenticator::Authenticator;
 use crate::identity::{Identity, User};
 use crate::login::{Credentials, LoginError};
 use crate::oauth_scopes::OauthScopes;
+use crate::outage::{Decision, is_outage};
 use crate::rights::{Action, Asker, Namespace, Policy, Rights, Target, rights};
 use crate::scope::{RequestedScope, ScopeError};
 use crate::token::{IssueError, Token};
@@ -119,19 +120,58 @@ struct Found {
 
 impl Authenticator {
     /// Answers a request for a token: [`Authenticator::authenticate`], [`Authenticator::grant`] and [`Authenticator::issue`] in turn.
+    ///
+    /// While the database is not available, what it granted to the same asker in the last ten minutes is granted again, for pulling only;
+    /// anything else is refused as a failure of the database.
     pub async fn token(&self, request: TokenRequest<'_>) -> Result<Token, TokenRefusal> {
+        let inner = &self.inner;
+        let TokenRequest {
+            credentials,
+            scopes,
+            service,
+        } = request;
+        let asker = inner.outage.asker(credentials.as_ref());
+        let decided = self.decide(credentials, &scopes).await;
+        let now = inner.environment.now();
+        let (identity, grants) = match decided {
+            Ok(decision) => {
+                inner.outage.remember(&asker, &decision, now);
+                decision
+            }
+            Err(refusal) if is_outage(&refusal) => {
+                let scopes = RequestedScope::parse_all(scopes, &inner.options.hostname)?;
+                match inner.outage.recall(&asker, &scopes, now) {
+                    Some(decision) => decision,
+                    None => return Err(refusal),
+                }
+            }
+            Err(refusal) => {
+                if let TokenRefusal::Login(_) = &refusal {
+                    inner.outage.forget(&asker, now);
+                }
+                return Err(refusal);
+            }
+        };
+        Ok(self.issue(&identity, &grants, service).await?)
+    }
+
+    async fn decide(
+        &self,
+        credentials: Option<Credentials>,
+        scopes: &[&str],
+    ) -> Result<Decision, TokenRefusal> {
         let options = &self.inner.options;
-        let identity = match request.credentials {
+        let identity = match credentials {
             Some(credentials) => self.authenticate(credentials).await?,
             None => Identity::Anonymous,
         };
-        let nothing_asked = request.scopes.iter().all(|scope| scope.is_empty());
+        let nothing_asked = scopes.iter().all(|scope| scope.is_empty());
         if identity == Identity::Anonymous && (nothing_asked || !options.anonymous_access) {
             return Err(TokenRefusal::LoginRequired);
         }
-        let scopes = RequestedScope::parse_all(request.scopes, &options.hostname)?;
+        let scopes = RequestedScope::parse_all(scopes.iter().copied(), &options.hostname)?;
         let grants = self.grant(&identity, &scopes).await?;
-        Ok(self.issue(&identity, &grants, request.service).await?)
+        Ok((identity, grants))
     }
 
     /// Grants of every requested scope what its asker may do; [`RequestedScope::Catalog`] needs no grant and gets none.

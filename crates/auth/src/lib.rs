@@ -18,6 +18,7 @@ mod last_use;
 mod login;
 mod oauth_scopes;
 mod options;
+mod outage;
 mod passwords;
 mod recent;
 mod rights;

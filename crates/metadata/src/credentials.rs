@@ -214,7 +214,7 @@ impl Database {
     /// not found.
     pub async fn find_login(&self, login: &str) -> Result<Option<Account>, MetadataError> {
         let row: Option<AccountRow> = self
-            .reader()
+            .pull_reader()
             .row(
                 "look up a login",
                 // An organisation may have the address of a person, who comes first then.
@@ -232,7 +232,7 @@ impl Database {
     pub async fn find_robot(&self, username: &str) -> Result<Option<Robot>, MetadataError> {
         let owner = username.split('+').next().unwrap_or_default();
         let row: Option<RobotRow> = self
-            .reader()
+            .pull_reader()
             .row(
                 "look up a robot",
                 r#"SELECT u.id, u.uuid, u.username, u.enabled, u.last_accessed, t.token, o.enabled AS owner_enabled
@@ -259,7 +259,7 @@ impl Database {
     /// Finds an app token by its name, the first half of what its user sends.
     pub async fn find_app_token(&self, name: &str) -> Result<Option<AppToken>, MetadataError> {
         let row: Option<AppTokenRow> = self
-            .reader()
+            .pull_reader()
             .row(
                 "look up an app token",
                 r#"SELECT t.id, t.uuid, t.token_secret AS secret, t.expiration, t.last_accessed,
@@ -286,7 +286,7 @@ impl Database {
     /// Finds an OAuth access token by its name, the first half of what its user sends.
     pub async fn find_oauth_token(&self, name: &str) -> Result<Option<OauthToken>, MetadataError> {
         let row: Option<OauthTokenRow> = self
-            .reader()
+            .pull_reader()
             .row(
                 "look up an OAuth token",
                 r#"SELECT t.id, t.uuid, t.token_code AS code_hash, t.scope, t.expires_at, t.last_accessed,

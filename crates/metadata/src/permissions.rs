@@ -110,7 +110,7 @@ impl Database {
             .map(|parameter| format!("(${parameter}, ${})", parameter + 1))
             .collect();
         let rows: Vec<StandingRow> = self
-            .reader()
+            .pull_reader()
             .rows(
                 "look up rights",
                 // The paths are rows and no JSON array, so that PostgreSQL knows how few they are; and it looks for each by itself, in the index
