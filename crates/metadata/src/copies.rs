@@ -15,7 +15,7 @@ use crate::database::{
     Connection, Database, Identified, Lock, Transaction, contended, json_ids, params,
 };
 use crate::error::MetadataError;
-use crate::garbage::{Publication, consume, doom_at, give_up_one};
+use crate::garbage::{Publication, consume, doom_at, give_up};
 use crate::ids::{StorageId, UserId};
 use crate::locations::{CLOSED, find_location, json_locations, location_name};
 
@@ -436,7 +436,7 @@ impl Database {
             )
             .await?;
         let (Some(_), Some(open)) = (&blob, &open) else {
-            give_up_one(&transaction, publication, now).await?;
+            give_up(&transaction, publication, now).await?;
             transaction.commit().await?;
             return Ok(if blob.is_none() {
                 Recorded::BlobGone
@@ -445,6 +445,8 @@ impl Database {
             });
         };
         if !consume(&transaction, publication).await? {
+            give_up(&transaction, publication, now).await?;
+            transaction.commit().await?;
             return Ok(Recorded::Lapsed);
         }
         transaction

@@ -4,6 +4,7 @@ mod audit;
 mod contention;
 mod copies;
 mod cuts;
+mod garbage;
 mod labels;
 mod manifests;
 mod proxy;

@@ -196,10 +196,11 @@ impl Database {
             manifests: self
                 .names(
                     &format!(
-                        "{going} SELECT {path} m.repository_id) || '@' || m.digest AS name {MANIFESTS}
+                        "{going} SELECT {path} m.repository_id) || $3 || m.digest AS name {MANIFESTS}
                          ORDER BY m.id LIMIT $2"
                     ),
-                    params![at, limit],
+                    // The sign itself would begin a word of our own in a statement.
+                    params![at, limit, "@"],
                 )
                 .await?,
             blobs: self

@@ -83,14 +83,14 @@ struct NextDue {
 }
 
 /// That some blob of digest `d.digest` has a placement at location `d.location`.
-pub(crate) const PLACED: &str = "EXISTS (
+pub(super) const PLACED: &str = "EXISTS (
     SELECT 1 FROM imagestorage s
     JOIN imagestorageplacement p ON p.storage_id = s.id
     JOIN imagestoragelocation l ON l.id = p.location_id
     WHERE s.content_checksum = d.digest AND l.name = d.location)";
 
 /// That somebody is publishing there.
-const PUBLISHED: &str = "EXISTS (
+pub(super) const PUBLISHED: &str = "EXISTS (
     SELECT 1 FROM roadstead_publication n WHERE n.digest = d.digest AND n.location = d.location)";
 
 impl Database {

@@ -10,7 +10,7 @@ use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
 use sea_orm::FromQueryResult;
 
-use super::objects::PLACED;
+use super::objects::{PLACED, PUBLISHED};
 use crate::database::{
     Connection, Counted, Database, Lock, Transaction, WIDE_IDS, contended, json_wide_ids, params,
 };
@@ -142,7 +142,7 @@ impl Database {
             transaction
                 .lock(Lock::blob(publication.digest.as_str()))
                 .await?;
-            give_up(&transaction, &[publication.id], now).await?;
+            give_up(&transaction, &publication, now).await?;
             transaction.commit().await
         })
         .await
@@ -190,8 +190,22 @@ impl Database {
         transaction
             .lock_all(lapsed.iter().map(|row| Lock::blob(&row.digest)))
             .await?;
-        let ids: Vec<i64> = lapsed.iter().map(|row| row.id).collect();
-        let ended = give_up(&transaction, &ids, now).await?;
+        let ids = json_wide_ids(lapsed.iter().map(|row| row.id));
+        transaction
+            .execute(
+                OPERATION,
+                &format!(
+                    "INSERT INTO roadstead_doomed_object (digest, location, since, not_before)
+                     SELECT d.digest, d.location, $2, $2 FROM roadstead_publication d
+                     WHERE d.id IN {WIDE_IDS} AND NOT {PLACED}
+                       AND NOT EXISTS (SELECT 1 FROM roadstead_publication o
+                                       WHERE o.digest = d.digest AND o.location = d.location AND o.id NOT IN {WIDE_IDS})
+                     GROUP BY d.digest, d.location ON CONFLICT DO NOTHING"
+                ),
+                params![ids.as_str(), now.naive_utc()],
+            )
+            .await?;
+        let ended = end(&transaction, ids).await?;
         transaction.commit().await?;
         Ok(ended)
     }
@@ -203,7 +217,7 @@ pub(crate) async fn consume(
     transaction: &Transaction,
     publication: &Publication,
 ) -> Result<bool, MetadataError> {
-    Ok(end(transaction, &[publication.id]).await? == 1)
+    Ok(end(transaction, json_wide_ids([publication.id])).await? == 1)
 }
 
 /// Why nothing was recorded.
@@ -217,47 +231,38 @@ pub(crate) fn lapsed(publication: &Publication) -> MetadataError {
     }
 }
 
-/// Ends publications whose objects are not recorded, and dooms these objects unless a placement or another publication wants them. Under
-/// [`Lock::blob`] of each. Tells how many.
+/// Ends a publication whose object is not recorded, and dooms the object unless a placement or another publication wants it; also when the
+/// publication had lapsed and the object appeared only after that. Under [`Lock::blob`].
 pub(crate) async fn give_up(
     transaction: &Transaction,
-    ids: &[i64],
+    publication: &Publication,
     now: Timestamp,
-) -> Result<u64, MetadataError> {
+) -> Result<(), MetadataError> {
+    end(transaction, json_wide_ids([publication.id])).await?;
     transaction
         .execute(
             "put objects on the list of those to be deleted",
             &format!(
                 "INSERT INTO roadstead_doomed_object (digest, location, since, not_before)
-                 SELECT d.digest, d.location, $2, $2 FROM roadstead_publication d
-                 WHERE d.id IN {WIDE_IDS} AND NOT {PLACED}
-                   AND NOT EXISTS (SELECT 1 FROM roadstead_publication o
-                                   WHERE o.digest = d.digest AND o.location = d.location AND o.id NOT IN {WIDE_IDS})
-                 GROUP BY d.digest, d.location
-                 ON CONFLICT DO NOTHING"
+                 SELECT d.digest, d.location, $3, $3 FROM (SELECT $1 AS digest, $2 AS location) d
+                 WHERE NOT {PLACED} AND NOT {PUBLISHED} ON CONFLICT DO NOTHING"
             ),
-            params![json_wide_ids(ids.iter().copied()), now.naive_utc()],
+            params![
+                publication.digest.as_str(),
+                publication.location.as_str(),
+                now.naive_utc(),
+            ],
         )
         .await?;
-    end(transaction, ids).await
-}
-
-/// Ends the publication of an object that cannot be recorded.
-pub(crate) async fn give_up_one(
-    transaction: &Transaction,
-    publication: &Publication,
-    now: Timestamp,
-) -> Result<(), MetadataError> {
-    give_up(transaction, &[publication.id], now).await?;
     Ok(())
 }
 
-async fn end(transaction: &Transaction, ids: &[i64]) -> Result<u64, MetadataError> {
+async fn end(transaction: &Transaction, ids: String) -> Result<u64, MetadataError> {
     transaction
         .execute(
             "end a publication",
             &format!("DELETE FROM roadstead_publication WHERE id IN {WIDE_IDS}"),
-            params![json_wide_ids(ids.iter().copied())],
+            params![ids],
         )
         .await
 }

@@ -197,7 +197,17 @@ pub(crate) const ACCOUNT: &[Step] = &[
 ];
 
 /// Tables that are named besides the lists above.
-const OTHERS: &[&str] = &["imagestoragesignature", "apprtag"];
+const OTHERS: &[&str] = &["imagestoragesignature", "manifestlabel"];
+
+/// Every table that is deleted from if it is there.
+fn names() -> impl Iterator<Item = &'static str> {
+    [TAG, MANIFEST, REPOSITORY, ACCOUNT]
+        .into_iter()
+        .flatten()
+        .map(|step| step.table)
+        .chain(REPOSITORY_IN_BATCHES.iter().copied())
+        .chain(OTHERS.iter().copied())
+}
 
 /// Which of the tables that may refer to what is deleted this database has.
 #[derive(Clone, Debug)]
@@ -218,18 +228,12 @@ impl Database {
                    AND CAST(c.relname AS varchar) IN @texts($1)"
             }
         };
-        let names = [TAG, MANIFEST, REPOSITORY, ACCOUNT]
-            .into_iter()
-            .flatten()
-            .map(|step| step.table)
-            .chain(REPOSITORY_IN_BATCHES.iter().copied())
-            .chain(OTHERS.iter().copied());
         let rows: Vec<Named> = self
             .reader()
             .rows(
                 "ask which tables there are",
                 sql,
-                params![json_texts(names)],
+                params![json_texts(names())],
             )
             .await?;
         Ok(Tables {
@@ -240,6 +244,10 @@ impl Database {
 
 impl Tables {
     pub(crate) fn has(&self, table: &str) -> bool {
+        debug_assert!(
+            names().any(|known| known == table),
+            "nobody asked for `{table}`"
+        );
         self.there.contains(table)
     }
 
@@ -310,5 +318,70 @@ impl Tables {
             .skip(1)
             .filter_map(|behind| behind.split_whitespace().next())
             .all(|table| self.has(table))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use roadstead_migrations::{Usage, quay_tables};
+
+    use super::*;
+
+    /// What is deleted in statements of its own, as `table.column`.
+    const ELSEWHERE: [&str; 17] = [
+        "manifest.repository_id",
+        "manifestblob.blob_id",
+        "manifestblob.manifest_id",
+        "manifestblob.repository_id",
+        "manifestchild.child_manifest_id",
+        "manifestchild.repository_id",
+        "manifestlabel.manifest_id",
+        "manifestlabel.repository_id",
+        "manifestsecuritystatus.repository_id",
+        "imagestorageplacement.storage_id",
+        "imagestoragesignature.storage_id",
+        "repository.namespace_user_id",
+        "tag.manifest_id",
+        "tag.repository_id",
+        "apprtag.repository_id",
+        "uploadedblob.blob_id",
+        "uploadedblob.repository_id",
+    ];
+
+    #[test]
+    fn every_foreign_key_to_what_is_deleted_is_thought_of() {
+        let lists = [
+            ("tag", TAG),
+            ("manifest", MANIFEST),
+            ("repository", REPOSITORY),
+            ("user", ACCOUNT),
+            ("imagestorage", &[]),
+        ];
+        for table in quay_tables() {
+            for reference in table.references {
+                let Some((target, steps)) =
+                    lists.iter().find(|(target, _)| *target == reference.target)
+                else {
+                    continue;
+                };
+                let key = format!("{}.{}", table.name, reference.column);
+                let thought_of = ELSEWHERE.contains(&key.as_str())
+                    || REPOSITORY_IN_BATCHES.contains(&table.name)
+                    || steps.iter().any(|step| {
+                        step.table == table.name
+                            && step.condition.contains(&format!("{} IN", reference.column))
+                    });
+                assert!(thought_of, "{key} refers to {target}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_table_that_is_deleted_from_is_said_to_be_emptied() {
+        for step in [TAG, MANIFEST, REPOSITORY, ACCOUNT].into_iter().flatten() {
+            if let Some(table) = quay_tables().find(|table| table.name == step.table) {
+                assert!(table.usage >= Usage::Emptied, "{}", step.table);
+            }
+        }
     }
 }
