@@ -1,12 +1,16 @@
 //! Blobs: noted when something that held them went, looked at again, and removed with their placements if nothing holds them any more.
 
+use std::collections::BTreeSet;
+
 use chrono::NaiveDateTime;
 use roadstead_oci::Digest;
 use roadstead_runtime::Timestamp;
 use sea_orm::FromQueryResult;
 
 use super::Collection;
-use crate::database::{Connection, Database, Lock, Transaction, contended, json_ids, params};
+use crate::database::{
+    Connection, Database, Identified, Lock, Transaction, contended, json_ids, params,
+};
 use crate::error::MetadataError;
 use crate::ids::StorageId;
 use crate::locations::limit_column;
@@ -86,23 +90,18 @@ impl Database {
             return Ok(0);
         };
         let transaction = self.begin(OPERATION).await?;
-        // Named by their end and not by their ids, which have 64 bits in this table. Nothing that ended before now is written any more.
-        note_freed(
-            &transaction,
-            "SELECT blob_id AS id FROM uploadedblob WHERE expires_at <= $2",
-            until,
-            now,
-        )
-        .await?;
-        let ended = transaction
-            .execute(
+        // Named by their end and not by their ids, which have 64 bits in this table.
+        let ended: Vec<Identified> = transaction
+            .rows(
                 OPERATION,
-                "DELETE FROM uploadedblob WHERE expires_at <= $1",
+                "DELETE FROM uploadedblob WHERE expires_at <= $1 RETURNING blob_id AS id",
                 params![until],
             )
             .await?;
+        let blobs: BTreeSet<i32> = ended.iter().map(|row| row.id).collect();
+        free_blobs(&transaction, &json_ids(blobs), now).await?;
         transaction.commit().await?;
-        Ok(ended)
+        Ok(ended.len() as u64)
     }
 
     /// Looks again at blobs that lost something that held them, at most `limit`, and removes those that nothing holds: no manifest, no
@@ -231,39 +230,20 @@ impl Database {
     }
 }
 
-/// Notes that something let go of these blobs, given as a JSON array.
+/// Notes that something let go of these blobs, given as a JSON array. A note that is there is locked, so that whoever looks at the blob at this
+/// moment and does not see our change yet cannot take the note away unseen.
 pub(crate) async fn free_blobs(
     transaction: &Transaction,
     storages: &str,
     now: Timestamp,
 ) -> Result<(), MetadataError> {
-    note_freed(
-        transaction,
-        "SELECT value AS id FROM @ids($2) AS given",
-        storages,
-        now,
-    )
-    .await
-}
-
-/// Notes the blobs that `source` selects with its parameter `$2`. A note that is there is locked, so that whoever looks at the blob at this
-/// moment and does not see our change yet cannot take the note away unseen.
-async fn note_freed(
-    transaction: &Transaction,
-    source: &str,
-    parameter: impl Into<sea_orm::Value> + Send,
-    now: Timestamp,
-) -> Result<(), MetadataError> {
     transaction
         .execute(
             "note blobs that something let go of",
-            &format!(
-                "INSERT INTO roadstead_freed_blob (storage_id, due_at)
-                 SELECT s.id, $1 FROM imagestorage s WHERE s.id IN (SELECT g.id FROM ({source}) g)
-                 ORDER BY s.id
-                 ON CONFLICT (storage_id) DO UPDATE SET due_at = excluded.due_at"
-            ),
-            vec![now.naive_utc().into(), parameter.into()],
+            "INSERT INTO roadstead_freed_blob (storage_id, due_at)
+             SELECT s.id, $2 FROM imagestorage s WHERE s.id IN @ids($1) ORDER BY s.id
+             ON CONFLICT (storage_id) DO UPDATE SET due_at = excluded.due_at",
+            params![storages, now.naive_utc()],
         )
         .await?;
     Ok(())
