@@ -3,6 +3,7 @@
 mod bad_pushes;
 mod concurrency;
 mod crashes;
+mod garbage;
 mod labels;
 mod lists;
 mod manifests;

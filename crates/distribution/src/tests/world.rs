@@ -96,6 +96,14 @@ impl World {
         self.ground.registry(self.ground.database().await)
     }
 
+    /// The world's time and ids.
+    pub(super) fn environment(&self) -> Environment {
+        Environment {
+            clock: self.ground.clock.clone(),
+            ids: self.ground.ids.clone(),
+        }
+    }
+
     pub(super) async fn private_repository(&self) -> Repository {
         let creator = self
             .database
