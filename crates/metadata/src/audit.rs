@@ -3,7 +3,7 @@
 //! What changes something is written in the transaction that changes it. Pulls are gathered by the caller and written in batches, one statement
 //! each; see [`Database::write_log`].
 
-use std::borrow::{Borrow, Cow};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -206,20 +206,15 @@ impl Database {
 const OPERATION: &str = "write the log of actions";
 
 /// Writes entries. A performer whose account is gone by now is left out.
-pub(crate) async fn write<E>(
+pub(crate) async fn write(
     connection: &impl Connection,
-    entries: impl IntoIterator<Item = E>,
-) -> Result<(), MetadataError>
-where
-    E: Borrow<LogEntry>,
-{
-    let entries: Vec<E> = entries.into_iter().collect();
+    entries: &[LogEntry],
+) -> Result<(), MetadataError> {
     if entries.is_empty() {
         return Ok(());
     }
-    let tokens = Tokens::of(connection, entries.iter().map(Borrow::borrow)).await?;
+    let tokens = Tokens::of(connection, entries).await?;
     let members = entries.iter().map(|entry| {
-        let entry: &LogEntry = entry.borrow();
         json!({
             "kind": entry.kind,
             "account": entry.account.0,
@@ -268,10 +263,7 @@ struct Tokens {
 }
 
 impl Tokens {
-    async fn of<'a>(
-        connection: &impl Connection,
-        entries: impl Iterator<Item = &'a LogEntry>,
-    ) -> Result<Self, MetadataError> {
+    async fn of(connection: &impl Connection, entries: &[LogEntry]) -> Result<Self, MetadataError> {
         let (mut app, mut oauth) = (BTreeSet::new(), BTreeSet::new());
         for entry in entries {
             match &entry.credential {

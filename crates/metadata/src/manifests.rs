@@ -11,7 +11,7 @@ use sea_orm::FromQueryResult;
 use serde_json::value::RawValue;
 
 pub use self::put::{PutManifest, PutManifestOutcome};
-use crate::audit::{self, Event};
+use crate::audit::{self, Event, LogEntry};
 use crate::database::{Connection, Counted, Database, Lock, Named, contended, params};
 use crate::error::MetadataError;
 use crate::ids::{ManifestId, RepositoryId};
@@ -230,7 +230,8 @@ impl Database {
             };
             delete.actor.entry(delete.repository, &event, delete.now)
         });
-        audit::write(&transaction, entries).await?;
+        let entries: Vec<LogEntry> = entries.collect();
+        audit::write(&transaction, &entries).await?;
         transaction.commit().await?;
         Ok(if hidden == 1 {
             Deletion::Deleted

@@ -92,7 +92,7 @@ impl Database {
         };
         audit::write(
             &transaction,
-            [delete.actor.entry(delete.repository, &event, delete.now)],
+            &[delete.actor.entry(delete.repository, &event, delete.now)],
         )
         .await?;
         transaction.commit().await?;

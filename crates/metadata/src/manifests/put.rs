@@ -170,7 +170,7 @@ impl Database {
             },
         )
         .await?;
-        audit::write(&transaction, entries).await?;
+        audit::write(&transaction, &entries).await?;
         quota::blobs_linked(
             &transaction,
             put.features.quota,
@@ -253,12 +253,12 @@ async fn known_manifests(
     connection: &Transaction,
     put: &PutManifest<'_>,
 ) -> Result<BTreeMap<String, i32>, MetadataError> {
-    let mut named = put
+    let named: Vec<&str> = put
         .manifest
         .children()
         .map(|child| child.digest.as_str())
-        .peekable();
-    if named.peek().is_none() {
+        .collect();
+    if named.is_empty() {
         return Ok(BTreeMap::new());
     }
     let rows: Vec<DigestRow> = connection
