@@ -191,27 +191,36 @@ fn without_password(text: &str) -> String {
         },
     };
     match host.split_once('?') {
-        None => format!("{scheme}://{user}{}", without_strange_ports(host)),
-        Some((host, _)) => format!("{scheme}://{user}{}?{MASK}", without_strange_ports(host)),
+        None => format!("{scheme}://{user}{}", without_strange_hosts(host)),
+        Some((host, _)) => format!("{scheme}://{user}{}?{MASK}", without_strange_hosts(host)),
     }
 }
 
-/// `text`, which begins with hosts, unless one of their ports is no number: without its `@` a user with a password looks like that.
-fn without_strange_ports(text: &str) -> &str {
+/// `text`, which begins with hosts, unless one of them or its port is none: what looks like a host may be the rest of a password.
+fn without_strange_hosts(text: &str) -> &str {
     let hosts = text.split('/').next().unwrap_or(text);
-    let is_plain = hosts.split(',').all(|host| {
-        let port = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
-            Some((_, behind)) => behind,
-            None => host
-                .find(':')
-                .map_or("", |colon| host.get(colon..).unwrap_or("")),
-        };
-        port.is_empty()
-            || port
-                .strip_prefix(':')
-                .is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
-    });
-    if is_plain { text } else { MASK }
+    if hosts.split(',').all(is_plain_host) {
+        text
+    } else {
+        MASK
+    }
+}
+
+/// Whether `text` is a name or an address in brackets, with a number behind a colon if there is one.
+fn is_plain_host(text: &str) -> bool {
+    let bracketed = text.strip_prefix('[').and_then(|text| text.split_once(']'));
+    let (is_plain, port) = bracketed.map_or_else(
+        || {
+            let (name, port) = text.split_once(':').unwrap_or((text, ""));
+            let in_names = |byte: u8| byte.is_ascii_alphanumeric() || b"-._%".contains(&byte);
+            (name.bytes().all(in_names), port)
+        },
+        |(address, behind)| {
+            let is_address = address.parse::<std::net::Ipv6Addr>().is_ok();
+            (is_address, behind.strip_prefix(':').unwrap_or(behind))
+        },
+    );
+    is_plain && port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]

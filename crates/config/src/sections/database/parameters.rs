@@ -138,8 +138,6 @@ impl Parameters {
         value: &Value,
         parameters: Vec<(String, String)>,
     ) {
-        // What stands behind an unencoded & of a password looks like a parameter: no name is repeated then.
-        let nameless = parameters.iter().any(|(name, _)| name == "password");
         for (name, text) in parameters {
             let given = Given {
                 path: path.to_owned(),
@@ -147,11 +145,8 @@ impl Parameters {
                 text,
             };
             let Some((name, meaning)) = known(&name) else {
-                let problem = if nameless {
-                    "an unknown parameter stands behind the question mark".to_owned()
-                } else {
-                    format!("unknown parameter {name:?}")
-                };
+                // Its name is not repeated: it may be what follows an unencoded ? or & of a password.
+                let problem = "an unknown parameter stands behind the question mark";
                 let hint = did_you_mean(&name, names());
                 given.refuse(keys, Remark::new(problem, "", hint));
                 continue;
