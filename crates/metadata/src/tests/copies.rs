@@ -57,6 +57,43 @@ async fn a_queue_row_has_quays_name_and_body() {
 }
 
 #[tokio::test]
+async fn rows_of_other_queues_are_never_taken() {
+    for world in worlds().await {
+        pushed(&world, &[]).await;
+        // As the sample that Quay wrote has them, and some that only look like the replication's.
+        for name in [
+            "notification/acme/app/repo_push/",
+            "repositorygc/acme/7/",
+            "proxycacheblob/cache/9/sha256:5969b468/",
+            "imagestoragereplication",
+            "imagestoragereplications/5a435026/",
+            "ImageStorageReplication/5a435026/",
+            "x/imagestoragereplication/5a435026/",
+        ] {
+            world
+                .sql(&format!(
+                    "INSERT INTO queueitem (queue_name, body, available_after, available, retries_remaining, state_id)
+                     VALUES ('{name}', '{{}}', '2020-01-01 00:00:00', true, 5, '{name}')"
+                ))
+                .await;
+        }
+        let others = async || {
+            world
+                .texts("SELECT queue_name || state_id || CASE WHEN available THEN ' available' ELSE '' END AS name
+                        FROM queueitem WHERE state_id LIKE '%/%' OR state_id = queue_name ORDER BY 1")
+                .await
+        };
+        let before = others().await;
+        assert_eq!(before.len(), 7);
+        let jobs = world.claim(later(world.now, 1)).await;
+        assert_eq!(jobs.len(), 1, "{jobs:?}");
+        assert_eq!(world.database.count_jobs(QUEUE).await.unwrap(), 1);
+        assert!(world.database.complete_job(&jobs[0]).await.unwrap());
+        assert_eq!(others().await, before);
+    }
+}
+
+#[tokio::test]
 async fn a_job_has_one_holder_until_its_lease_ends_and_keeps_the_reason_of_its_failure() {
     for world in worlds().await {
         pushed(&world, &["one"]).await;

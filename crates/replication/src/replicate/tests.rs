@@ -72,6 +72,31 @@ async fn a_row_of_quays_becomes_a_job_for_each_location_that_lacks_the_blob() {
 }
 
 #[tokio::test]
+async fn a_dozen_rows_of_quays_for_one_blob_are_worked_off_with_one_copy_for_each_location() {
+    let world = World::new(&["us", "eu", "ap"]).await;
+    let blob = world.push_blob("us", b"base layer").await;
+    for _ in 0..12 {
+        assert_eq!(
+            world.handle(&world.quays_job(&blob)).await,
+            JobOutcome::Done
+        );
+    }
+    assert_eq!(world.jobs().await, 2);
+    // A namespace that is gone by now has no regions; what every blob must reach it must reach all the same.
+    let mut gone = world.quays_job(&blob);
+    gone.body = format!(
+        r#"{{"namespace_user_id": 999999, "storage_id": "{}"}}"#,
+        blob.uuid
+    );
+    assert_eq!(world.handle(&gone).await, JobOutcome::Done);
+    assert_eq!(world.work().await, vec![JobOutcome::Done; 2]);
+    for job in [world.quays_job(&blob), gone] {
+        assert_eq!(world.handle(&job).await, JobOutcome::Obsolete);
+    }
+    assert_eq!(world.jobs().await, 0);
+}
+
+#[tokio::test]
 async fn a_damaged_source_is_found_the_next_one_used_and_the_damage_repaired() {
     let world = World::new(&["us", "eu", "ap"]).await;
     let blob = world.push_image("us", "v1", &[]).await.remove(0);
