@@ -20,11 +20,13 @@ const REPEATS: u32 = 8;
 const ROWS_MAX: f64 = 2_000.0;
 
 /// The tables that grow with the registry.
-const LARGE: [&str; 7] = [
+const LARGE: [&str; 9] = [
     "imagestorage",
     "imagestorageplacement",
+    "label",
     "manifest",
     "manifestblob",
+    "manifestlabel",
     "queueitem",
     "roadstead_copy",
     "tag",
@@ -103,8 +105,18 @@ async fn work(world: &World, round: u32) {
 
     let layers: Vec<&str> = layers.iter().map(String::as_str).collect();
     let pushed = image(&layers);
+    let labels = Labels::storable(
+        (0..60)
+            .map(|n| (format!("label{n}"), "value".to_owned()))
+            .collect(),
+    );
     world
-        .put(&pushed, &["latest", &format!("r{round}")], now)
+        .put_labelled(
+            &pushed,
+            PushedLabels::Read(&labels),
+            &["latest", &format!("r{round}")],
+            now,
+        )
         .await;
     world.put(&pushed, &["latest"], now).await;
     world.put(&index(&[&pushed]), &["many"], now).await;
@@ -187,6 +199,9 @@ async fn work(world: &World, round: u32) {
         .await
         .unwrap();
 
+    for owed in database.owed_labels(now, 100).await.unwrap() {
+        database.put_off_labels(&owed, now).await.unwrap();
+    }
     database
         .delete_blob(repository.id, &layer, now)
         .await
@@ -243,7 +258,11 @@ async fn every_hot_statement_uses_an_index_however_large_the_registry_is() {
             .into(),
     });
     let database = server.database();
-    let world = World::of(&options_of(&database), Place::Server(database.clone())).await;
+    let mut world = World::of(&options_of(&database), Place::Server(database.clone())).await;
+    world.features = Features {
+        quota: QuotaSizes::Kept,
+        immutable_tags: ImmutableTags::Kept,
+    };
     let blobs = blobs();
     println!("{blobs} blobs ({BLOBS} says how many)");
     let rows = concat!(
