@@ -273,3 +273,43 @@ async fn referrers_are_listed_by_type_and_page_whether_or_not_their_subject_exis
         assert_eq!(list(Some("a/none"), ManifestId(0), 2).await.len(), 0);
     }
 }
+
+#[tokio::test]
+async fn a_referrer_that_only_an_index_keeps_is_listed_while_the_index_is_tagged() {
+    for world in worlds().await {
+        world.blob("{}", &us()).await;
+        let subject = digest_of("a subject");
+        let referrer = image_with(
+            &[],
+            &format!(
+                r#","subject":{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{subject}","size":2}}"#
+            ),
+        );
+        world.put(&referrer, &["once"], world.now).await;
+        // The fallback of clients for registries without the API, which an older Quay was.
+        let fallback = subject.to_string().replace(':', "-");
+        world
+            .put(&index(&[&referrer]), &[&fallback], world.now)
+            .await;
+        let listed = async |now: Timestamp| {
+            world
+                .database
+                .referrers(&ReferrersOf {
+                    repository: world.repository.id,
+                    subject: &subject,
+                    artifact_type: None,
+                    after: ManifestId(0),
+                    limit: 10,
+                    now,
+                })
+                .await
+                .unwrap()
+                .len()
+        };
+        let now = later(world.now, 1);
+        assert_eq!(world.delete("once", now).await, Deletion::Deleted);
+        assert_eq!(listed(now).await, 1);
+        assert_eq!(world.delete(&fallback, now).await, Deletion::Deleted);
+        assert_eq!(listed(now).await, 0);
+    }
+}
