@@ -14,6 +14,8 @@ mod damage;
 #[cfg(test)]
 mod database;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod invariants;
 #[cfg(test)]
 mod sample;
