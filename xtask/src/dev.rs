@@ -82,6 +82,7 @@ fn write_configuration(data: &Path, hostname: SocketAddr) -> Result<()> {
          PREFERRED_URL_SCHEME: http\n\
          DB_URI: {}\n\
          SUPER_USERS: [admin]\n\
+         FEATURE_SUPERUSERS_FULL_ACCESS: true\n\
          CREATE_NAMESPACE_ON_PUSH: true\n\
          FEATURE_STORAGE_REPLICATION: true\n\
          DISTRIBUTED_STORAGE_PREFERENCE: [usstorage, eustorage]\n\
