@@ -103,8 +103,8 @@ impl Head {
             Some(TokenProof::OauthToken(uuid)) => Credential::OauthToken(uuid.clone()),
         };
         Actor::new(access.username().map(str::to_owned))
-            .with(credential)
-            .from_client(
+            .with_credential(credential)
+            .with_client(
                 self.client,
                 &String::from_utf8_lossy(user_agent.unwrap_or_default()),
             )

@@ -153,7 +153,7 @@ pub(crate) async fn keep_paid(inner: &Arc<Inner>, shutdown: &Shutdown) {
         match pay(inner).await {
             Ok(0) => {}
             Ok(paid) => {
-                tracing::info!(paid, "Stored the labels of {paid} manifests that were owed")
+                tracing::info!(paid, "Stored the labels of {paid} manifests that were owed");
             }
             Err(error) => {
                 tracing::warn!(%error, "Could not store labels that are owed; trying again in a minute");

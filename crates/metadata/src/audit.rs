@@ -63,14 +63,14 @@ impl Actor {
 
     /// By this credential.
     #[must_use]
-    pub fn with(mut self, credential: Credential) -> Self {
+    pub fn with_credential(mut self, credential: Credential) -> Self {
         self.credential = credential;
         self
     }
 
     /// From this address, with a program that calls itself so. More than 256 characters of that are left out, and control characters.
     #[must_use]
-    pub fn from_client(mut self, ip: Option<IpAddr>, user_agent: &str) -> Self {
+    pub fn with_client(mut self, ip: Option<IpAddr>, user_agent: &str) -> Self {
         self.ip = ip.map(|ip| ip.to_canonical());
         self.user_agent = user_agent
             .chars()
@@ -363,8 +363,7 @@ fn ascii(json: &str) -> Cow<'_, str> {
             escaped.push(character);
         } else {
             for unit in character.encode_utf16(&mut [0; 2]) {
-                // Writing into a string does not fail.
-                let _ = write!(escaped, "\\u{unit:04x}");
+                write!(escaped, "\\u{unit:04x}").expect("writing to a string does not fail");
             }
         }
     }
@@ -395,7 +394,7 @@ mod tests {
 
     fn robot() -> Actor {
         Actor::new(Some("acme+ci".into()))
-            .from_client(Some("::ffff:127.0.0.1".parse().unwrap()), "skopeo/1.9.3")
+            .with_client(Some("::ffff:127.0.0.1".parse().unwrap()), "skopeo/1.9.3")
     }
 
     fn written(entry: &LogEntry, tokens: &Tokens) -> String {
@@ -419,8 +418,8 @@ mod tests {
         );
         assert_eq!(entry.ip.unwrap().to_string(), "127.0.0.1");
         let alice = Actor::new(Some("alice".into()))
-            .with(Credential::AppToken("4586b222".into()))
-            .from_client(None, "skopeo/1.9.3");
+            .with_credential(Credential::AppToken("4586b222".into()))
+            .with_client(None, "skopeo/1.9.3");
         let pulled = LogEntry::pull(
             &alice,
             &repository(),
@@ -446,7 +445,7 @@ mod tests {
 
     #[test]
     fn a_client_cannot_make_an_entry_large_or_unreadable() {
-        let odd = Actor::new(None).from_client(None, &format!("ö\0\n\"𝄞{}", "x".repeat(10_000)));
+        let odd = Actor::new(None).with_client(None, &format!("ö\0\n\"𝄞{}", "x".repeat(10_000)));
         let digest = Digest::of(Algorithm::Sha256, b"");
         let entry = LogEntry::pull(
             &odd,

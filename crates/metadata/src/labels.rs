@@ -216,17 +216,15 @@ fn agreed<'a>(
 }
 
 fn expires_after_ms(value: &str, manifest: ManifestId) -> Option<i64> {
-    match duration(value) {
-        Ok(duration) => duration.and_then(|duration| i64::try_from(duration.as_millis()).ok()),
-        Err(NotADuration) => {
-            tracing::info!(
-                manifest.id = %manifest,
-                value,
-                "The label {EXPIRES_AFTER} of manifest {manifest} is not a number and one of s, m, h, d, w, y: its tags do not end"
-            );
-            None
-        }
-    }
+    let Ok(duration) = duration(value) else {
+        tracing::info!(
+            manifest.id = %manifest,
+            value,
+            "The label {EXPIRES_AFTER} of manifest {manifest} is not a number and one of s, m, h, d, w, y: its tags do not end"
+        );
+        return None;
+    };
+    i64::try_from(duration?.as_millis()).ok()
 }
 
 /// The text is not a duration of Quay's.
@@ -245,7 +243,7 @@ fn duration(text: &str) -> Result<Option<Duration>, NotADuration> {
         'y' => 365 * 24 * 3600,
         _ => return Err(NotADuration),
     };
-    let digits = &text[..text.len() - 1];
+    let digits = text.strip_suffix(unit).unwrap_or_default();
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(NotADuration);
     }

@@ -48,7 +48,7 @@ async fn ends(world: &World, tag: &str) -> bool {
             world.repository.id,
             None,
             100,
-            world.clock.now() + Duration::from_secs(3660),
+            world.clock.now() + Duration::from_mins(61),
         )
         .await
         .unwrap();

@@ -146,9 +146,9 @@ impl Twins {
 
     fn content(&self, digest: &Digest) -> Vec<u8> {
         let hex = digest.hex();
+        let directory = hex.get(..2).unwrap();
         fs::read(self.directory.path().join(format!(
-            "quay-us-east/datastorage/registry/sha256/{}/{hex}",
-            &hex[..2]
+            "quay-us-east/datastorage/registry/sha256/{directory}/{hex}"
         )))
         .unwrap()
     }
@@ -232,10 +232,12 @@ fn actor(log: &Value) -> Actor {
         (None, Some(_)) => Credential::OauthToken(OAUTH_TOKEN.to_owned()),
         (None, None) => Credential::Account,
     };
-    Actor::new(text("username")).with(credential).from_client(
-        Some("127.0.0.1".parse().unwrap()),
-        &text("user-agent").unwrap_or_default(),
-    )
+    Actor::new(text("username"))
+        .with_credential(credential)
+        .with_client(
+            Some("127.0.0.1".parse().unwrap()),
+            &text("user-agent").unwrap_or_default(),
+        )
 }
 
 /// What was done to Quay: when in microseconds, what, in which repository, with which digest, under which tag, and what its log says of it.

@@ -20,7 +20,7 @@ async fn log(world: &World) -> Vec<String> {
 async fn pushes_and_deletions_are_logged_with_what_they_did_and_by_nothing_else() {
     for mut world in worlds().await {
         world.actor = Actor::new(Some("admin".into()))
-            .from_client(Some("192.0.2.7".parse().unwrap()), "skopeo/1.9.3");
+            .with_client(Some("192.0.2.7".parse().unwrap()), "skopeo/1.9.3");
         world.blob("{}", &us()).await;
         let manifest = image(&[]);
         let digest = manifest.digest(Algorithm::Sha256);
@@ -61,7 +61,7 @@ async fn entries_are_written_in_batches_and_name_nobody_who_is_gone() {
                     _ => Actor::new(None),
                 };
                 LogEntry::pull(
-                    &actor.from_client(
+                    &actor.with_client(
                         Some("2001:db8::1".parse().unwrap()),
                         &format!("\"{number}' ö\u{0}"),
                     ),
