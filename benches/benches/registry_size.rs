@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use roadstead_metadata::{
     Actor, CommitBlob, Database, DatabaseOptions, Ensured, Features, FirstAccount, ManifestLookup,
-    NewRepository, PostgresHost, PostgresOptions, PostgresTls, PushedLabels, PutManifest,
-    Repository, RepositoryPath,
+    NewRepository, PostgresHost, PostgresOptions, PushedLabels, PutManifest, Repository,
+    RepositoryPath,
 };
 use roadstead_oci::{Algorithm, Digest, Manifest, ManifestLimits, Reference};
 use roadstead_placement::LocationName;
@@ -45,17 +45,13 @@ struct Times {
 
 impl Registry {
     async fn new(server: &PostgresDatabase, blobs: u32) -> Self {
+        let host = PostgresHost {
+            host: "127.0.0.1".to_owned(),
+            port: server.port,
+        };
         let database = Database::open(&DatabaseOptions::Postgres(PostgresOptions {
-            hosts: vec![PostgresHost {
-                host: "127.0.0.1".to_owned(),
-                port: server.port,
-            }],
-            database: server.name.clone(),
-            username: server.user.clone(),
             password: Some(server.password.clone()),
-            tls: PostgresTls::default(),
-            connect_timeout: Duration::from_secs(10),
-            connections: 2,
+            ..PostgresOptions::new(vec![host], &server.name, &server.user)
         }))
         .await
         .expect("the server was started for this");
@@ -67,6 +63,7 @@ impl Registry {
                 username: "admin",
                 email: "admin@localhost",
                 password_hash: "not checked here",
+                tag_window: Duration::ZERO,
                 uuid: ids.uuid(),
                 now,
             })
@@ -93,6 +90,7 @@ impl Registry {
                     creator: account.id,
                     private: true,
                     create_namespace: true,
+                    tag_window: Duration::ZERO,
                     ids: &ids,
                     now,
                 })

@@ -202,18 +202,17 @@ impl Database {
                 params![namespace.0],
             )
             .await?;
-        let purge = match next {
-            Some(row) => NamespacePurge::Repository(RepositoryId(row.id)),
-            None => {
-                remove_queue_row(
-                    &transaction,
-                    "SELECT queue_id FROM deletednamespace WHERE namespace_id = $1",
-                    namespace.0,
-                )
-                .await?;
-                remove_accounts(&transaction, &collection.tables, &json_ids([namespace.0])).await?;
-                NamespacePurge::Finished
-            }
+        let purge = if let Some(row) = next {
+            NamespacePurge::Repository(RepositoryId(row.id))
+        } else {
+            remove_queue_row(
+                &transaction,
+                "SELECT queue_id FROM deletednamespace WHERE namespace_id = $1",
+                namespace.0,
+            )
+            .await?;
+            remove_accounts(&transaction, &collection.tables, &json_ids([namespace.0])).await?;
+            NamespacePurge::Finished
         };
         transaction.commit().await?;
         Ok(purge)

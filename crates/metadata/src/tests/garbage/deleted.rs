@@ -141,7 +141,7 @@ impl World {
                     (None, Kind::Timestamp) => "'2026-01-01 00:00:00'".to_owned(),
                     (None, Kind::Date) => "'2026-01-01'".to_owned(),
                     (None, Kind::Varchar(_) | Kind::Text) => {
-                        format!("'{}'", &self.ids.uuid().to_string()[..30])
+                        format!("'{:.30}'", self.ids.uuid().to_string())
                     }
                 };
                 (column.name, value)

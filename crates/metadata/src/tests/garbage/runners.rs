@@ -97,7 +97,7 @@ async fn a_manifest_that_was_taken_has_all_of_its_blobs_however_many_collect_mea
             }
         };
         tokio::join!(
-            join_all((0..4).map(|pusher| push(pusher))),
+            join_all((0..4).map(push)),
             join_all((0..2).map(|_| collect()))
         );
         println!(
