@@ -39,9 +39,8 @@ const LOOK_NOTED_EVERY: Duration = Duration::from_mins(5);
 /// What is collected, and how often it is looked for.
 #[derive(Clone, Debug)]
 pub struct GarbageOptions {
-    /// Whether tags, manifests and blobs are (`FEATURE_GARBAGE_COLLECTION`). Default true. Without it nothing at all is collected, and no
-    /// object is deleted.
-    pub enabled: bool,
+    /// Whether tags, manifests, blobs and their objects are (`FEATURE_GARBAGE_COLLECTION`). Default true.
+    pub content: bool,
     /// Whether deleted repositories are (`FEATURE_REPOSITORY_GARBAGE_COLLECTION`). Default true.
     pub repositories: bool,
     /// Whether deleted namespaces are (`FEATURE_NAMESPACE_GARBAGE_COLLECTION`). Default true.
@@ -54,10 +53,17 @@ pub struct GarbageOptions {
     pub replication_queue: String,
 }
 
+impl GarbageOptions {
+    /// Whether nothing at all is collected.
+    pub const fn is_off(&self) -> bool {
+        !(self.content || self.repositories || self.namespaces)
+    }
+}
+
 impl Default for GarbageOptions {
     fn default() -> Self {
         Self {
-            enabled: true,
+            content: true,
             repositories: true,
             namespaces: true,
             pause: Duration::from_secs(30),
@@ -164,16 +170,16 @@ impl GarbageCollector {
 
     async fn run(&self, search: &mut Search) -> Result<GarbageRound, MetadataError> {
         let started = self.inner.environment.now();
-        if !self.inner.options.enabled {
+        if self.inner.options.is_off() {
             return Ok(GarbageRound::default());
         }
         let mut round = self.inner.collect(search).await?;
-        let locations: Vec<_> = self
+        let locations = self
             .inner
             .locations
             .iter()
-            .map(|location| self.inner.delete_due(location))
-            .collect();
+            .filter(|_| self.inner.options.content)
+            .map(|location| self.inner.delete_due(location));
         for deleted in join_all(locations).await {
             let deleted = deleted?;
             round.removed.objects += deleted.objects;
@@ -185,7 +191,7 @@ impl GarbageCollector {
 
     /// Collects until the shutdown. A location that does not answer delays neither the metadata nor the other locations.
     pub async fn keep_collecting(&self, shutdown: &Shutdown) {
-        if !self.inner.options.enabled {
+        if self.inner.options.is_off() {
             tracing::info!("Garbage collection is switched off; nothing is removed");
             return;
         }
@@ -193,6 +199,7 @@ impl GarbageCollector {
             .inner
             .locations
             .iter()
+            .filter(|_| self.inner.options.content)
             .map(|location| self.keep_deleting(location, shutdown));
         tokio::join!(self.keep_looking(shutdown), join_all(locations));
     }

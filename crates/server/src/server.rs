@@ -9,7 +9,9 @@ use roadstead_api::{
 };
 use roadstead_auth::{AuthOptions, Authenticator, FieldKey, SigningKeyOptions, SigningKeys};
 use roadstead_config::{Config, RegistryState, UrlScheme};
-use roadstead_distribution::{DistributionOptions, Locations, Registry, RegistryParts, Writes};
+use roadstead_distribution::{
+    DistributionOptions, GarbageCollector, Locations, Registry, RegistryParts, Writes,
+};
 use roadstead_metadata::{Features, ImmutableTags, QuotaSizes};
 use roadstead_queue::{Worker, WorkerOptions};
 use roadstead_replication::Replication;
@@ -88,6 +90,8 @@ pub struct Running {
     pub deployment: Deployment,
     /// What copies, compares and forgets on it.
     pub replication: Replication,
+    /// What collects its garbage. It does so by itself, and whenever it is told to.
+    pub garbage: GarbageCollector,
     /// The account that this start made.
     pub first_account: Option<FirstAccount>,
     registry: Registry,
@@ -191,6 +195,11 @@ impl Running {
             environment.clone(),
             shutdown.clone(),
         ));
+        let garbage = deployment.garbage(&config);
+        tasks.spawn({
+            let (garbage, shutdown) = (garbage.clone(), shutdown.clone());
+            async move { garbage.keep_collecting(&shutdown).await }
+        });
         if replicate {
             spawn_replicator(&config, &deployment, &replication, &tasks);
         }
@@ -205,6 +214,7 @@ impl Running {
             address,
             deployment,
             replication,
+            garbage,
             first_account,
             registry,
             tasks,
@@ -376,7 +386,7 @@ fn distribution_options(config: &Config, deployment: &Deployment) -> Distributio
     }
 }
 
-fn features(config: &Config) -> Features {
+pub(crate) fn features(config: &Config) -> Features {
     Features {
         quota: match (config.quota.enabled, config.quota.invalidated) {
             (true, _) => QuotaSizes::Kept,

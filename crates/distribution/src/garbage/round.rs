@@ -67,17 +67,17 @@ impl Search {
 impl Inner {
     pub(super) async fn collect(&self, search: &mut Search) -> Result<GarbageRound, MetadataError> {
         let mut round = GarbageRound::default();
-        if !self.options.enabled {
-            return Ok(round);
-        }
         let collection = self.collection().await?;
-        round.more |= self.end_protections().await?;
         if self.options.namespaces {
             self.purge_namespaces(collection, &mut round).await?;
         }
         if self.options.repositories {
             self.purge_repositories(collection, &mut round).await?;
         }
+        if !self.options.content {
+            return Ok(round);
+        }
+        round.more |= self.end_protections().await?;
         self.collect_tags(collection, &mut round).await?;
         self.sweep_manifests(collection, search, &mut round).await?;
         self.sweep_blobs(search, &mut round).await?;

@@ -364,7 +364,9 @@ async fn nothing_is_removed_while_the_collection_is_switched_off() {
     let world = World::new().await;
     world.abandoned(10).await;
     let off = world.collector_with(GarbageOptions {
-        enabled: false,
+        content: false,
+        repositories: false,
+        namespaces: false,
         ..GarbageOptions::default()
     });
     assert!(off.run_once().await.unwrap().removed.is_nothing());
