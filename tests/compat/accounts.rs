@@ -1,5 +1,7 @@
 //! Every account of the sample: who is let in, and who is not and why.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use roadstead_client::Client;
@@ -7,6 +9,9 @@ use roadstead_testkit::RegistrySettings;
 use roadstead_tests::{Reply, call};
 
 use crate::sample::Sample;
+
+/// How long a registry may take to find out that it cannot start.
+const START: Duration = Duration::from_mins(1);
 
 /// Asks for a token, as `docker login` does.
 async fn log_in(settings: &RegistrySettings, account: &str, secret: &str) -> Reply {
@@ -89,5 +94,41 @@ async fn a_disabled_user_and_an_expired_token_are_refused_as_what_they_are() {
             .await
             .expect(200);
     }
+    assert!(registry.stop().await.success());
+}
+
+#[tokio::test]
+async fn a_key_that_does_not_fit_the_database_is_said_before_anybody_signs_in() {
+    const KEY: &str = "DATABASE_SECRET_KEY";
+    let mut sample = Sample::restore();
+    sample.set(KEY, "another key");
+    let mut refused = sample.settings().spawn();
+    let status = refused.wait(START).await;
+    let log = refused.log();
+    assert!(!status.success() && log.contains(KEY), "{status}: {log}");
+    assert!(
+        log.contains("robotaccounttoken.token: 5 of 5 rows"),
+        "{log}"
+    );
+
+    // With the right key and one field that it does not fit, only the robot that this belongs to is out.
+    sample.overrides.remove(KEY);
+    sample.database.run(
+        "UPDATE robotaccounttoken SET token = (SELECT token_secret || 'AAAA' FROM appspecificauthtoken)
+         WHERE robot_account_id = (SELECT id FROM \"user\" WHERE username = 'acme+ci')",
+    );
+    let settings = sample.settings();
+    let registry = settings.start().await;
+    let log = registry.log();
+    assert!(
+        log.contains("robotaccounttoken.token: 1 of 5 rows"),
+        "{log}"
+    );
+    let secret = |account| sample.secret(account);
+    let out = log_in(&settings, "acme+ci", secret("acme+ci")).await;
+    out.refused(401, "UNAUTHORIZED");
+    log_in(&settings, "acme+puller", secret("acme+puller"))
+        .await
+        .expect(200);
     assert!(registry.stop().await.success());
 }
