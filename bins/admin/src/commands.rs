@@ -1,6 +1,7 @@
 //! The commands, a file each: they ask, call, and print.
 
 pub(crate) mod backfill;
+pub(crate) mod gc;
 pub(crate) mod location_list;
 pub(crate) mod remove_location;
 pub(crate) mod replication_status;

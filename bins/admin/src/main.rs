@@ -15,11 +15,11 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use roadstead_cli::{ConfigurationArgs, LogArgs, failed};
 use roadstead_runtime::Environment;
 
-use crate::commands::{backfill, location_list, remove_location, replication_status};
+use crate::commands::{backfill, gc, location_list, remove_location, replication_status};
 use crate::console::Console;
 use crate::open::Opened;
 
-/// Operates a registry: what is missing where, backfill, removal of a location
+/// Operates a registry: what is missing where, backfill, removal of a location, garbage
 #[derive(Debug, Parser)]
 #[command(name = "admin", version)]
 struct Cli {
@@ -54,12 +54,27 @@ enum Command {
     /// Replication
     #[command(subcommand)]
     Replication(ReplicationCommand),
+    /// Garbage collection
+    #[command(subcommand)]
+    Gc(GcCommand),
 }
 
 #[derive(Debug, Subcommand)]
 enum LocationCommand {
     /// List the locations with their state, whether their stores work, and what is there
     List(location_list::Arguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum GcCommand {
+    /// Say what a collection would remove now, what waits to be deleted where, and what the last one removed
+    ///
+    /// Reads the registry as a whole. Exit status 0 if nothing waits that could not be deleted.
+    Status(gc::StatusArguments),
+    /// Collect everything that can be collected now, as every registry does by itself a little at a time
+    ///
+    /// It may be run at any time, beside registries too. Exit status 0 if nothing is left that could not be deleted.
+    Run(gc::RunArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -112,6 +127,8 @@ async fn dispatch(
         Command::Replication(ReplicationCommand::Status(arguments)) => {
             replication_status::run(arguments, opened, console).await
         }
+        Command::Gc(GcCommand::Status(arguments)) => gc::status(arguments, opened, console).await,
+        Command::Gc(GcCommand::Run(arguments)) => gc::run(arguments, opened, console).await,
     }
 }
 

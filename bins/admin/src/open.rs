@@ -1,6 +1,7 @@
 //! A registry opened for a command: that of the configuration, which must exist.
 
 use roadstead_config::Config;
+use roadstead_distribution::GarbageCollector;
 use roadstead_replication::{LocationName, Replication};
 use roadstead_runtime::Environment;
 use roadstead_server::{Deployment, Migrations};
@@ -9,6 +10,7 @@ use roadstead_server::{Deployment, Migrations};
 pub(crate) struct Opened {
     pub(crate) deployment: Deployment,
     pub(crate) replication: Replication,
+    pub(crate) garbage: GarbageCollector,
     /// The name of the replication queue; none when replication is switched off.
     pub(crate) queue: Option<String>,
     /// How many copies one process makes at a time.
@@ -21,6 +23,7 @@ impl Opened {
         let deployment = Deployment::open(config, Migrations::Refuse, environment).await?;
         Ok(Self {
             replication: deployment.replication(config),
+            garbage: deployment.garbage(config),
             queue: deployment.queue.clone(),
             concurrency: config.replication.concurrency,
             deployment,

@@ -7,16 +7,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use roadstead_config::{Loaded, Source, load};
+use roadstead_config::{Config, Loaded, Source, load};
 use roadstead_metadata::{
-    Actor, Blob, CommitBlob, Database, Ensured, Features, FirstAccount, NewRepository,
-    PushedLabels, PutManifest, PutManifestOutcome, Repository, RepositoryPath,
+    Actor, Blob, CommitBlob, Database, Delete, Deletion, Ensured, Features, FirstAccount,
+    NewRepository, PushedLabels, PutManifest, PutManifestOutcome, Repository, RepositoryPath,
 };
 use roadstead_oci::{Algorithm, Digest, Manifest, ManifestLimits, MediaType};
 use roadstead_placement::LocationName;
 use roadstead_queue::{Worker, WorkerOptions};
 use roadstead_replication::QUEUE;
-use roadstead_runtime::{Environment, ManualClock, SeededIds, Tasks};
+use roadstead_runtime::{Environment, ManualClock, SeededIds, Tasks, Timestamp};
 use roadstead_server::{Deployment, Migrations};
 use roadstead_storage::ObjectKey;
 use tempfile::TempDir;
@@ -39,9 +39,24 @@ pub(crate) struct World {
 impl World {
     /// A registry with the locations `usstorage` and `eustorage`.
     pub(crate) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// The same with garbage collection switched off.
+    pub(crate) async fn without_garbage_collection() -> Self {
+        Self::with(|config| {
+            config.garbage.enabled = false;
+            config.garbage.repositories = false;
+            config.garbage.namespaces = false;
+        })
+        .await
+    }
+
+    async fn with(change: impl FnOnce(&mut Config)) -> Self {
         println!("seed {SEED}");
         let directory = TempDir::new().unwrap();
-        let loaded = configuration(directory.path().to_owned());
+        let mut loaded = configuration(directory.path().to_owned());
+        change(&mut loaded.config);
         let clock = Arc::new(ManualClock::at("2026-01-01T00:00:00Z".parse().unwrap()));
         let environment = Environment {
             clock: Arc::<ManualClock>::clone(&clock),
@@ -65,6 +80,25 @@ impl World {
         let mut world = Self::new().await;
         world.opened.queue = None;
         world
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.opened.deployment.environment.now()
+    }
+
+    pub(crate) async fn delete_tag(&self, tag: &str) {
+        let delete = Delete {
+            repository: &self.repository,
+            features: Features::default(),
+            actor: &Actor::default(),
+            now: self.now(),
+        };
+        let deleted = self
+            .database()
+            .delete_tag(&delete, &tag.parse().unwrap())
+            .await
+            .unwrap();
+        assert_eq!(deleted, Deletion::Deleted);
     }
 
     pub(crate) fn database(&self) -> &Database {
