@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 /// How many clients pull, over and over, and how many push.
 const PULLERS: u64 = 4;
-const PUSHERS: u64 = 2;
+const PUSHERS: usize = 2;
 
 /// How many images are known before anything happens.
 const KNOWN: u64 = 6;
@@ -84,7 +84,7 @@ struct Load {
     stop: AtomicBool,
     pulled: AtomicU64,
     pulls_failed: Mutex<Vec<String>>,
-    pushed: [AtomicU64; PUSHERS as usize],
+    pushed: [AtomicU64; PUSHERS],
     pushes_refused: AtomicU64,
     pushes_failed: Mutex<Vec<String>>,
     /// Every image that the registry has acknowledged, with its place.
@@ -140,13 +140,10 @@ impl Load {
         }
     }
 
-    async fn push(&self, client: &Client, number: u64) {
+    async fn push(&self, client: &Client, number: usize) {
+        let seed = 1_000_000 * (1 + number as u64);
         for tag in 0.. {
-            let place = Place::new(
-                &format!("pushes/client{number}"),
-                tag,
-                1_000_000 * (1 + number) + tag,
-            );
+            let place = Place::new(&format!("pushes/client{number}"), tag, seed + tag);
             // As a client that tries again does it: from the beginning, until it is taken.
             while let Err(error) = place.push(client).await {
                 if !self.goes_on() {
@@ -156,7 +153,7 @@ impl Load {
                 SystemClock.sleep(PAUSE).await;
             }
             self.acknowledged.lock().unwrap().push(place);
-            self.pushed[usize::try_from(number).unwrap()].fetch_add(1, Ordering::Relaxed);
+            self.pushed[number].fetch_add(1, Ordering::Relaxed);
             if !self.goes_on() {
                 return;
             }
@@ -183,7 +180,7 @@ impl Load {
         }
     }
 
-    fn pushed(&self) -> [u64; PUSHERS as usize] {
+    fn pushed(&self) -> [u64; PUSHERS] {
         [0, 1].map(|number: usize| self.pushed[number].load(Ordering::Relaxed))
     }
 

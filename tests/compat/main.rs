@@ -10,6 +10,8 @@ mod body;
 #[cfg(test)]
 mod changes;
 #[cfg(test)]
+mod churn;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod database;
