@@ -1,5 +1,7 @@
 //! What is left of an operation whose connection is lost in the middle: all of it or nothing, wherever that was.
 
+mod upkeep;
+
 use std::collections::BTreeMap;
 
 use roadstead_oci::{DigestState, Digester, Tag};
