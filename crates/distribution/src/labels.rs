@@ -149,14 +149,19 @@ async fn read_config(
 
 /// Pays labels that are owed, once a minute, until the shutdown.
 pub(crate) async fn keep_paid(inner: &Arc<Inner>, shutdown: &Shutdown) {
+    let mut failing = false;
     while !shutdown.requested() {
-        match pay(inner).await {
+        let paid = pay(inner).await;
+        let failed_before = std::mem::replace(&mut failing, paid.is_err());
+        match paid {
             Ok(0) => {}
             Ok(paid) => {
                 tracing::info!(paid, "Stored the labels of {paid} manifests that were owed");
             }
+            // Said once, however many follow.
+            Err(_) if failed_before => {}
             Err(error) => {
-                tracing::warn!(%error, "Could not store labels that are owed; trying again in a minute");
+                tracing::warn!(%error, "Could not store labels that are owed; trying again every minute");
             }
         }
         tokio::select! {

@@ -1,4 +1,4 @@
-//! Tags that cannot be moved or deleted.
+//! Tags: those that cannot be moved or deleted, moves within a millisecond, and Quay's lock.
 
 use super::*;
 
@@ -195,4 +195,43 @@ async fn several_moves_within_a_millisecond_end_at_different_times_whatever_lies
             .await;
         assert_eq!(ends, ["0", "1", "2", "3", "4", "5", "live"]);
     }
+}
+
+/// The first eight bytes of the SHA-256 of `retarget_tag:1`, as a signed number with the highest byte first: Quay's lock for repository 1.
+const QUAYS_LOCK: i64 = 6389721433979953103;
+
+#[tokio::test]
+async fn a_tag_waits_while_quay_moves_tags_of_the_repository() {
+    let world = World::on_postgres().await;
+    let [one, _] = images(&world).await;
+    assert_eq!(world.repository.id, RepositoryId(1));
+    let quay = world
+        .database
+        .begin("move a tag as Quay does")
+        .await
+        .unwrap();
+    quay.execute(
+        "move a tag as Quay does",
+        "SELECT pg_advisory_xact_lock($1)",
+        params![QUAYS_LOCK],
+    )
+    .await
+    .unwrap();
+    let waiting = async || {
+        world
+            .texts("SELECT CAST(count(*) AS varchar) AS name FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())")
+            .await
+    };
+    let push = world.put(&one, &["v1"], world.now);
+    let quays_move = async {
+        while waiting().await != ["1"] {}
+        let tags = world
+            .database
+            .list_tags(world.repository.id, None, 10, world.now);
+        assert!(tags.await.unwrap().is_empty());
+        quay.commit().await.unwrap();
+    };
+    let (pushed, ()) = tokio::join!(push, quays_move);
+    assert!(matches!(pushed, PutManifestOutcome::Stored { .. }));
 }
