@@ -205,6 +205,7 @@ impl GarbageCollector {
     }
 
     async fn keep_looking(&self, shutdown: &Shutdown) {
+        let mut failing = false;
         while !shutdown.requested() {
             let started = self.inner.environment.now();
             let looked = async {
@@ -213,13 +214,23 @@ impl GarbageCollector {
                 self.inner.note_run(started, round.removed).await?;
                 Ok::<_, MetadataError>(round)
             };
-            let more = match looked.await {
-                Ok(round) => round.more,
+            let looked = looked.await;
+            let failed_before = std::mem::replace(&mut failing, looked.is_err());
+            let more = match looked {
+                Ok(round) => {
+                    if failed_before {
+                        tracing::info!("Garbage can be collected again");
+                    }
+                    round.more
+                }
                 Err(error) => {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "Could not collect garbage; trying again"
-                    );
+                    // Once, however many follow.
+                    if !failed_before {
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "Could not collect garbage; trying again"
+                        );
+                    }
                     false
                 }
             };
@@ -231,19 +242,22 @@ impl GarbageCollector {
 
     async fn keep_deleting(&self, location: &Location, shutdown: &Shutdown) {
         let mut failures_in_a_row = 0;
+        let mut failing = false;
         while !shutdown.requested() {
-            let deleted = match self.inner.delete_due(location).await {
-                Ok(deleted) => deleted,
-                Err(error) => {
+            let deleted = self.inner.delete_due(location).await;
+            let failed_before = std::mem::replace(&mut failing, deleted.is_err());
+            let deleted = deleted.unwrap_or_else(|error| {
+                // Once, however many follow.
+                if !failed_before {
                     tracing::warn!(
                         location.id = %location.name(),
                         error = &error as &dyn std::error::Error,
                         "Could not go on deleting objects at location {}; trying again",
                         location.name()
                     );
-                    Deleted::default()
                 }
-            };
+                Deleted::default()
+            });
             self.inner
                 .deleted
                 .fetch_add(deleted.objects, Ordering::Relaxed);
