@@ -18,6 +18,8 @@ mod database;
 #[cfg(test)]
 mod failover;
 #[cfg(test)]
+mod garbage;
+#[cfg(test)]
 mod invariants;
 #[cfg(test)]
 mod sample;

@@ -19,6 +19,13 @@ use crate::invariants::World;
 pub(crate) const BUCKETS: [(&str, &str); 2] =
     [("us_east", "quay-us-east"), ("eu_west", "quay-eu-west")];
 
+/// What is collected.
+const COLLECTIONS: [&str; 3] = [
+    "FEATURE_GARBAGE_COLLECTION",
+    "FEATURE_REPOSITORY_GARBAGE_COLLECTION",
+    "FEATURE_NAMESPACE_GARBAGE_COLLECTION",
+];
+
 /// `storage_path` of the sample's configuration, in the bucket.
 const STORAGE_PATH: &str = "datastorage/registry";
 
@@ -77,7 +84,18 @@ impl Sample {
             })
             .collect();
         sample.set("DISTRIBUTED_STORAGE_CONFIG", locations);
+        // As a deployment that moves region by region has it, so that nothing of Quay's goes before somebody says so.
+        for key in COLLECTIONS {
+            sample.set(key, false);
+        }
         sample
+    }
+
+    /// Switches garbage collection on.
+    pub(crate) fn collect(&mut self) {
+        for key in COLLECTIONS {
+            self.set(key, true);
+        }
     }
 
     /// Gives a key of the configuration another value.

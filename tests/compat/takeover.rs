@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use roadstead_client::Client;
 use roadstead_oci::{Digest, RepositoryName};
+use roadstead_testkit::RegistrySettings;
 use roadstead_tests::{Remote, Workshop, call, digest_of_directory};
 
 use crate::body::Body;
@@ -56,22 +57,35 @@ async fn the_start_changes_nothing_of_quays_but_adds_its_key() {
 async fn every_tag_pulls_byte_identical() {
     let sample = Sample::restore();
     let settings = sample.settings();
+    let blobs_read = pull_everything(&sample, &settings, |_| true).await;
+    assert_eq!(blobs_read, 43, "configs and layers of every tag");
+}
+
+/// Pulls every tag of some repositories, each byte of it, and tells how many blobs that were.
+pub(crate) async fn pull_everything(
+    sample: &Sample,
+    settings: &RegistrySettings,
+    wanted: impl Fn(&str) -> bool,
+) -> usize {
     let registry = settings.start().await;
     let mut blobs_read = 0;
     for (repository, tag, digest) in sample.tags() {
+        if !wanted(&repository) {
+            continue;
+        }
         let puller = PULLERS.iter().find(|(name, _)| *name == repository);
         let (_, account) = puller.unwrap_or_else(|| panic!("nobody pulls from {repository}"));
-        let client = sample.client(&settings, account);
+        let client = sample.client(settings, account);
         let mut due = vec![(tag, digest)];
         while let Some((reference, digest)) = due.pop() {
-            let body = pull_manifest(&sample, &client, &repository, &reference, &digest).await;
+            let body = pull_manifest(sample, &client, &repository, &reference, &digest).await;
             blobs_read += pull_blobs(&client, &repository, &body).await;
             let children = body.children().into_iter().map(str::to_owned);
             due.extend(children.map(|child| (child.clone(), child)));
         }
     }
-    assert_eq!(blobs_read, 43, "configs and layers of every tag");
     assert!(registry.stop().await.success());
+    blobs_read
 }
 
 /// Gets a manifest by tag or digest, asking for its own type, and finds the bytes that Quay stored.
