@@ -10,11 +10,11 @@ mod worker;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, select_all};
 use roadstead_oci::{Digest, RepositoryName};
 use roadstead_storage::{Operation, StorageErrorKind};
 use roadstead_testkit::{
-    ImageKind, LOCATIONS, Seed, TestImage, Universe, UniverseOptions, setting,
+    ImageKind, LOCATIONS, Seed, TestImage, Universe, UniverseOptions, attempt, setting,
 };
 
 use self::images::Images;
@@ -27,6 +27,10 @@ const CLIENTS: u64 = 8;
 
 /// How many deletions a location refuses at most, when a collection begins.
 const REFUSALS_MAX: usize = 5;
+
+/// How many operations others begin while deletions hang, if they can, and how often that is looked at, 50 ms apart.
+const HANGS_FOR: u64 = 10;
+const HANG_CHECKS_MAX: u32 = 20;
 
 /// How long a pushed blob is protected without a manifest. A push that takes longer has to begin again.
 const PROTECTED_SECONDS: u32 = 1;
@@ -60,8 +64,8 @@ async fn after_thousands_of_mixed_operations_what_tags_need_is_there_and_nothing
         };
         while take().is_ok() {
             if worker.step().await == Wish::Collection {
-                let refusals = worker.draw(REFUSALS_MAX + 1);
-                let blobs = collect(&universe, region_of(number), refusals).await;
+                let trouble = Trouble::draw(worker);
+                let blobs = collect(&universe, region_of(number), trouble, &left).await;
                 collected.fetch_add(blobs, Ordering::Relaxed);
             }
         }
@@ -119,23 +123,79 @@ async fn shorten_time_machine(universe: &Universe, database: &TestDatabase) {
     database.run("UPDATE \"user\" SET removed_tag_expiration_s = 0 WHERE username = 'team'");
 }
 
-/// Runs a collection in a region while a location refuses some deletions, which are put off by that. Tells how many blobs went.
-async fn collect(universe: &Universe, region: usize, refusals: usize) -> u64 {
-    let location = LOCATIONS[refusals % LOCATIONS.len()];
-    let faults = universe.faults(location);
-    faults.fail_next(Operation::Delete, refusals, StorageErrorKind::Unavailable);
-    let garbage = &universe.region(region).garbage;
-    let collected = garbage.run_to_end(|_| ()).await;
-    let round =
-        collected.unwrap_or_else(|error| panic!("no collection in region {region}: {error:?}"));
+/// What a collection meets at the stores.
+#[derive(Clone, Copy, Debug)]
+enum Trouble {
+    /// A location refuses so many deletions, which are put off by that.
+    Refusals(&'static str, usize),
+    /// Deletions hang at both locations while other clients go on, and then go on too.
+    Hang,
+}
+
+impl Trouble {
+    const NONE: Self = Self::Refusals(LOCATIONS[0], 0);
+
+    fn draw(worker: &Worker<'_>) -> Self {
+        let location = LOCATIONS[worker.draw(LOCATIONS.len())];
+        match worker.draw(REFUSALS_MAX * 2) {
+            refusals if refusals < REFUSALS_MAX => Self::Refusals(location, refusals),
+            _ => Self::Hang,
+        }
+    }
+}
+
+/// Runs a collection in a region. `left` is how many operations are still to be begun. Tells how many blobs went.
+async fn collect(universe: &Universe, region: usize, trouble: Trouble, left: &AtomicU64) -> u64 {
+    let collection = universe.region(region).garbage.run_to_end(|_| ());
+    let collection = async {
+        let round = collection.await;
+        round.unwrap_or_else(|error| panic!("no collection in region {region}: {error:?}"))
+    };
+    let round = match trouble {
+        Trouble::Refusals(location, count) => {
+            let unavailable = StorageErrorKind::Unavailable;
+            let faults = universe.faults(location);
+            faults.fail_next(Operation::Delete, count, unavailable);
+            collection.await
+        }
+        Trouble::Hang => {
+            let faults = LOCATIONS.map(|location| universe.faults(location));
+            for faults in faults {
+                faults.stall(Operation::Delete);
+            }
+            let others_go_on = async {
+                select_all(faults.map(|faults| Box::pin(faults.until_stalled(1)))).await;
+                let begun = left.load(Ordering::Relaxed);
+                // Whoever waits for one of these deletions does not go on.
+                let gone_on = async || {
+                    let left = left.load(Ordering::Relaxed);
+                    (left == 0 || left + HANGS_FOR <= begun).then_some(())
+                };
+                attempt(HANG_CHECKS_MAX, gone_on).await;
+                heal(universe);
+            };
+            let mut collection = std::pin::pin!(collection);
+            let round = tokio::select! {
+                round = &mut collection => round,
+                () = others_go_on => collection.await,
+            };
+            heal(universe);
+            round
+        }
+    };
     round.removed.blobs
+}
+
+/// Lets deletions go on.
+fn heal(universe: &Universe) {
+    for location in LOCATIONS {
+        universe.faults(location).heal();
+    }
 }
 
 /// Lets every protection and every postponement end, all copies be made, and everything be collected that nobody holds.
 async fn come_to_rest(universe: &Universe, database: &TestDatabase) {
-    for location in LOCATIONS {
-        universe.faults(location).heal();
-    }
+    heal(universe);
     database.run(
         "UPDATE uploadedblob SET uploaded_at = uploaded_at - interval '1 hour', expires_at = expires_at - interval '1 hour';
          UPDATE tag SET lifetime_end_ms = lifetime_start_ms WHERE hidden AND lifetime_end_ms IS NOT NULL;
@@ -143,7 +203,7 @@ async fn come_to_rest(universe: &Universe, database: &TestDatabase) {
     );
     universe.wait_until_replicated().await;
     for region in 0..2 {
-        collect(universe, region, 0).await;
+        collect(universe, region, Trouble::NONE, &AtomicU64::new(0)).await;
     }
     let left = database.rows("SELECT * FROM roadstead_doomed_object");
     assert!(left.is_empty(), "objects that nobody deletes: {left:?}");

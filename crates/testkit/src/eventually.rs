@@ -36,7 +36,7 @@ where
 }
 
 /// As [`within`], but returns `None` when the time is over.
-pub(crate) async fn attempt<T, C>(checks: u32, mut check: C) -> Option<T>
+pub async fn attempt<T, C>(checks: u32, mut check: C) -> Option<T>
 where
     C: AsyncFnMut() -> Option<T>,
 {

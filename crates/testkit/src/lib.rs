@@ -24,7 +24,7 @@ mod store_files;
 mod universe;
 
 pub use content::{Content, HashedBody};
-pub use eventually::{eventually, within};
+pub use eventually::{attempt, eventually, within};
 pub use image::{ImageKind, TestImage};
 pub use process::{
     AdminProgram, Finished, RegistryProcess, RegistrySettings, binary, run, run_answering,

@@ -198,7 +198,7 @@ async fn several_moves_within_a_millisecond_end_at_different_times_whatever_lies
 }
 
 /// The first eight bytes of the SHA-256 of `retarget_tag:1`, as a signed number with the highest byte first: Quay's lock for repository 1.
-const QUAYS_LOCK: i64 = 6389721433979953103;
+const QUAYS_LOCK: i64 = 6_389_721_433_979_953_103;
 
 #[tokio::test]
 async fn a_tag_waits_while_quay_moves_tags_of_the_repository() {
