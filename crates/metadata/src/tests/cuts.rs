@@ -66,7 +66,21 @@ impl Cutting {
         }
     }
 
+    /// What is in the tables once the server has ended what it was in the middle of.
     async fn rows(&mut self) -> Rows {
+        const BUSY: &str = "SELECT count(*) FROM pg_stat_activity
+             WHERE datname = current_database() AND backend_type = 'client backend'
+               AND pid <> pg_backend_pid() AND state <> 'idle'";
+        loop {
+            let busy: i64 = sqlx::query(BUSY)
+                .fetch_one(&mut self.direct)
+                .await
+                .unwrap()
+                .get(0);
+            if busy == 0 {
+                break;
+            }
+        }
         let mut rows = Rows::new();
         for row in sqlx::query(AssertSqlSafe(self.all_rows.clone()))
             .fetch_all(&mut self.direct)
