@@ -131,7 +131,8 @@ impl Cutting {
                         println!(
                             "{nothing} times nothing, {all} times all, {unnoticed} times unnoticed"
                         );
-                        assert!(nothing > 0 && all > 0, "cut at every place of {at}");
+                        // Whether a server still reads a COMMIT whose sender is gone is chance, so `all` may be 0.
+                        assert!(nothing > 0, "cut at every place of {at}");
                         return;
                     }
                     unnoticed += 1;
