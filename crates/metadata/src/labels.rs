@@ -1,7 +1,7 @@
 //! Labels: what an image's configuration and a manifest's annotations say of it, as rows of Quay's `label` and `manifestlabel`, and what two of
 //! them do to the tags that point to it.
 //!
-//! Labels are written with a manifest's row and never again. What could not be read then is owed; see [`owed`](crate::labels::owed).
+//! Labels are written with a manifest's row and never again. What could not be read then is owed; see [`owed`].
 
 pub(crate) mod owed;
 
