@@ -65,8 +65,8 @@ impl fmt::Display for Operation {
 /// What a caller can act on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum StorageErrorKind {
-    /// The location is not there: its root is missing, its disk reports I/O errors, the process has no file handles
-    /// left. Nothing is known about the object; another location may have it.
+    /// The location is not there: its root is missing, its disk reports I/O errors, nobody listens at its endpoint, the process has no
+    /// file handles left. Nothing is known about the object; another location may have it.
     Unavailable,
     /// No space, no quota, or larger than the file system takes.
     Full,
@@ -76,6 +76,12 @@ pub enum StorageErrorKind {
     Denied,
     /// The step's deadline passed. Whether it took effect is not known.
     Timeout,
+    /// The store asks for fewer requests.
+    Throttled,
+    /// The store answers that it cannot do its work just now.
+    ServerError,
+    /// What the configuration says cannot be right: no such bucket, another service at the endpoint. An operator has to act.
+    Misconfigured,
     /// Another writer has this upload open.
     Busy,
     /// The object is there and is not what it should be: shorter than asked for, or with other bytes.
@@ -96,7 +102,12 @@ impl StorageErrorKind {
     pub const fn retryable(self) -> bool {
         matches!(
             self,
-            Self::Unavailable | Self::Full | Self::Timeout | Self::Busy
+            Self::Unavailable
+                | Self::Full
+                | Self::Timeout
+                | Self::Throttled
+                | Self::ServerError
+                | Self::Busy
         )
     }
 }
@@ -105,12 +116,17 @@ impl fmt::Display for StorageErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unavailable => f.write_str(
-                "the location is not available; check that its root is mounted and healthy",
+                "the location is not available; check that its store is up, reachable or mounted, and healthy",
             ),
             Self::Full => f.write_str("no space is left; free some or enlarge the file system"),
             Self::NotFound => f.write_str("it is not there"),
-            Self::Denied => f.write_str("access is denied; check owner, mode and mount options"),
+            Self::Denied => f.write_str("access is denied; check the credentials and this machine's clock, or owner, mode and mount options"),
             Self::Timeout => f.write_str("the store did not answer in time"),
+            Self::Throttled => f.write_str("the store asks for fewer requests; try again later"),
+            Self::ServerError => f.write_str("the store answers that it cannot do this just now"),
+            Self::Misconfigured => f.write_str(
+                "the store does not know what the configuration names; check bucket or container, endpoint and region",
+            ),
             Self::Busy => f.write_str("another writer has it open; try again when that has ended"),
             Self::Corrupt => {
                 f.write_str("the stored bytes are damaged; replace them from another copy")
@@ -219,14 +235,38 @@ impl From<opendal::Error> for Failure {
             ErrorKind::RangeNotSatisfied => StorageErrorKind::Corrupt,
             ErrorKind::NotFound => StorageErrorKind::NotFound,
             ErrorKind::PermissionDenied => StorageErrorKind::Denied,
-            // `OpenDAL` folds most error numbers into `Unexpected`; the cause still has them.
-            _ => error
-                .source()
-                .and_then(|source| source.downcast_ref::<io::Error>())
-                .map_or(StorageErrorKind::Unexpected, kind_of_io),
+            ErrorKind::RateLimited => StorageErrorKind::Throttled,
+            ErrorKind::ConfigInvalid => StorageErrorKind::Misconfigured,
+            // `OpenDAL` folds most error numbers and every failure of a connection into `Unexpected`; the cause still has them.
+            _ => kind_of_causes(&error).unwrap_or(if error.is_temporary() {
+                StorageErrorKind::ServerError
+            } else {
+                StorageErrorKind::Unexpected
+            }),
         };
         Self::because(kind, error)
     }
+}
+
+fn kind_of_causes(error: &opendal::Error) -> Option<StorageErrorKind> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(kind_of_io(error));
+        }
+        if let Some(error) = error.downcast_ref::<reqwest::Error>() {
+            return Some(if error.is_timeout() {
+                StorageErrorKind::Timeout
+            } else if error.is_builder() {
+                StorageErrorKind::Misconfigured
+            } else {
+                // Refused, reset, ended in the middle, not the certificate that was expected: whatever it is, nobody said anything.
+                StorageErrorKind::Unavailable
+            });
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// Error numbers without a stable [`io::ErrorKind`], by their values on Linux (`asm-generic/errno-base.h`, `errno.h`).

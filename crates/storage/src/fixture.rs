@@ -10,7 +10,7 @@ use roadstead_placement::LocationName;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::{ByteRange, LocalOptions, Location, ObjectKey, StorageError};
+use crate::{ByteRange, LocalOptions, Location, ObjectKey, Staged, StorageError};
 
 /// The deadline of steps that a test makes hang, and of locks that it makes wait.
 pub(crate) const SHORT: Duration = Duration::from_millis(100);
@@ -106,7 +106,9 @@ pub(crate) async fn put(location: &Location, content: &[u8]) -> Result<ObjectKey
     // One upload per content, which is as unique as its digest.
     let id = Uuid::from_u128(u128::from_str_radix(key.path().get(10..42).unwrap(), 16).unwrap());
     stage(location, id, content).await?;
-    location.publish(id, content.len() as u64, &key).await?;
+    location
+        .publish(id, &Staged::at(content.len() as u64), &key)
+        .await?;
     Ok(key)
 }
 
@@ -115,7 +117,7 @@ pub(crate) async fn stage(
     id: Uuid,
     content: &[u8],
 ) -> Result<(), StorageError> {
-    let mut writer = location.stage(id, 0).await?;
+    let mut writer = location.stage(id, &Staged::NOTHING).await?;
     writer.write(Bytes::copy_from_slice(content)).await?;
     writer.sync().await
 }

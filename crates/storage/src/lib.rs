@@ -1,12 +1,12 @@
 //! One location: the place where a region keeps its objects.
 //!
 //! A [`Location`] reads, lists and deletes objects through an `OpenDAL` operator, and takes new bytes through a staging
-//! area of its own: an upload is written once, at the offset that was acknowledged, flushed to the disk, and becomes
-//! an object by a rename. What it promises:
+//! area of its own. In a directory an upload is written once, at the offset that was acknowledged, flushed to the disk, and becomes
+//! an object by a rename. In an object store it is written as parts, which the store copies into the object. What it promises:
 //!
-//! - After [`StagedWriter::sync`] the bytes up to [`StagedWriter::offset`] survive a power cut; after
-//!   [`Location::publish`] the object does, whole, under its key and nowhere else.
-//! - Every call has a deadline, and a store that hangs costs a bounded number of threads.
+//! - After [`StagedWriter::sync`] the bytes of [`StagedWriter::staged`] survive a power cut; after
+//!   [`Location::publish`] the object does, whole, under its key and nowhere else. Any process can go on from what was acknowledged.
+//! - Every call has a deadline, and a store that hangs costs a bounded number of threads or connections.
 //! - A root directory that is not there is [`StorageErrorKind::Unavailable`], never an empty store, and is never made
 //!   again behind the operator's back.
 //! - Memory does not grow with the size of an object.
@@ -17,15 +17,16 @@
 //! # use std::path::PathBuf;
 //! # use bytes::Bytes;
 //! # use roadstead_oci::{Algorithm, Digest};
-//! # use roadstead_storage::{ByteRange, LocalOptions, Location, ObjectKey, StorageError};
+//! # use roadstead_storage::{ByteRange, LocalOptions, Location, ObjectKey, Staged, StorageError};
 //! # async fn example(name: roadstead_placement::LocationName, id: uuid::Uuid) -> Result<(), StorageError> {
 //! let location = Location::local(name, PathBuf::from("/srv/registry/us"), LocalOptions::default())?;
-//! let mut writer = location.stage(id, 0).await?;
+//! let mut writer = location.stage(id, &Staged::NOTHING).await?;
 //! writer.write(Bytes::from_static(b"layer")).await?;
 //! writer.sync().await?;
+//! let staged = writer.staged();
 //! drop(writer);
 //! let key = ObjectKey::Blob(Digest::of(Algorithm::Sha256, b"layer"));
-//! location.publish(id, 5, &key).await?;
+//! location.publish(id, &staged, &key).await?;
 //! let stream = location.read(&key, ByteRange::ALL).await?;
 //! assert_eq!(stream.remaining(), 5);
 //! # Ok(())
@@ -34,27 +35,34 @@
 //!
 //! Invariant: nothing here knows two locations, a database or HTTP, and nothing outside names `opendal`.
 
-mod calls;
-mod directories;
+mod directory;
+mod drivers;
 mod error;
+mod exclusive;
 #[cfg(feature = "faults")]
 pub mod faults;
 #[cfg(test)]
 mod fixture;
-mod hook;
+mod http;
 mod inspect;
 mod location;
 mod object_key;
+mod objects;
+mod observer;
 mod options;
 mod probe;
-mod publish;
 mod read;
-mod staging;
+mod staged;
+mod writer;
 
+pub use self::http::{HttpClient, HttpClientError};
+pub use drivers::{S3Credentials, S3Options};
 pub use error::{Operation, StorageError, StorageErrorKind};
 pub use inspect::{ListedObject, ObjectPage, StagedPage, StagedUpload, Verification};
-pub use location::{Capabilities, Location, ObjectStat};
+pub use location::{Capabilities, Location, ObjectStat, PublicationCost};
 pub use object_key::{ObjectKey, Shard};
-pub use options::LocalOptions;
+pub use observer::{Observation, Observer};
+pub use options::{LocalOptions, StoreOptions};
 pub use read::{ByteRange, ObjectStream};
-pub use staging::StagedWriter;
+pub use staged::{Staged, StagedParts, StagedPartsError};
+pub use writer::StagedWriter;

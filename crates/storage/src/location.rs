@@ -1,50 +1,69 @@
-//! One location and what can be asked of its objects. Uploads, publication, probes and inspection add their methods in
-//! their own files.
+//! One location and what can be asked of its objects, wherever they lie.
 
+use std::num::NonZeroU16;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures_util::stream::{BoxStream, try_unfold};
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use roadstead_oci::Digest;
 use roadstead_placement::LocationName;
 use uuid::Uuid;
 
-use crate::calls::{Call, Calls};
-use crate::directories::{Directories, sync_directory};
+use crate::directory::Directory;
+use crate::directory::hook::Hook;
 use crate::error::{Failure, Operation, StorageError, StorageErrorKind};
 #[cfg(feature = "faults")]
 use crate::faults::Faults;
-use crate::hook::Hook;
-use crate::object_key::ObjectKey;
+use crate::inspect::{ObjectPage, StagedPage, Verification};
+use crate::object_key::{ObjectKey, Shard};
+use crate::objects::ObjectStore;
+use crate::observer::{Observer, Watch};
 use crate::options::LocalOptions;
-use crate::read::{ByteRange, ObjectStream, bounded};
-use crate::staging::{StagedWriter, Uploads};
+use crate::read::{ByteRange, ObjectStream};
+use crate::staged::{Part, Staged};
+use crate::writer::StagedWriter;
 
 /// One place where objects are kept. Clones are the same location.
 ///
-/// While the root directory is missing, everything but [`Location::create_root`] fails with
+/// While the root directory of a local one is missing, everything but [`Location::create_root`] fails with
 /// [`StorageErrorKind::Unavailable`], also what otherwise takes an absent object for success. To have that notice a file system that is not mounted, let the root be
 /// a directory inside of it and not the mount point itself.
 #[derive(Clone, Debug)]
 pub struct Location {
-    inner: Arc<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    calls: Arc<Calls>,
-    directories: Arc<Directories>,
-    uploads: Uploads,
-    options: LocalOptions,
+    name: LocationName,
     capabilities: Capabilities,
+    backing: Backing,
+    watch: Watch,
 }
 
-/// What the store behind a location can do by itself.
+/// Where the objects lie.
+#[derive(Clone, Debug)]
+enum Backing {
+    Directory(Arc<Directory>),
+    Objects(Arc<ObjectStore>),
+}
+
+/// What the store behind a location can do by itself. Upper layers branch on this and on nothing else.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Capabilities {
     /// Clients can be sent to the store with a signed URL. A local directory: no.
     pub signed_urls: bool,
-    /// The smallest chunk an upload may arrive in, except for its last. A local directory: 0, any size will do.
-    pub upload_chunk_bytes_min: u64,
+    /// What becoming an object costs staged bytes.
+    pub publication: PublicationCost,
+}
+
+/// What happens to staged bytes when they become an object.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PublicationCost {
+    /// They are renamed.
+    Rename,
+    /// The store copies them by itself.
+    StoreCopies,
+    /// They are read and written once more, through this process.
+    Streamed,
 }
 
 /// What is known of an object without reading it.
@@ -88,167 +107,332 @@ impl Location {
         options: LocalOptions,
         hook: Hook,
     ) -> Result<Self, StorageError> {
-        let refused = |failure: Failure| {
-            StorageError::new(Operation::Open, &name, root.display().to_string(), failure)
-        };
-        if root.to_str().is_none() {
-            let failure =
-                Failure::because(StorageErrorKind::Unexpected, "the root's path is not UTF-8");
-            return Err(refused(failure));
-        }
-        let absolute = std::path::absolute(root).map_err(|error| refused(error.into()))?;
+        let directory = Directory::new(name.clone(), root, options, hook)?;
         Ok(Self {
-            inner: Arc::new(Inner {
-                calls: Arc::new(Calls::new(name, absolute, options.calls_max, hook)),
-                directories: Arc::default(),
-                uploads: Uploads::default(),
-                options,
-                capabilities: Capabilities {
-                    signed_urls: false,
-                    upload_chunk_bytes_min: 0,
-                },
-            }),
+            name,
+            capabilities: Capabilities {
+                signed_urls: false,
+                publication: PublicationCost::Rename,
+            },
+            backing: Backing::Directory(Arc::new(directory)),
+            watch: Watch::default(),
         })
+    }
+
+    pub(crate) fn in_objects(
+        name: LocationName,
+        capabilities: Capabilities,
+        store: ObjectStore,
+    ) -> Self {
+        Self {
+            name,
+            capabilities,
+            backing: Backing::Objects(Arc::new(store)),
+            watch: Watch::default(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn directory(&self) -> &Directory {
+        match &self.backing {
+            Backing::Directory(directory) => directory,
+            Backing::Objects(_) => panic!("the location is not a directory"),
+        }
+    }
+
+    /// The same location, whose calls `observer` is told of.
+    #[must_use]
+    pub fn observed_by(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.watch = Watch::of(observer);
+        self
     }
 
     /// The name by which configuration and database know it.
     pub fn name(&self) -> &LocationName {
-        self.inner.calls.location()
+        &self.name
     }
 
-    /// The root directory as configured, made absolute.
-    pub fn root(&self) -> &Path {
-        self.inner.calls.configured_root()
+    /// The root directory of a local one as configured, made absolute.
+    pub fn root(&self) -> Option<&Path> {
+        match &self.backing {
+            Backing::Directory(directory) => Some(directory.root()),
+            Backing::Objects(_) => None,
+        }
     }
 
     /// What the store can do by itself.
     pub fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities
+        self.capabilities
     }
 
     /// Looks an object up. `None` when it is not there.
     pub async fn stat(&self, key: &ObjectKey) -> Result<Option<ObjectStat>, StorageError> {
-        let call = Call::new(Operation::Stat, key.path(), self.options().step_timeout);
-        match self.size(&call).await {
-            Ok(size) => Ok(Some(ObjectStat { size })),
-            Err(error) if error.kind() == StorageErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let size = self
+            .watch
+            .over(Operation::Stat, async {
+                match &self.backing {
+                    Backing::Directory(directory) => directory.stat(key).await,
+                    Backing::Objects(store) => store.stat(key).await,
+                }
+            })
+            .await?;
+        Ok(size.map(|size| ObjectStat { size }))
     }
 
-    /// Reads a range of an object. When this returns, the first chunk has been read: an object that is missing or shorter
-    /// than the range fails here and not in the middle of a response.
+    /// Reads a range of an object. When this returns, the first chunk has been read: an object that is missing fails here and not in
+    /// the middle of a response.
     ///
-    /// An object smaller than a chunk, asked for with its end, costs two short calls and memory of its own size.
-    /// A dropped future or stream leaves nothing behind but a read that ends by itself.
+    /// A range with an end costs one request or two short calls, one without a look-up more. Nothing is tried again: the caller may
+    /// have a better location. A dropped future or stream leaves nothing behind but a read that ends by itself.
     ///
     /// # Errors
     ///
-    /// [`StorageErrorKind::NotFound`]; [`StorageErrorKind::Corrupt`] for a range that the object does not have;
-    /// [`StorageErrorKind::Unexpected`] for a range that ends before its start.
+    /// [`StorageErrorKind::NotFound`]; [`StorageErrorKind::Corrupt`] for a range that the object does not have, which an object store
+    /// may tell at the end of the stream only; [`StorageErrorKind::Unexpected`] for a range that ends before its start.
     pub async fn read(
         &self,
         key: &ObjectKey,
         range: impl Into<ByteRange> + Send,
     ) -> Result<ObjectStream, StorageError> {
         let range = range.into();
-        let chunk_bytes = self.options().read_chunk_bytes;
-        let calls = self.calls();
-        let mut call = Call::new(Operation::Read, key.path(), self.options().step_timeout);
-        // The first chunk proves a short range; a longer one is proven by the object's size.
-        let proven_by_reading = range
-            .end
-            .is_some_and(|end| end > range.start && end - range.start <= chunk_bytes as u64);
-        let size = if proven_by_reading {
-            None
-        } else {
-            let size = self.size(&call).await?;
-            call.continues = true;
-            Some(size)
-        };
-        let range = bounded(range, size).map_err(|failure| calls.error(&call, failure))?;
-        ObjectStream::open(Arc::clone(calls), call, range, chunk_bytes).await
+        self.watch
+            .over(Operation::Read, async {
+                Ok(match &self.backing {
+                    Backing::Directory(directory) => {
+                        let stream = directory.read(key, range).await?;
+                        ObjectStream::of_directory(stream, self.watch.clone())
+                    }
+                    Backing::Objects(store) => {
+                        let stream = store.read(key, range).await?;
+                        ObjectStream::of_body(stream, self.watch.clone())
+                    }
+                })
+            })
+            .await
     }
 
-    /// Opens the staged bytes of upload `id` to go on at exactly `at`, the offset that was acknowledged; `0`
-    /// starts the upload, or starts it again.
+    /// Opens the staged bytes of upload `id` to go on behind exactly those that were acknowledged; behind [`Staged::NOTHING`]
+    /// the upload starts, or starts again.
     ///
-    /// The caller owns the upload's session. A second writer is kept out all the same: it waits for
-    /// [`LocalOptions::lock_timeout`] and is then refused. What lies beyond `at` is cut off
+    /// The caller owns the upload's session. A second writer in this process is kept out all the same: it waits for
+    /// [`LocalOptions::lock_timeout`] and is then refused. What was staged and not acknowledged does not count; a directory cuts it off
     /// when the first byte is written or the writer is synced: whoever staged with an offset that is out of date and then looks
     /// again has destroyed nothing.
     ///
     /// # Errors
     ///
-    /// [`StorageErrorKind::StagedShort`] when fewer bytes are there, [`StorageErrorKind::Busy`] while another writer,
-    /// of this process or another, has the upload open.
-    pub async fn stage(&self, id: Uuid, at: u64) -> Result<StagedWriter, StorageError> {
-        let Inner {
-            calls,
-            directories,
-            uploads,
-            options,
-            capabilities: _,
-        } = &*self.inner;
-        StagedWriter::open(calls, directories, options, uploads, id, at).await
+    /// [`StorageErrorKind::StagedShort`] when fewer bytes are there (an object store tells when they are needed),
+    /// [`StorageErrorKind::Busy`] while another writer, of this process or with a directory of another, has the upload open.
+    pub async fn stage(&self, id: Uuid, staged: &Staged) -> Result<StagedWriter, StorageError> {
+        self.watch
+            .over(Operation::Stage, async {
+                Ok(match &self.backing {
+                    Backing::Directory(directory) => {
+                        let writer = directory.stage(id, staged.offset).await?;
+                        StagedWriter::in_file(writer, self.watch.clone())
+                    }
+                    Backing::Objects(store) => {
+                        let writer = store.stage(id, staged).await?;
+                        StagedWriter::in_segments(writer, self.watch.clone())
+                    }
+                })
+            })
+            .await
+    }
+
+    /// Reads the acknowledged bytes of an upload that is not published, in order and to their end.
+    pub fn read_staged(
+        &self,
+        id: Uuid,
+        staged: &Staged,
+    ) -> impl Stream<Item = Result<Bytes, StorageError>> + Send + Unpin + use<> {
+        let watch = self.watch.clone();
+        let bytes: BoxStream<'static, Result<Bytes, StorageError>> = match &self.backing {
+            Backing::Directory(directory) => {
+                let (directory, size) = (Arc::clone(directory), staged.offset);
+                let opening = async move {
+                    let key = ObjectKey::Upload(id);
+                    let stream = directory.read(&key, (0..size).into()).await?;
+                    Ok(ObjectStream::of_directory(stream.read_ahead(), watch))
+                };
+                futures_util::stream::once(opening).try_flatten().boxed()
+            }
+            Backing::Objects(store) => {
+                let parts: Vec<Part> = staged.parts.iter().collect();
+                let unread = (Arc::clone(store), watch, parts.into_iter());
+                let streams = try_unfold(unread, move |(store, watch, mut parts)| async move {
+                    let Some(part) = parts.next() else {
+                        return Ok(None);
+                    };
+                    let stream = store.read_part(id, part).await?;
+                    let stream = ObjectStream::of_body(stream, watch.clone());
+                    Ok(Some((stream, (store, watch, parts))))
+                });
+                streams.try_flatten().boxed()
+            }
+        };
+        bytes
+    }
+
+    /// Makes the acknowledged bytes of upload `id` the object `key`, and returns when that survives a power cut.
+    ///
+    /// Bytes staged beyond them are cut off: nobody acknowledged them. An object that is there already is replaced,
+    /// whatever its size: that costs the same as keeping it, readers that have it open read on undisturbed, and
+    /// an object that was damaged is healed instead of poisoning every later push of its digest.
+    ///
+    /// Safe to repeat after a crash: when the staged bytes are gone because they were published before, the object is
+    /// read back and hashed, and only then is the answer `Ok`.
+    ///
+    /// Drop the upload's [`crate::StagedWriter`] first. A dropped future may or may not have published.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageErrorKind::StagedShort`] with fewer bytes staged, [`StorageErrorKind::NotFound`] with none
+    /// and no such object, [`StorageErrorKind::Busy`] while a writer is at work, [`StorageErrorKind::Unexpected`] for
+    /// a `key` that is not a blob's.
+    pub async fn publish(
+        &self,
+        id: Uuid,
+        staged: &Staged,
+        key: &ObjectKey,
+    ) -> Result<(), StorageError> {
+        let ObjectKey::Blob(digest) = key else {
+            let failure =
+                Failure::because(StorageErrorKind::Unexpected, "only blobs are published");
+            return Err(StorageError::new(
+                Operation::Publish,
+                &self.name,
+                key.path(),
+                failure,
+            ));
+        };
+        let moved = self
+            .watch
+            .over(Operation::Publish, async {
+                match &self.backing {
+                    Backing::Directory(directory) => {
+                        directory.publish(id, staged.offset, key).await
+                    }
+                    Backing::Objects(store) => store.publish(id, staged, key).await,
+                }
+            })
+            .await?;
+        if moved {
+            return Ok(());
+        }
+        self.confirm_published(digest, staged.offset).await
+    }
+
+    /// Whether an upload without staged bytes has become its object before.
+    async fn confirm_published(&self, digest: &Digest, size: u64) -> Result<(), StorageError> {
+        if self.verify(digest).await? != (Verification::Intact { size }) {
+            let failure = Failure::because(
+                StorageErrorKind::NotFound,
+                "nothing is staged and no such object was published before",
+            );
+            let key = ObjectKey::Blob(digest.clone());
+            return Err(StorageError::new(
+                Operation::Publish,
+                &self.name,
+                key.path(),
+                failure,
+            ));
+        }
+        match &self.backing {
+            Backing::Directory(directory) => directory.flush(digest).await,
+            Backing::Objects(_) => Ok(()),
+        }
+    }
+
+    /// Throws the staged bytes of an upload away. `Ok` when there are none. A writer that has them open can go on
+    /// writing; what it stages in a directory after this cannot be synced. Do not stage the same id again afterwards; a new upload has a
+    /// new one.
+    pub async fn discard(&self, id: Uuid) -> Result<(), StorageError> {
+        self.watch
+            .over(Operation::Discard, async {
+                match &self.backing {
+                    Backing::Directory(directory) => directory.discard(id).await,
+                    Backing::Objects(store) => store.discard(id).await,
+                }
+            })
+            .await
     }
 
     /// Deletes an object and returns when that survives a power cut. `Ok` when it is not there. Readers that have it open
     /// read on undisturbed. A dropped future may or may not have deleted.
     pub async fn delete(&self, key: &ObjectKey) -> Result<(), StorageError> {
-        let path = key.path();
-        let mut call = Call::new(Operation::Delete, path.clone(), self.options().step_timeout);
-        let target = path.clone();
-        self.calls()
-            .operate(&call, move |operator| async move {
-                operator.delete(&target).await
+        self.watch
+            .over(Operation::Delete, async {
+                match &self.backing {
+                    Backing::Directory(directory) => directory.delete(key).await,
+                    Backing::Objects(store) => store.delete(key).await,
+                }
             })
-            .await?;
-        // The operator takes a missing directory for success; flushing it tells whether that was the root.
-        call.continues = true;
-        let flushed = self
-            .calls()
-            .blocking(&call, move |store| {
-                let folder = store.root.join(path);
-                Ok(folder.parent().map_or(Ok(()), sync_directory)?)
+            .await
+    }
+
+    /// Lists uploads that have staged bytes, `limit` at a time, beginning after `after`.
+    ///
+    /// Memory is bounded by `limit`, at about 64 bytes each. Every page of a directory reads the whole folder, so take large ones.
+    pub async fn list_staged(
+        &self,
+        after: Option<Uuid>,
+        limit: NonZeroU16,
+    ) -> Result<StagedPage, StorageError> {
+        self.watch
+            .over(Operation::List, async {
+                match &self.backing {
+                    Backing::Directory(directory) => directory.list_staged(after, limit).await,
+                    Backing::Objects(store) => store.list_staged(after, limit).await,
+                }
             })
-            .await;
-        match flushed {
-            Err(error) if error.kind() == StorageErrorKind::NotFound => Ok(()),
-            flushed => flushed,
+            .await
+    }
+
+    /// Lists the objects of one shard, `limit` at a time, beginning after `after`. A shard without objects is empty.
+    ///
+    /// Memory is bounded by `limit`, at about 200 bytes each. Every page of a directory reads the whole shard, so take large ones.
+    pub async fn list_objects(
+        &self,
+        shard: Shard,
+        after: Option<&Digest>,
+        limit: NonZeroU16,
+    ) -> Result<ObjectPage, StorageError> {
+        self.watch
+            .over(Operation::List, async {
+                match &self.backing {
+                    Backing::Directory(directory) => {
+                        directory.list_objects(shard, after, limit).await
+                    }
+                    Backing::Objects(store) => store.list_objects(shard, after, limit).await,
+                }
+            })
+            .await
+    }
+
+    /// Writes `_verify` and reads it back, each within the probe's own deadline. Costs a flush or two requests, so ask on a schedule and not for every
+    /// health request.
+    ///
+    /// A full disk is not noticed, because eleven bytes are overwritten in place.
+    pub async fn probe(&self) -> Result<(), StorageError> {
+        self.watch
+            .over(Operation::Probe, async {
+                match &self.backing {
+                    Backing::Directory(directory) => directory.probe().await,
+                    Backing::Objects(store) => store.probe().await,
+                }
+            })
+            .await
+    }
+
+    /// Makes the root directory of a local location, and those above it, where they are missing. For the very first start only: a root that
+    /// has gone missing later is a store that is not mounted, and a new one in its place would look like an empty store. Nothing for an
+    /// object store: buckets and containers are made by whoever owns them.
+    pub async fn create_root(&self) -> Result<(), StorageError> {
+        match &self.backing {
+            Backing::Directory(directory) => directory.create_root().await,
+            Backing::Objects(_) => Ok(()),
         }
-    }
-
-    async fn size(&self, call: &Call) -> Result<u64, StorageError> {
-        let path = call.object.clone();
-        let metadata = self
-            .calls()
-            .operate(
-                call,
-                move |operator| async move { operator.stat(&path).await },
-            )
-            .await?;
-        if !metadata.is_file() {
-            let failure = Failure::because(StorageErrorKind::Unexpected, "it is not a file");
-            return Err(self.calls().error(call, failure));
-        }
-        Ok(metadata.content_length())
-    }
-
-    pub(crate) fn calls(&self) -> &Arc<Calls> {
-        &self.inner.calls
-    }
-
-    pub(crate) fn directories(&self) -> &Arc<Directories> {
-        &self.inner.directories
-    }
-
-    pub(crate) fn uploads(&self) -> &Uploads {
-        &self.inner.uploads
-    }
-
-    pub(crate) fn options(&self) -> &LocalOptions {
-        &self.inner.options
     }
 }
 

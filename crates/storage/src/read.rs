@@ -4,15 +4,15 @@
 use std::fmt;
 use std::ops::{Range, RangeFrom, RangeFull};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::Stream;
-use opendal::Reader;
 
-use crate::calls::{Call, Calls};
-use crate::error::{Failure, StorageError, StorageErrorKind};
+use crate::directory::DirectoryStream;
+use crate::error::StorageError;
+use crate::objects::BodyStream;
+use crate::observer::Watch;
 
 /// Which bytes of an object are wanted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -55,151 +55,52 @@ impl From<RangeFull> for ByteRange {
     }
 }
 
-type Step = Pin<Box<dyn Future<Output = Result<Bytes, StorageError>> + Send>>;
-
-/// The bytes of a range, in chunks of at most [`crate::LocalOptions::read_chunk_bytes`].
+/// The bytes of a range, in chunks of at most about a megabyte.
 ///
 /// Yields exactly [`ObjectStream::remaining`] bytes, or an error and then nothing more. An object that is deleted or
-/// replaced meanwhile is still read to its end as it was. A chunk may share its allocation with others, so copy small
+/// replaced meanwhile is still read to its end as it was, or fails. A chunk may share its allocation with others, so copy small
 /// ones that are kept for long.
 pub struct ObjectStream {
-    calls: Arc<Calls>,
-    call: Call,
-    reader: Reader,
-    chunk_bytes: u64,
-    /// What no step has brought yet.
-    unread: Range<u64>,
-    /// What the reader has not been given yet.
-    remaining: u64,
-    read_ahead: bool,
-    step: Option<Step>,
-    ready: Option<Result<Bytes, StorageError>>,
+    source: Source,
+    watch: Watch,
+}
+
+enum Source {
+    Directory(Box<DirectoryStream>),
+    Body(Box<BodyStream>),
 }
 
 impl ObjectStream {
-    /// Reads the first chunk, so that whoever holds a stream knows that the object is there and can be read.
-    pub(crate) async fn open(
-        calls: Arc<Calls>,
-        mut call: Call,
-        range: Range<u64>,
-        chunk_bytes: usize,
-    ) -> Result<Self, StorageError> {
-        let chunk_bytes = u64::try_from(chunk_bytes.max(1)).unwrap_or(u64::MAX);
-        let first = first_chunk(&range, chunk_bytes);
-        let (path, start) = (call.object.clone(), range.start);
-        let (reader, buffer) = calls
-            .operate(&call, move |operator| async move {
-                let reader = operator.reader(&path).await?;
-                let buffer = reader.read(first).await?;
-                Ok((reader, buffer))
-            })
-            .await?;
-        let ready = calls
-            .hook
-            .reading(start, buffer.to_bytes())
-            .map_err(|failure| calls.error(&call, failure))?;
-        call.continues = true;
-        let remaining = range.end - range.start;
-        let mut stream = Self {
-            calls,
-            call,
-            reader,
-            chunk_bytes,
-            unread: range,
-            remaining,
-            read_ahead: false,
-            step: None,
-            ready: None,
-        };
-        stream.advance(&ready);
-        stream.ready = Some(Ok(ready));
-        Ok(stream)
+    pub(crate) fn of_directory(stream: DirectoryStream, watch: Watch) -> Self {
+        Self {
+            source: Source::Directory(Box::new(stream)),
+            watch,
+        }
+    }
+
+    pub(crate) fn of_body(stream: BodyStream, watch: Watch) -> Self {
+        Self {
+            source: Source::Body(Box::new(stream)),
+            watch,
+        }
     }
 
     /// How many bytes are still to come.
     pub fn remaining(&self) -> u64 {
-        self.remaining
+        match &self.source {
+            Source::Directory(stream) => stream.remaining(),
+            Source::Body(stream) => stream.remaining(),
+        }
     }
 
-    /// Reads one chunk ahead of the consumer, for copies; it doubles the memory that the stream holds.
+    /// Reads one chunk ahead of the consumer, for copies; it doubles the memory that the stream holds. Of an object store the operating
+    /// system's socket reads ahead by itself.
     #[must_use]
     pub fn read_ahead(mut self) -> Self {
-        self.read_ahead = true;
+        if let Source::Directory(stream) = self.source {
+            self.source = Source::Directory(Box::new(stream.read_ahead()));
+        }
         self
-    }
-
-    fn next_step(&self) -> Option<Step> {
-        let Range { start, end } = first_chunk(&self.unread, self.chunk_bytes);
-        if start == end {
-            return None;
-        }
-        let (calls, call, reader) = (
-            Arc::clone(&self.calls),
-            self.call.clone(),
-            self.reader.clone(),
-        );
-        Some(Box::pin(async move {
-            calls
-                .operate(&call, move |_| async move { reader.read(start..end).await })
-                .await
-                .and_then(|buffer| {
-                    calls
-                        .hook
-                        .reading(start, buffer.to_bytes())
-                        .map_err(|failure| calls.error(&call, failure))
-                })
-        }))
-    }
-
-    fn poll_chunk(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, StorageError>>> {
-        if let Some(ready) = self.ready.take() {
-            return Poll::Ready(Some(ready));
-        }
-        if self.step.is_none() {
-            self.step = self.next_step();
-        }
-        let Some(step) = &mut self.step else {
-            return Poll::Ready(None);
-        };
-        let result = ready!(step.as_mut().poll(context));
-        self.step = None;
-        if let Ok(chunk) = &result {
-            self.advance(chunk);
-        }
-        Poll::Ready(Some(result))
-    }
-
-    /// Starts the next step: its thread reads while the consumer is busy with the chunk it is being given.
-    fn start_ahead(&mut self, context: &mut Context<'_>) {
-        if self.step.is_some() || self.ready.is_some() {
-            return;
-        }
-        if let Some(mut step) = self.next_step() {
-            match step.as_mut().poll(context) {
-                Poll::Ready(result) => {
-                    if let Ok(chunk) = &result {
-                        self.advance(chunk);
-                    }
-                    self.ready = Some(result);
-                }
-                Poll::Pending => self.step = Some(step),
-            }
-        }
-    }
-
-    /// Goes on after the bytes that came, which are those that were asked for unless a fault took some away.
-    fn advance(&mut self, chunk: &Bytes) {
-        self.unread.start += chunk.len() as u64;
-    }
-
-    fn end(&mut self) {
-        self.unread.start = self.unread.end;
-        self.remaining = 0;
-        self.step = None;
-        self.ready = None;
     }
 }
 
@@ -208,19 +109,12 @@ impl Stream for ObjectStream {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        let item = ready!(this.poll_chunk(context));
-        match &item {
-            Some(Ok(chunk)) if !chunk.is_empty() => {
-                this.remaining = this.remaining.saturating_sub(chunk.len() as u64);
-                if this.read_ahead {
-                    this.start_ahead(context);
-                }
-            }
-            Some(Ok(_)) | None => {
-                this.end();
-                return Poll::Ready(None);
-            }
-            Some(Err(_)) => this.end(),
+        let item = ready!(match &mut this.source {
+            Source::Directory(stream) => Pin::new(stream.as_mut()).poll_next(context),
+            Source::Body(stream) => Pin::new(stream.as_mut()).poll_next(context),
+        });
+        if let Some(Err(error)) = &item {
+            this.watch.failed(error);
         }
         Poll::Ready(item)
     }
@@ -228,110 +122,11 @@ impl Stream for ObjectStream {
 
 impl fmt::Debug for ObjectStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ObjectStream")
-            .field("call", &self.call)
-            .field("remaining", &self.remaining)
-            .finish_non_exhaustive()
-    }
-}
-
-fn first_chunk(range: &Range<u64>, chunk_bytes: u64) -> Range<u64> {
-    range.start..range.end.min(range.start.saturating_add(chunk_bytes))
-}
-
-/// The range of an object whose end is known, or what is wrong with it.
-pub(crate) fn bounded(range: ByteRange, size: Option<u64>) -> Result<Range<u64>, Failure> {
-    let end = range.end.or(size).unwrap_or(range.start);
-    if range.end.is_some_and(|end| end < range.start) {
-        return Err(Failure::because(
-            StorageErrorKind::Unexpected,
-            format!(
-                "the range ends at byte {end}, before its start at {}",
-                range.start
-            ),
-        ));
-    }
-    if let Some(size) = size
-        && size < end.max(range.start)
-    {
-        return Err(Failure::because(
-            StorageErrorKind::Corrupt,
-            format!(
-                "the object has {size} bytes and ends before byte {}",
-                end.max(range.start)
-            ),
-        ));
-    }
-    Ok(range.start..end)
-}
-
-#[cfg(test)]
-mod tests {
-    use futures_util::{StreamExt, TryStreamExt};
-
-    use super::*;
-    use crate::LocalOptions;
-    use crate::fixture::{Fixture, content};
-
-    #[tokio::test]
-    async fn a_stream_knows_what_is_still_to_come_and_keeps_its_chunks_to_size() {
-        let fixture = Fixture::with_options(LocalOptions {
-            read_chunk_bytes: 1000,
-            ..LocalOptions::default()
-        })
-        .await;
-        let whole = content(2500);
-        let key = fixture.put(&whole).await;
-        for read_ahead in [false, true] {
-            let mut stream = fixture.location.read(&key, 100..).await.unwrap();
-            if read_ahead {
-                stream = stream.read_ahead();
-            }
-            let (mut left, mut lengths, mut bytes) = (2400, Vec::new(), Vec::new());
-            while let Some(chunk) = stream.try_next().await.unwrap() {
-                left -= chunk.len() as u64;
-                assert_eq!(stream.remaining(), left);
-                lengths.push(chunk.len());
-                bytes.extend_from_slice(&chunk);
-            }
-            assert_eq!(lengths, [1000, 1000, 400]);
-            assert_eq!(bytes, whole[100..]);
-            assert!(stream.next().await.is_none(), "an ended stream stays ended");
-        }
-    }
-
-    #[tokio::test]
-    async fn an_object_that_shrinks_while_it_is_read_is_damaged() {
-        let fixture = Fixture::with_options(LocalOptions {
-            read_chunk_bytes: 1000,
-            ..LocalOptions::default()
-        })
-        .await;
-        let key = fixture.put(&content(2500)).await;
-        let mut stream = fixture.location.read(&key, ..).await.unwrap();
-        let file = std::fs::OpenOptions::new()
-            .write(true)
-            .open(fixture.path(&key.path()))
-            .unwrap();
-        file.set_len(1500).unwrap();
-        assert_eq!(stream.next().await.unwrap().unwrap().len(), 1000);
-        let error = stream.next().await.unwrap().unwrap_err();
-        assert_eq!(error.kind(), StorageErrorKind::Corrupt);
-        assert!(stream.next().await.is_none());
-    }
-
-    #[tokio::test]
-    async fn reading_ahead_goes_on_while_the_consumer_is_busy() {
-        let fixture = Fixture::with_options(LocalOptions {
-            read_chunk_bytes: 1000,
-            ..LocalOptions::default()
-        })
-        .await;
-        let key = fixture.put(&content(2000)).await;
-        let mut stream = fixture.location.read(&key, ..).await.unwrap().read_ahead();
-        stream.next().await.unwrap().unwrap();
-        // The second chunk is being read although nobody has asked for it.
-        assert!(stream.step.is_some() || stream.ready.is_some());
-        assert_eq!(stream.next().await.unwrap().unwrap().len(), 1000);
+        let mut debug = f.debug_struct("ObjectStream");
+        match &self.source {
+            Source::Directory(stream) => debug.field("source", stream),
+            Source::Body(stream) => debug.field("source", stream),
+        };
+        debug.finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! The hook of [`crate::hook`] in a build with faults.
+//! The hook of [`crate::directory::hook`] in a build with faults.
 
 use bytes::Bytes;
 

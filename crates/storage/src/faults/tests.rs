@@ -9,8 +9,8 @@ use roadstead_runtime::{ManualClock, Timestamp};
 
 use super::*;
 use crate::fixture::{Fixture, SHORT, content, id, key_of, name, put, read, stage};
-use crate::inspect::Verification;
 use crate::{LocalOptions, Location, ObjectKey};
+use crate::{Staged, Verification};
 
 #[tokio::test]
 async fn a_location_without_orders_works() {
@@ -57,7 +57,10 @@ async fn every_operation_can_be_made_to_fail() {
             location.stat(&key).await.err(),
             location.read(&key, ..).await.err(),
             stage(location, id(1), b"abc").await.err(),
-            location.publish(id(1), 3, &key_of(b"abc")).await.err(),
+            location
+                .publish(id(1), &Staged::at(3), &key_of(b"abc"))
+                .await
+                .err(),
             location.discard(id(1)).await.err(),
             location.delete(&key_of(b"other")).await.err(),
             location.list_staged(None, page).await.err(),
@@ -85,7 +88,11 @@ async fn a_location_that_is_down_is_unavailable_until_it_is_healed_even_in_the_m
     .await;
     let key = fixture.put(&content(3000)).await;
     let mut stream = fixture.location.read(&key, ..).await.unwrap();
-    let mut writer = fixture.location.stage(id(1), 0).await.unwrap();
+    let mut writer = fixture
+        .location
+        .stage(id(1), &Staged::NOTHING)
+        .await
+        .unwrap();
     faults.take_down();
     stream.next().await.unwrap().unwrap();
     let error = stream.next().await.unwrap().unwrap_err();
@@ -118,7 +125,11 @@ async fn a_full_disk_fails_the_write_and_keeps_what_was_acknowledged() {
     })
     .await;
     let whole = content(5000);
-    let mut writer = fixture.location.stage(id(1), 0).await.unwrap();
+    let mut writer = fixture
+        .location
+        .stage(id(1), &Staged::NOTHING)
+        .await
+        .unwrap();
     writer
         .write(Bytes::copy_from_slice(&whole[..2000]))
         .await
@@ -137,14 +148,22 @@ async fn a_full_disk_fails_the_write_and_keeps_what_was_acknowledged() {
     assert!(error.retryable());
     drop(writer);
     // Full still.
-    let mut writer = fixture.location.stage(id(1), 2000).await.unwrap();
+    let mut writer = fixture
+        .location
+        .stage(id(1), &Staged::at(2000))
+        .await
+        .unwrap();
     writer
         .write(Bytes::copy_from_slice(&whole[2000..]))
         .await
         .unwrap_err();
     drop(writer);
     faults.heal();
-    let mut writer = fixture.location.stage(id(1), 2000).await.unwrap();
+    let mut writer = fixture
+        .location
+        .stage(id(1), &Staged::at(2000))
+        .await
+        .unwrap();
     writer
         .write(Bytes::copy_from_slice(&whole[2000..]))
         .await
@@ -152,7 +171,11 @@ async fn a_full_disk_fails_the_write_and_keeps_what_was_acknowledged() {
     writer.sync().await.unwrap();
     drop(writer);
     let key = key_of(&whole);
-    fixture.location.publish(id(1), 5000, &key).await.unwrap();
+    fixture
+        .location
+        .publish(id(1), &Staged::at(5000), &key)
+        .await
+        .unwrap();
     assert_eq!(fixture.content(&key).unwrap(), whole);
 }
 
@@ -168,7 +191,11 @@ async fn a_step_that_hangs_ends_at_its_deadline_and_goes_on_when_healed() {
     faults.stall(Operation::Stage);
     let error = fixture.location.stat(&key).await.unwrap_err();
     assert_eq!(error.kind(), StorageErrorKind::Timeout);
-    let error = fixture.location.stage(id(1), 0).await.unwrap_err();
+    let error = fixture
+        .location
+        .stage(id(1), &Staged::NOTHING)
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), StorageErrorKind::Timeout);
     faults.heal();
     assert!(fixture.location.stat(&key).await.unwrap().is_some());

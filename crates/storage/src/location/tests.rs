@@ -6,13 +6,18 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::Shard;
+use crate::Staged;
 use crate::fixture::{Fixture, content, id, key_of, name, read, stage};
 
 #[tokio::test]
 async fn a_missing_root_is_unavailable_for_every_operation_and_is_not_made_again() {
     let fixture = Fixture::new().await;
     let key = fixture.put(b"layer").await;
-    let mut writer = fixture.location.stage(id(1), 0).await.unwrap();
+    let mut writer = fixture
+        .location
+        .stage(id(1), &Staged::NOTHING)
+        .await
+        .unwrap();
     writer
         .write(bytes::Bytes::from_static(b"abc"))
         .await
@@ -33,9 +38,9 @@ async fn a_missing_root_is_unavailable_for_every_operation_and_is_not_made_again
             location.stat(&key).await.err(),
             location.read(&key, ..).await.err(),
             location.read(&key, 0..5).await.err(),
-            location.stage(id(2), 0).await.err(),
-            location.stage(id(2), 7).await.err(),
-            location.publish(id(2), 5, &key).await.err(),
+            location.stage(id(2), &Staged::NOTHING).await.err(),
+            location.stage(id(2), &Staged::at(7)).await.err(),
+            location.publish(id(2), &Staged::at(5), &key).await.err(),
             location.discard(id(2)).await.err(),
             location.delete(&key).await.err(),
             location.list_staged(None, page).await.err(),
@@ -96,7 +101,7 @@ async fn a_root_that_may_not_be_used_is_denied() {
         fixture.another()
     };
     let answers = [
-        location.stage(id(1), 0).await.err(),
+        location.stage(id(1), &Staged::NOTHING).await.err(),
         location.probe().await.err(),
     ];
     fs::set_permissions(fixture.path(""), fs::Permissions::from_mode(0o700)).unwrap();
@@ -191,7 +196,11 @@ async fn a_folder_in_an_objects_place_is_not_an_object() {
     assert_eq!(error.kind(), StorageErrorKind::Unexpected);
     fixture.location.read(&key, ..).await.unwrap_err();
     stage(&fixture.location, id(1), b"layer").await.unwrap();
-    fixture.location.publish(id(1), 5, &key).await.unwrap_err();
+    fixture
+        .location
+        .publish(id(1), &Staged::at(5), &key)
+        .await
+        .unwrap_err();
     assert!(fixture.content(&ObjectKey::Upload(id(1))).is_some());
 }
 

@@ -12,8 +12,8 @@ use roadstead_placement::LocationName;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::directory::hook::Hook;
 use crate::error::{Failure, Operation, StorageError, StorageErrorKind};
-use crate::hook::Hook;
 
 /// What is being done, for deadlines, faults and error messages.
 #[derive(Clone, Debug)]
@@ -84,10 +84,6 @@ impl Calls {
             permits: Arc::new(Semaphore::new(calls_max.clamp(1, Semaphore::MAX_PERMITS))),
             hook,
         }
-    }
-
-    pub(crate) fn location(&self) -> &LocationName {
-        &self.location
     }
 
     pub(crate) fn configured_root(&self) -> &Path {

@@ -1,52 +1,15 @@
-//! Opening a staged file so that nobody else writes to it: a lock within the process, which is waited for, and the file
-//! system's advisory lock against other processes, which is not.
+//! Opening a staged file so that no other process writes to it: with the file system's advisory lock, which is not waited for.
 
-use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
-use uuid::Uuid;
 
 use crate::error::{Failure, StorageErrorKind};
 
 /// How often a file may be swapped under us before that counts as another writer.
 const ATTEMPTS: u32 = 3;
-
-/// The uploads that somebody in this process has open. Grows with the writers that are alive, not with those that were.
-#[derive(Debug, Default)]
-pub(crate) struct Uploads {
-    open: Mutex<HashMap<Uuid, Weak<AsyncMutex<()>>>>,
-}
-
-/// The only one in this process who may touch the staged bytes of an upload.
-pub(crate) type Exclusive = OwnedMutexGuard<()>;
-
-impl Uploads {
-    /// Waits until nobody else in this process has the upload open.
-    pub(crate) async fn exclusively(&self, id: Uuid) -> Exclusive {
-        let lock = {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            open.retain(|_, lock| lock.strong_count() > 0);
-            let lock = open.get(&id).and_then(Weak::upgrade).unwrap_or_default();
-            open.insert(id, Arc::downgrade(&lock));
-            lock
-        };
-        lock.lock_owned().await
-    }
-
-    #[cfg(test)]
-    pub(super) fn known(&self) -> usize {
-        self.open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len()
-    }
-}
 
 /// An open file whose lock is given back when it is dropped. Closing it alone would not do that while a child process that is just
 /// being started by another thread holds a copy of the descriptor: the lock belongs to all copies.

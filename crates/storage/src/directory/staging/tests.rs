@@ -5,12 +5,17 @@ use std::fs;
 use proptest::prelude::*;
 
 use super::*;
+use crate::Staged;
 use crate::fixture::{Fixture, SHORT, content, id, key_of, stage};
 
 #[tokio::test]
 async fn staged_bytes_are_on_the_disk_after_sync_and_nowhere_else() {
     let fixture = Fixture::new().await;
-    let mut writer = fixture.location.stage(id(1), 0).await.unwrap();
+    let mut writer = fixture
+        .location
+        .stage(id(1), &Staged::NOTHING)
+        .await
+        .unwrap();
     writer.write(Bytes::from_static(b"hel")).await.unwrap();
     writer.write(Bytes::from_static(b"lo")).await.unwrap();
     assert_eq!(writer.offset(), 5);
@@ -31,7 +36,11 @@ async fn writing_at_the_acknowledged_offset_cuts_off_what_came_after_it_and_stag
         .await
         .unwrap();
     // A new process after a crash.
-    let mut writer = fixture.another().stage(id(1), 12).await.unwrap();
+    let mut writer = fixture
+        .another()
+        .stage(id(1), &Staged::at(12))
+        .await
+        .unwrap();
     assert_eq!(writer.offset(), 12);
     assert_eq!(
         fixture.content(&ObjectKey::Upload(id(1))).unwrap(),
@@ -57,7 +66,11 @@ async fn staging_at_zero_starts_again() {
 #[tokio::test]
 async fn an_empty_upload_exists_after_sync() {
     let fixture = Fixture::new().await;
-    let mut writer = fixture.location.stage(id(1), 0).await.unwrap();
+    let mut writer = fixture
+        .location
+        .stage(id(1), &Staged::NOTHING)
+        .await
+        .unwrap();
     writer.sync().await.unwrap();
     assert_eq!(fixture.content(&ObjectKey::Upload(id(1))).unwrap(), b"");
 }
@@ -66,7 +79,11 @@ async fn an_empty_upload_exists_after_sync() {
 async fn a_staged_file_that_is_shorter_than_acknowledged_is_reported_and_left_alone() {
     let fixture = Fixture::new().await;
     stage(&fixture.location, id(1), b"abc").await.unwrap();
-    let error = fixture.location.stage(id(1), 4).await.unwrap_err();
+    let error = fixture
+        .location
+        .stage(id(1), &Staged::at(4))
+        .await
+        .unwrap_err();
     assert_eq!(
         error.kind(),
         StorageErrorKind::StagedShort {
@@ -76,7 +93,11 @@ async fn a_staged_file_that_is_shorter_than_acknowledged_is_reported_and_left_al
     );
     assert_eq!(fixture.content(&ObjectKey::Upload(id(1))).unwrap(), b"abc");
 
-    let error = fixture.location.stage(id(2), 4).await.unwrap_err();
+    let error = fixture
+        .location
+        .stage(id(2), &Staged::at(4))
+        .await
+        .unwrap_err();
     assert_eq!(
         error.kind(),
         StorageErrorKind::StagedShort {
@@ -94,20 +115,28 @@ async fn a_second_writer_of_the_same_upload_is_refused_and_changes_nothing() {
         ..LocalOptions::default()
     };
     let fixture = Fixture::with_options(options).await;
-    let mut first = fixture.location.stage(id(1), 0).await.unwrap();
+    let mut first = fixture
+        .location
+        .stage(id(1), &Staged::NOTHING)
+        .await
+        .unwrap();
     first.write(Bytes::from_static(b"first")).await.unwrap();
     first.sync().await.unwrap();
     for second in [fixture.location.clone(), fixture.another()] {
-        let error = second.stage(id(1), 0).await.unwrap_err();
+        let error = second.stage(id(1), &Staged::NOTHING).await.unwrap_err();
         assert_eq!(error.kind(), StorageErrorKind::Busy);
         let error = second
-            .publish(id(1), 5, &key_of(b"first"))
+            .publish(id(1), &Staged::at(5), &key_of(b"first"))
             .await
             .unwrap_err();
         assert_eq!(error.kind(), StorageErrorKind::Busy);
     }
     // Another upload is not in the way.
-    fixture.location.stage(id(2), 0).await.unwrap();
+    fixture
+        .location
+        .stage(id(2), &Staged::NOTHING)
+        .await
+        .unwrap();
     first.write(Bytes::from_static(b" goes on")).await.unwrap();
     first.sync().await.unwrap();
     assert_eq!(
@@ -115,14 +144,23 @@ async fn a_second_writer_of_the_same_upload_is_refused_and_changes_nothing() {
         b"first goes on"
     );
     drop(first);
-    fixture.another().stage(id(1), 5).await.unwrap();
+    fixture
+        .another()
+        .stage(id(1), &Staged::at(5))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn a_writer_waits_for_the_one_before_it() {
     let fixture = Fixture::new().await;
-    let first = fixture.location.stage(id(1), 0).await.unwrap();
-    let second = fixture.location.stage(id(1), 0);
+    let first = fixture
+        .location
+        .stage(id(1), &Staged::NOTHING)
+        .await
+        .unwrap();
+    let nothing = Staged::NOTHING;
+    let second = fixture.location.stage(id(1), &nothing);
     tokio::pin!(second);
     tokio::select! {
         biased;
@@ -145,7 +183,11 @@ async fn the_record_of_open_uploads_does_not_grow_with_those_that_were() {
 #[tokio::test]
 async fn a_discarded_upload_is_gone_for_its_writer_too() {
     let fixture = Fixture::new().await;
-    let mut writer = fixture.location.stage(id(1), 0).await.unwrap();
+    let mut writer = fixture
+        .location
+        .stage(id(1), &Staged::NOTHING)
+        .await
+        .unwrap();
     writer.write(Bytes::from_static(b"abc")).await.unwrap();
     fixture.location.discard(id(1)).await.unwrap();
     let error = writer.sync().await.unwrap_err();
@@ -161,7 +203,11 @@ async fn the_kernels_own_full_disk_is_reported_as_such() {
     // The device that has no space, whoever writes to it.
     let staged = fixture.path(&ObjectKey::Upload(id(1)).path());
     std::os::unix::fs::symlink("/dev/full", staged).unwrap();
-    let mut writer = fixture.location.stage(id(1), 0).await.unwrap();
+    let mut writer = fixture
+        .location
+        .stage(id(1), &Staged::NOTHING)
+        .await
+        .unwrap();
     writer.write(Bytes::from_static(b"abc")).await.unwrap();
     let error = writer.sync().await.unwrap_err();
     assert_eq!(error.kind(), StorageErrorKind::Full);
@@ -170,7 +216,11 @@ async fn the_kernels_own_full_disk_is_reported_as_such() {
 #[tokio::test]
 async fn a_failed_writer_stays_failed() {
     let fixture = Fixture::new().await;
-    let mut writer = fixture.location.stage(id(1), 0).await.unwrap();
+    let mut writer = fixture
+        .location
+        .stage(id(1), &Staged::NOTHING)
+        .await
+        .unwrap();
     fixture.location.discard(id(1)).await.unwrap();
     writer.sync().await.unwrap_err();
     let error = writer.write(Bytes::from_static(b"abc")).await.unwrap_err();
@@ -183,7 +233,11 @@ async fn a_failed_writer_stays_failed() {
 #[tokio::test]
 async fn more_than_is_ever_left_unflushed_goes_through_whole() {
     let fixture = Fixture::new().await;
-    let mut writer = fixture.location.stage(id(1), 0).await.unwrap();
+    let mut writer = fixture
+        .location
+        .stage(id(1), &Staged::NOTHING)
+        .await
+        .unwrap();
     let chunk = Bytes::from(content(3 * 1024 * 1024 + 1));
     let mut chunks = 0;
     while writer.offset() <= WRITEBACK_BYTES + WRITEBACK_BEHIND_BYTES {
@@ -225,7 +279,7 @@ proptest! {
             let fixture = Fixture::with_options(options).await;
             let whole = content(25 * 40_000);
             let mut acknowledged = 0;
-            let mut writer = fixture.another().stage(id(1), 0).await.unwrap();
+            let mut writer = fixture.another().directory().stage(id(1), 0).await.unwrap();
             for step in steps {
                 match step {
                     Step::Write(length) => {
@@ -244,7 +298,7 @@ proptest! {
                             calls.finish(&writer.call(Operation::Write), &mut flush).await.unwrap();
                         }
                         drop(writer);
-                        writer = fixture.another().stage(id(1), acknowledged).await.unwrap();
+                        writer = fixture.another().directory().stage(id(1), acknowledged).await.unwrap();
                     }
                 }
             }

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use roadstead_oci::{Algorithm, Digest};
 
 use super::*;
+use crate::Staged;
 use crate::fixture::{Fixture, id, key_of, put, read, stage};
 
 #[tokio::test]
@@ -16,7 +17,11 @@ async fn published_bytes_are_the_object_and_no_longer_an_upload() {
         ObjectKey::Blob(Digest::of(Algorithm::Sha512, b"layer")),
     ] {
         stage(&fixture.location, id(1), b"layer").await.unwrap();
-        fixture.location.publish(id(1), 5, &key).await.unwrap();
+        fixture
+            .location
+            .publish(id(1), &Staged::at(5), &key)
+            .await
+            .unwrap();
         assert_eq!(fixture.content(&key).unwrap(), b"layer");
         assert!(fixture.content(&ObjectKey::Upload(id(1))).is_none());
     }
@@ -31,19 +36,35 @@ async fn publishing_twice_is_as_good_as_once() {
     assert_eq!(fixture.content(&key).unwrap(), b"layer");
     // Repeated after a crash that came before the database heard of it.
     stage(&fixture.location, id(1), b"layer").await.unwrap();
-    fixture.location.publish(id(1), 5, &key).await.unwrap();
-    fixture.another().publish(id(1), 5, &key).await.unwrap();
+    fixture
+        .location
+        .publish(id(1), &Staged::at(5), &key)
+        .await
+        .unwrap();
+    fixture
+        .another()
+        .publish(id(1), &Staged::at(5), &key)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn publishing_without_staged_bytes_does_not_trust_what_lies_at_the_key() {
     let fixture = Fixture::new().await;
     let key = key_of(b"layer");
-    let error = fixture.location.publish(id(1), 5, &key).await.unwrap_err();
+    let error = fixture
+        .location
+        .publish(id(1), &Staged::at(5), &key)
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), StorageErrorKind::NotFound);
     fixture.put(b"layer").await;
     std::fs::write(fixture.path(&key.path()), b"liar!").unwrap();
-    let error = fixture.location.publish(id(1), 5, &key).await.unwrap_err();
+    let error = fixture
+        .location
+        .publish(id(1), &Staged::at(5), &key)
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), StorageErrorKind::NotFound);
 }
 
@@ -83,7 +104,11 @@ async fn fewer_staged_bytes_than_published_are_refused_and_kept() {
     let fixture = Fixture::new().await;
     stage(&fixture.location, id(1), b"lay").await.unwrap();
     let key = key_of(b"layer");
-    let error = fixture.location.publish(id(1), 5, &key).await.unwrap_err();
+    let error = fixture
+        .location
+        .publish(id(1), &Staged::at(5), &key)
+        .await
+        .unwrap_err();
     assert_eq!(
         error.kind(),
         StorageErrorKind::StagedShort {
@@ -107,7 +132,7 @@ async fn bytes_beyond_the_published_size_are_cut_off() {
     .unwrap();
     fixture
         .location
-        .publish(id(1), 5, &key_of(b"layer"))
+        .publish(id(1), &Staged::at(5), &key_of(b"layer"))
         .await
         .unwrap();
     assert_eq!(
@@ -133,7 +158,11 @@ async fn bytes_are_moved_and_not_copied() {
     let inode = |path: &str| std::fs::metadata(fixture.path(path)).unwrap().ino();
     let staged = inode(&ObjectKey::Upload(id(1)).path());
     let key = key_of(b"layer");
-    fixture.location.publish(id(1), 5, &key).await.unwrap();
+    fixture
+        .location
+        .publish(id(1), &Staged::at(5), &key)
+        .await
+        .unwrap();
     assert_eq!(inode(&key.path()), staged);
 }
 
@@ -142,7 +171,11 @@ async fn only_blobs_are_published() {
     let fixture = Fixture::new().await;
     stage(&fixture.location, id(1), b"layer").await.unwrap();
     for key in [ObjectKey::Upload(id(2)), ObjectKey::Probe] {
-        let error = fixture.location.publish(id(1), 5, &key).await.unwrap_err();
+        let error = fixture
+            .location
+            .publish(id(1), &Staged::at(5), &key)
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), StorageErrorKind::Unexpected);
     }
     assert_eq!(

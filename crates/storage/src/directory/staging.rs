@@ -1,4 +1,4 @@
-//! Staged uploads: bytes that are written once, at the offset that was acknowledged, and that survive a power cut once
+//! StagedFile uploads: bytes that are written once, at the offset that was acknowledged, and that survive a power cut once
 //! they are. Which offset is acknowledged, and to whom an upload belongs, is in the database and not here.
 
 mod gathered;
@@ -12,10 +12,11 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use self::gathered::{Gathered, write_chunks};
-pub(crate) use self::open::{Uploads, is_at, open_locked};
-use crate::calls::{Call, Calls, Running};
-use crate::directories::{Directories, sync_directory};
+pub(crate) use self::open::{is_at, open_locked};
+use crate::directory::calls::{Call, Calls, Running};
+use crate::directory::directories::{Directories, sync_directory};
 use crate::error::{Failure, Operation, StorageError, StorageErrorKind};
+use crate::exclusive::{Exclusive, Uploads};
 use crate::object_key::{ObjectKey, UPLOADS};
 use crate::options::LocalOptions;
 
@@ -24,20 +25,14 @@ const WRITEBACK_BYTES: u64 = 32 * 1024 * 1024;
 /// From this many bytes behind a flush that is still at work, the writer waits for it.
 const WRITEBACK_BEHIND_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Writes the staged bytes of one upload, in order.
-///
-/// Holds the upload: until it is dropped and its last write has ended, nobody else can stage or publish it. Memory is
-/// bounded by twice [`LocalOptions::write_chunk_bytes`] and two chunks of the caller's: one batch is gathered while the
-/// one before is being written.
-///
-/// Dropping it stops after the write that is under way; what was written since the last [`StagedWriter::sync`] may or
-/// may not be there afterwards, and is cut off when the upload is next written at the acknowledged offset.
+/// Writes the staged file of one upload. Memory is bounded by twice [`LocalOptions::write_chunk_bytes`] and two chunks of the caller's: one
+/// batch is gathered while the one before is being written.
 #[derive(Debug)]
-pub struct StagedWriter {
+pub(crate) struct FileWriter {
     calls: Arc<Calls>,
     options: LocalOptions,
     object: String,
-    staged: Arc<Staged>,
+    staged: Arc<StagedFile>,
     gathered: Gathered,
     flush: Option<Running<()>>,
     writeback: Option<Running<()>>,
@@ -58,16 +53,16 @@ pub struct StagedWriter {
 
 /// The open file. Field order matters: the file's lock goes before the process's.
 #[derive(Debug)]
-struct Staged {
+struct StagedFile {
     file: open::LockedFile,
     path: PathBuf,
-    _exclusive: open::Exclusive,
+    _exclusive: Exclusive,
 }
 
-impl StagedWriter {
-    /// At most so many bytes are written and not flushed, however much is written between two [`StagedWriter::sync`]s
+impl FileWriter {
+    /// At most so many bytes are written and not flushed, however much is written between two [`FileWriter::sync`]s
     /// (128 MiB, and a batch).
-    pub const UNSYNCED_BYTES_MAX: u64 = 2 * WRITEBACK_BEHIND_BYTES;
+    pub(crate) const UNSYNCED_BYTES_MAX: u64 = 2 * WRITEBACK_BEHIND_BYTES;
 
     pub(crate) async fn open(
         calls: &Arc<Calls>,
@@ -100,7 +95,7 @@ impl StagedWriter {
                     return Err(short(length));
                 }
                 (&*file).seek(SeekFrom::Start(at))?;
-                let staged = Staged {
+                let staged = StagedFile {
                     file,
                     path,
                     _exclusive: exclusive,
@@ -127,16 +122,12 @@ impl StagedWriter {
         })
     }
 
-    /// The number of bytes of the upload that this writer has taken, those before it included.
-    pub fn offset(&self) -> u64 {
+    pub(crate) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Appends a chunk of any size. Waits only while the batch before the last is still being written.
-    ///
-    /// A failure may belong to an earlier chunk, and is final: only bytes of the last successful
-    /// [`StagedWriter::sync`] count, and every later call fails too. A dropped future has taken the chunk.
-    pub async fn write(&mut self, chunk: Bytes) -> Result<(), StorageError> {
+    /// Waits only while the batch before the last is still being written.
+    pub(crate) async fn write(&mut self, chunk: Bytes) -> Result<(), StorageError> {
         self.refuse_after_failure(Operation::Write)?;
         self.offset += chunk.len() as u64;
         self.gathered.push(chunk);
@@ -147,9 +138,8 @@ impl StagedWriter {
         self.remember(written)
     }
 
-    /// Flushes everything taken so far, and its directory entry, to the disk. After `Ok`, [`StagedWriter::offset`] bytes
-    /// survive a power cut. A dropped future leaves that open; calling again finishes it.
-    pub async fn sync(&mut self) -> Result<(), StorageError> {
+    /// Flushes everything taken so far, and its directory entry, to the disk.
+    pub(crate) async fn sync(&mut self) -> Result<(), StorageError> {
         self.refuse_after_failure(Operation::Sync)?;
         let synced = self.sync_all().await;
         self.remember(synced)

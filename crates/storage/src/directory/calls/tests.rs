@@ -38,10 +38,25 @@ async fn a_store_that_hangs_costs_a_bounded_number_of_threads_and_recovers() {
     // Both threads are still inside the kernel, so that no further one is risked.
     let error = fixture.location.read(&good, 0..4).await.unwrap_err();
     assert_eq!(error.kind(), StorageErrorKind::Timeout);
-    assert_eq!(fixture.location.calls().permits.available_permits(), 0);
+    assert_eq!(
+        fixture
+            .location
+            .directory()
+            .calls
+            .permits
+            .available_permits(),
+        0
+    );
 
     // The store answers again.
-    while fixture.location.calls().permits.available_permits() < 2 {
+    while fixture
+        .location
+        .directory()
+        .calls
+        .permits
+        .available_permits()
+        < 2
+    {
         let writer = OpenOptions::new()
             .write(true)
             .custom_flags(O_NONBLOCK)
@@ -61,7 +76,7 @@ async fn a_caller_that_gives_up_while_it_waits_for_leave_touches_nothing() {
     })
     .await;
     let key = fixture.put(b"kept").await;
-    let permit = std::sync::Arc::clone(&fixture.location.calls().permits)
+    let permit = std::sync::Arc::clone(&fixture.location.directory().calls.permits)
         .acquire_owned()
         .await
         .unwrap();

@@ -1,0 +1,152 @@
+//! Stores that speak S3: Amazon's own, and those of Ceph, `OpenShift`, IBM, Google (in its interoperability mode) and others.
+
+use opendal::Operator;
+use opendal::layers::CapabilityOverrideLayer;
+use opendal::services::S3;
+use roadstead_placement::LocationName;
+use roadstead_runtime::Environment;
+use roadstead_secrets::Secret;
+
+use super::Assembly;
+use crate::error::{Failure, Operation, StorageError};
+use crate::http::HttpClient;
+use crate::location::{Capabilities, Location, PublicationCost};
+use crate::objects::ObjectStore;
+use crate::options::StoreOptions;
+
+/// The region that requests are signed for where none is configured. Stores other than Amazon's take any.
+const REGION_DEFAULT: &str = "us-east-1";
+
+/// A bucket and how it is reached.
+#[derive(Clone, Debug)]
+pub struct S3Options {
+    /// Scheme, host and port, without a path: `https://s3.eu-west-1.amazonaws.com`.
+    pub endpoint: String,
+    /// The region that requests are signed for.
+    pub region: Option<String>,
+    /// The bucket. It is never made.
+    pub bucket: String,
+    /// Quay's `storage_path`: what all keys begin with. One leading `/` does not count.
+    pub storage_path: String,
+    /// Who we are.
+    pub credentials: S3Credentials,
+    /// Whether objects are encrypted by the store with keys of its own (`x-amz-server-side-encryption: AES256`).
+    pub server_side_encryption: bool,
+    /// Whether the store copies parts into objects (`UploadPartCopy`). Google's interoperability mode does not.
+    pub server_side_assembly: bool,
+}
+
+/// Who a bucket's user is.
+#[derive(Clone, Debug)]
+pub enum S3Credentials {
+    /// A pair of keys.
+    Keys {
+        /// The public half.
+        access_key: Secret,
+        /// The secret half.
+        secret_key: Secret,
+        /// With temporary keys, what proves them.
+        session_token: Option<Secret>,
+    },
+    /// What the machine says: environment variables, a profile, a web identity, the instance's role. Asked again before it expires.
+    Machine,
+    /// A role that is taken on with other credentials, and again before it expires.
+    Role {
+        /// The role.
+        role_arn: String,
+        /// With which keys; with those of the machine if there are none.
+        keys: Option<(Secret, Secret)>,
+    },
+}
+
+impl Location {
+    /// A location in a bucket. Nothing is asked of the store yet, so that a process starts although it is down.
+    ///
+    /// # Errors
+    /// [`StorageErrorKind::Misconfigured`](crate::StorageErrorKind::Misconfigured) when no client can be made of this.
+    pub fn s3(
+        name: LocationName,
+        s3: &S3Options,
+        options: StoreOptions,
+        http: &HttpClient,
+        environment: Environment,
+    ) -> Result<Self, StorageError> {
+        let (operator, assembly) = operator(s3, http).map_err(|error| {
+            StorageError::new(Operation::Open, &name, &s3.bucket, Failure::from(error))
+        })?;
+        let capabilities = Capabilities {
+            signed_urls: true,
+            publication: match assembly {
+                Assembly::CopyParts => PublicationCost::StoreCopies,
+                Assembly::Stream => PublicationCost::Streamed,
+            },
+        };
+        let store = ObjectStore::new(name.clone(), operator, assembly, options, environment);
+        Ok(Self::in_objects(name, capabilities, store))
+    }
+}
+
+fn operator(s3: &S3Options, http: &HttpClient) -> Result<(Operator, Assembly), opendal::Error> {
+    let mut builder = S3::default()
+        .endpoint(&s3.endpoint)
+        .region(s3.region.as_deref().unwrap_or(REGION_DEFAULT))
+        .bucket(&s3.bucket)
+        .root(&s3.storage_path);
+    if takes_bucket_as_host(s3) {
+        builder = builder.enable_virtual_host_style();
+    }
+    if s3.server_side_encryption {
+        builder = builder.server_side_encryption_with_s3_key();
+    }
+    builder = match &s3.credentials {
+        S3Credentials::Keys {
+            access_key,
+            secret_key,
+            session_token,
+        } => {
+            // The machine's own credentials must not stand in for the configured ones.
+            let builder = builder
+                .access_key_id(access_key.expose())
+                .secret_access_key(secret_key.expose())
+                .disable_config_load()
+                .disable_ec2_metadata();
+            match session_token {
+                Some(token) => builder.session_token(token.expose()),
+                None => builder,
+            }
+        }
+        S3Credentials::Machine => builder,
+        S3Credentials::Role { role_arn, keys } => {
+            let builder = builder.role_arn(role_arn).role_session_name("quay");
+            match keys {
+                Some((access_key, secret_key)) => builder
+                    .access_key_id(access_key.expose())
+                    .secret_access_key(secret_key.expose()),
+                None => builder,
+            }
+        }
+    };
+    let operator = Operator::new(builder)?;
+    let operator = operator.with_context(http.context());
+    if s3.server_side_assembly {
+        return Ok((operator, Assembly::CopyParts));
+    }
+    let streaming = CapabilityOverrideLayer::new(|mut capability| {
+        capability.write_can_copy_from = false;
+        capability
+    });
+    Ok((operator.layer(streaming), Assembly::Stream))
+}
+
+/// Whether the bucket is named in the host, as Amazon wants it, or in the path, as everybody else takes it. A bucket with a dot fits no
+/// certificate.
+fn takes_bucket_as_host(s3: &S3Options) -> bool {
+    let host = s3
+        .endpoint
+        .split_once("://")
+        .map_or(s3.endpoint.as_str(), |(_, rest)| rest);
+    let amazon = host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn");
+    let letters =
+        |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+    amazon && s3.bucket.chars().all(letters)
+}

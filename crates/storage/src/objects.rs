@@ -1,0 +1,113 @@
+//! A location in an object store: what it is made of, and objects looked up, read and deleted. Uploads, publication, listings, probes and
+//! signed URLs add their methods in the files below; which store it is, is `drivers`'.
+
+mod body;
+mod calls;
+mod listing;
+mod probe;
+mod publish;
+mod segments;
+
+use std::sync::Arc;
+
+use opendal::Operator;
+use roadstead_placement::LocationName;
+use roadstead_runtime::Environment;
+use uuid::Uuid;
+
+pub(crate) use self::body::BodyStream;
+use self::calls::Calls;
+pub(crate) use self::segments::SegmentWriter;
+use crate::drivers::Assembly;
+use crate::error::{Operation, StorageError, StorageErrorKind};
+use crate::exclusive::Uploads;
+use crate::object_key::ObjectKey;
+use crate::options::StoreOptions;
+use crate::read::ByteRange;
+use crate::staged::{Part, Staged};
+
+/// The store and what this process has open in it.
+#[derive(Debug)]
+pub(crate) struct ObjectStore {
+    calls: Arc<Calls>,
+    assembly: Assembly,
+    environment: Environment,
+    uploads: Uploads,
+}
+
+impl ObjectStore {
+    pub(crate) fn new(
+        name: LocationName,
+        operator: Operator,
+        assembly: Assembly,
+        options: StoreOptions,
+        environment: Environment,
+    ) -> Self {
+        Self {
+            calls: Arc::new(Calls::new(
+                name,
+                operator,
+                options,
+                Arc::clone(&environment.clock),
+            )),
+            assembly,
+            environment,
+            uploads: Uploads::default(),
+        }
+    }
+
+    pub(crate) async fn stat(&self, key: &ObjectKey) -> Result<Option<u64>, StorageError> {
+        let path = key.path();
+        let sized = self
+            .calls
+            .retried(Operation::Stat, &path, || self.calls.operator().stat(&path))
+            .await;
+        match sized {
+            Ok(metadata) => Ok(Some(metadata.content_length())),
+            Err(error) if error.kind() == StorageErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Never tried again here: another location may be faster, and the caller knows.
+    pub(crate) async fn read(
+        &self,
+        key: &ObjectKey,
+        range: ByteRange,
+    ) -> Result<BodyStream, StorageError> {
+        BodyStream::open(&self.calls, key.path(), range).await
+    }
+
+    pub(crate) async fn stage(
+        &self,
+        id: Uuid,
+        staged: &Staged,
+    ) -> Result<SegmentWriter, StorageError> {
+        SegmentWriter::open(self, id, staged).await
+    }
+
+    pub(crate) async fn delete(&self, key: &ObjectKey) -> Result<(), StorageError> {
+        self.delete_path(Operation::Delete, &key.path()).await
+    }
+
+    async fn delete_path(&self, operation: Operation, path: &str) -> Result<(), StorageError> {
+        let deleted = self
+            .calls
+            .retried(operation, path, || self.calls.operator().delete(path))
+            .await;
+        match deleted {
+            Err(error) if error.kind() == StorageErrorKind::NotFound => Ok(()),
+            deleted => deleted,
+        }
+    }
+}
+
+/// The folder of what was staged of an upload.
+fn folder_of(id: Uuid) -> String {
+    format!("{}/", ObjectKey::Upload(id))
+}
+
+/// The object of a part.
+fn path_of(id: Uuid, part: Part) -> String {
+    format!("{}{:015}-{:016x}", folder_of(id), part.start, part.writer)
+}

@@ -1,0 +1,171 @@
+//! From staged parts to an object. The store copies the parts by itself where it can; where it cannot, their bytes go through us once more.
+//! Either way the object appears whole or not at all.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use uuid::Uuid;
+
+use super::{BodyStream, ObjectStore, folder_of, path_of};
+use crate::drivers::Assembly;
+use crate::error::{Failure, Operation, StorageError, StorageErrorKind};
+use crate::object_key::ObjectKey;
+use crate::staged::{Part, Staged};
+
+/// How many parts are copied or deleted at a time.
+const AT_ONCE: usize = 8;
+
+/// How many bytes are gathered for a part of the object where the store cannot copy.
+const STREAMED_PART_BYTES: usize = 16 << 20;
+
+impl ObjectStore {
+    /// Makes the acknowledged parts of an upload the object `key`. False when parts are missing: they may have been published before.
+    pub(crate) async fn publish(
+        &self,
+        id: Uuid,
+        staged: &Staged,
+        key: &ObjectKey,
+    ) -> Result<bool, StorageError> {
+        let path = key.path();
+        let calls = &self.calls;
+        let _exclusive =
+            tokio::time::timeout(calls.options().lock_timeout, self.uploads.exclusively(id))
+                .await
+                .map_err(|_| calls.error(Operation::Publish, &path, StorageErrorKind::Busy))?;
+        let assembled = match (staged.parts.count(), staged.parts.last()) {
+            (0, _) | (_, None) => {
+                let empty = opendal::Buffer::new();
+                let written = calls.retried(Operation::Publish, &path, || {
+                    calls.operator().write(&path, empty.clone())
+                });
+                written.await.map(|_| ())
+            }
+            (1, Some(part)) => {
+                let from = path_of(id, part);
+                let deadline = calls.options().assembly_timeout;
+                let copied = calls.retried_within(Operation::Publish, &path, deadline, || {
+                    calls.operator().copy(&from, &path)
+                });
+                copied.await.map(|_| ())
+            }
+            _ => self.assemble(id, staged, &path).await,
+        };
+        match assembled {
+            Err(error) if error.kind() == StorageErrorKind::NotFound => return Ok(false),
+            assembled => assembled?,
+        }
+        // A store that says "done" and holds something else is found out here, before anybody relies on it.
+        let size = self.stat(key).await?;
+        if size != Some(staged.offset) {
+            let found = size.map_or("nothing".to_owned(), |size| format!("{size} bytes"));
+            let problem = format!(
+                "{} bytes were put together and {found} lie at the key",
+                staged.offset
+            );
+            let failure = Failure::because(StorageErrorKind::Corrupt, problem);
+            return Err(calls.error(Operation::Publish, &path, failure));
+        }
+        if let Err(error) = self.discard(id).await {
+            tracing::debug!(
+                upload.id = %id,
+                error = &error as &dyn std::error::Error,
+                "Could not delete the parts of a published upload; they are cleaned up later"
+            );
+        }
+        Ok(true)
+    }
+
+    async fn assemble(&self, id: Uuid, staged: &Staged, path: &str) -> Result<(), StorageError> {
+        let calls = &self.calls;
+        let deadline = calls.options().assembly_timeout;
+        let opening = match self.assembly {
+            // Without a size of its own the operator copies each part as it is.
+            Assembly::CopyParts => calls.operator().writer_with(path).concurrent(AT_ONCE),
+            Assembly::Stream => calls
+                .operator()
+                .writer_with(path)
+                .chunk(STREAMED_PART_BYTES)
+                .concurrent(2),
+        };
+        let mut writer = calls
+            .once(Operation::Publish, path, deadline, opening)
+            .await?;
+        let written = async {
+            for part in staged.parts.iter() {
+                let from = path_of(id, part);
+                calls
+                    .once(
+                        Operation::Publish,
+                        path,
+                        deadline,
+                        writer.copy_from(&from, 0..part.bytes),
+                    )
+                    .await?;
+            }
+            calls
+                .once(Operation::Publish, path, deadline, writer.close())
+                .await
+        }
+        .await;
+        if let Err(error) = written {
+            // What cannot be aborted now is the store's to expire; it is not visible.
+            if let Err(leftover) = calls
+                .once(Operation::Publish, path, deadline, writer.abort())
+                .await
+            {
+                tracing::debug!(
+                    upload.id = %id,
+                    error = &leftover as &dyn std::error::Error,
+                    "Could not abort a multipart upload"
+                );
+            }
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Deletes whatever was staged of an upload, acknowledged or not.
+    pub(crate) async fn discard(&self, id: Uuid) -> Result<(), StorageError> {
+        let folder = folder_of(id);
+        let calls = &self.calls;
+        let mut paths = vec![];
+        let mut lister = calls
+            .once(
+                Operation::Discard,
+                &folder,
+                calls.options().step_timeout,
+                calls.operator().lister_with(&folder).recursive(true),
+            )
+            .await?;
+        loop {
+            let next = calls.once(
+                Operation::Discard,
+                &folder,
+                calls.options().step_timeout,
+                lister.try_next(),
+            );
+            match next.await? {
+                Some(entry) if entry.path() == folder => {}
+                Some(entry) => paths.push(entry.path().to_owned()),
+                None => break,
+            }
+            if paths.len() >= 1000 {
+                self.delete_all(std::mem::take(&mut paths)).await?;
+            }
+        }
+        // What Quay staged lies at the name of the folder.
+        paths.push(ObjectKey::Upload(id).path());
+        self.delete_all(paths).await
+    }
+
+    async fn delete_all(&self, paths: Vec<String>) -> Result<(), StorageError> {
+        stream::iter(paths)
+            .map(|path| async move { self.delete_path(Operation::Discard, &path).await })
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    /// Reads one part of an upload that is not published.
+    pub(crate) async fn read_part(&self, id: Uuid, part: Part) -> Result<BodyStream, StorageError> {
+        BodyStream::open(&self.calls, path_of(id, part), (0..part.bytes).into()).await
+    }
+}
