@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
-use roadstead_storage::{Location, StorageError, StorageErrorKind};
+use roadstead_storage::{Location, StorageError};
 
 /// What a location is wanted for. A full disk can still be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,18 +61,7 @@ impl Locations {
 
     /// Passes a location over until then, if the failure is one of the location and not of a single object.
     pub(crate) fn note_failure(&self, failed: Use, failure: &StorageError, until: Timestamp) {
-        let is_the_location = match failure.kind() {
-            StorageErrorKind::Unavailable
-            | StorageErrorKind::Full
-            | StorageErrorKind::Denied
-            | StorageErrorKind::Timeout => true,
-            StorageErrorKind::NotFound
-            | StorageErrorKind::Busy
-            | StorageErrorKind::Corrupt
-            | StorageErrorKind::StagedShort { .. }
-            | StorageErrorKind::Unexpected => false,
-        };
-        if is_the_location {
+        if failure.kind().is_the_locations() {
             self.pass_over(failed, failure.location(), until);
         }
     }

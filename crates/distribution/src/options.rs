@@ -36,6 +36,9 @@ pub struct DistributionOptions {
     /// the database. Default 64 MiB: a crash costs at most that much of the transfer, and at 100 MB/s the database is asked
     /// less than twice a second.
     pub checkpoint_bytes: u64,
+    /// How many bytes of an upload are kept until they are published, so that they can go to another location when theirs fails. Default
+    /// 8 MiB: most layers, and as much as one part. A longer upload fails with its location, and its client begins again elsewhere.
+    pub kept_bytes_max: usize,
     /// How long a location that failed is passed over where there is another. Default 10 s: long enough that a store that
     /// hangs costs a few requests its deadline rather than all of them, short enough to notice its return.
     pub location_cool_down: Duration,
@@ -103,6 +106,7 @@ impl Default for DistributionOptions {
             read_idle_timeout: Duration::from_secs(30),
             session_wait: Duration::from_secs(2),
             checkpoint_bytes: 64 << 20,
+            kept_bytes_max: 8 << 20,
             location_cool_down: Duration::from_secs(10),
             deletion_wait: Duration::from_secs(5),
             publication_life: Duration::from_hours(1),

@@ -79,7 +79,7 @@ pub use schema::{SchemaError, ServerWarning};
 pub use service_keys::{NewServiceKey, ServiceKey};
 pub use summary::{AffectedImage, MissingCopies};
 pub use tags::{Delete, Deletion};
-pub use uploads::{NewUpload, Upload};
+pub use uploads::{AdvanceUpload, NewUpload, Upload};
 
 #[cfg(test)]
 mod tests;

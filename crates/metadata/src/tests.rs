@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use roadstead_oci::{Algorithm, Digest, Digester, Manifest, ManifestLimits, Reference};
+use roadstead_oci::{Algorithm, Digest, DigestState, Digester, Manifest, ManifestLimits, Reference};
 use roadstead_placement::LocationName;
 use roadstead_runtime::{Ids, SeededIds, Timestamp};
 use roadstead_test_servers::{Postgres, PostgresDatabase};
@@ -464,5 +464,22 @@ async fn a_namespace_and_a_repository_are_made_once_and_an_unknown_namespace_onl
                 .unwrap(),
             ["nobody/app"]
         );
+    }
+}
+
+/// Bytes in a store where the offset says all.
+fn advance<'a>(
+    upload: &'a Upload,
+    offset: u64,
+    hash_state: &'a DigestState,
+    now: Timestamp,
+) -> AdvanceUpload<'a> {
+    AdvanceUpload {
+        upload,
+        offset,
+        hash_state,
+        staged_parts: "",
+        location: &upload.location,
+        now,
     }
 }

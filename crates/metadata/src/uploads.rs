@@ -35,6 +35,25 @@ pub struct Upload {
     pub version: i64,
     /// The digester's state after `offset` bytes.
     pub hash_state: DigestState,
+    /// In what these bytes lie at the location, in the words of whoever staged them. Empty where the offset says all.
+    pub staged_parts: String,
+}
+
+/// Bytes of a session that are safe from now on.
+#[derive(Clone, Debug)]
+pub struct AdvanceUpload<'a> {
+    /// The session as it was read.
+    pub upload: &'a Upload,
+    /// How many bytes are safe, those before included.
+    pub offset: u64,
+    /// The digester's state after them.
+    pub hash_state: &'a DigestState,
+    /// In what they lie.
+    pub staged_parts: &'a str,
+    /// Where. Another location than before only if all of them are there.
+    pub location: &'a LocationName,
+    /// Now.
+    pub now: Timestamp,
 }
 
 /// A session to be begun.
@@ -61,6 +80,7 @@ struct UploadRow {
     byte_count: i64,
     version: i64,
     hash_state: String,
+    staged_parts: String,
 }
 
 impl TryFrom<UploadRow> for Upload {
@@ -90,6 +110,7 @@ impl TryFrom<UploadRow> for Upload {
                 .hash_state
                 .parse()
                 .map_err(|error| corrupt("hash_state", &error))?,
+            staged_parts: row.staged_parts,
         })
     }
 }
@@ -103,7 +124,8 @@ fn stored_id(uuid: Uuid) -> String {
 }
 
 const SELECT: &str = "
-    SELECT b.id, b.uuid, b.repository_id, l.name AS location, b.byte_count, o.version, o.hash_state
+    SELECT b.id, b.uuid, b.repository_id, l.name AS location, b.byte_count, o.version, o.hash_state,
+           o.staged_parts
     FROM blobupload b
     JOIN roadstead_upload o ON o.upload_id = b.id
     JOIN imagestoragelocation l ON l.id = b.location_id";
@@ -155,6 +177,7 @@ impl Database {
             offset: 0,
             version: 1,
             hash_state: new.hash_state.clone(),
+            staged_parts: String::new(),
         })
     }
 
@@ -195,22 +218,21 @@ impl Database {
     /// Acknowledges bytes that are safe at the location. None when another writer changed the session first: nothing is changed then.
     pub async fn advance_upload(
         &self,
-        upload: &Upload,
-        offset: u64,
-        hash_state: &DigestState,
-        now: Timestamp,
+        advance: &AdvanceUpload<'_>,
     ) -> Result<Option<Upload>, MetadataError> {
         const OPERATION: &str = "acknowledge bytes of an upload";
+        let AdvanceUpload { upload, now, .. } = advance;
         let transaction = self.begin(OPERATION).await?;
         let changed = transaction
             .execute(
                 OPERATION,
-                "UPDATE roadstead_upload SET version = version + 1, hash_state = $3, changed = $4
+                "UPDATE roadstead_upload SET version = version + 1, hash_state = $3, staged_parts = $4, changed = $5
                  WHERE upload_id = $1 AND version = $2",
                 params![
                     upload.id.0,
                     upload.version,
-                    hash_state.to_string(),
+                    advance.hash_state.to_string(),
+                    advance.staged_parts,
                     now.naive_utc(),
                 ],
             )
@@ -222,22 +244,26 @@ impl Database {
             .execute(
                 OPERATION,
                 // Quay's clean-up, which may run beside us, goes by `created`: an upload that is still being sent must not be too old for it.
-                "UPDATE blobupload SET byte_count = $2, sha_state = $3, chunk_count = chunk_count + 1, created = $4
+                "UPDATE blobupload SET byte_count = $2, sha_state = $3, chunk_count = chunk_count + 1, created = $4,
+                        location_id = (SELECT id FROM imagestoragelocation WHERE name = $5)
                  WHERE id = $1",
                 params![
                     upload.id.0,
-                    bytes_column(offset),
-                    hash_state.to_quay_pickle().ok(),
+                    bytes_column(advance.offset),
+                    advance.hash_state.to_quay_pickle().ok(),
                     now.naive_utc(),
+                    advance.location.as_str(),
                 ],
             )
             .await?;
         transaction.commit().await?;
         Ok(Some(Upload {
-            offset,
+            offset: advance.offset,
             version: upload.version + 1,
-            hash_state: hash_state.clone(),
-            ..upload.clone()
+            hash_state: advance.hash_state.clone(),
+            staged_parts: advance.staged_parts.to_owned(),
+            location: advance.location.clone(),
+            ..(*upload).clone()
         }))
     }
 

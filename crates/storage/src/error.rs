@@ -98,6 +98,24 @@ pub enum StorageErrorKind {
 }
 
 impl StorageErrorKind {
+    /// Whether it is the location that fails, so that another may do, and not this one object or upload.
+    pub const fn is_the_locations(self) -> bool {
+        match self {
+            Self::Unavailable
+            | Self::Full
+            | Self::Denied
+            | Self::Timeout
+            | Self::Throttled
+            | Self::ServerError
+            | Self::Misconfigured => true,
+            Self::NotFound
+            | Self::Busy
+            | Self::Corrupt
+            | Self::StagedShort { .. }
+            | Self::Unexpected => false,
+        }
+    }
+
     /// Whether the same call may succeed later although nobody changes the request or the location's settings.
     pub const fn retryable(self) -> bool {
         matches!(

@@ -71,6 +71,14 @@ impl StagedWriter {
         }
     }
 
+    /// Whether a [`StagedWriter::sync`] now would write no short part.
+    pub fn at_boundary(&self) -> bool {
+        match &self.target {
+            Target::File(_) => true,
+            Target::Segments(writer) => writer.at_boundary(),
+        }
+    }
+
     /// Appends a chunk of any size. Waits only while as much as may be on its way is.
     ///
     /// A failure may belong to an earlier chunk, and is final: only bytes of the last successful

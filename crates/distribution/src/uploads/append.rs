@@ -63,7 +63,7 @@ where
         .await
         .map_err(|stopped| stopped.at(session.upload.offset))?
     {
-        let taken = session.sink.take(piece).await;
+        let taken = session.sink.take_all(inner, piece).await;
         taken.map_err(|error| session.failed(inner, error))?;
     }
     session.acknowledge(inner).await
@@ -80,11 +80,15 @@ where
 {
     let stopped = loop {
         match intake.next().await {
-            Ok(Some(piece)) => {
-                let taken = session.sink.take(piece).await;
-                taken.map_err(|error| session.failed(inner, error))?;
-                if session.unacknowledged() >= inner.options.checkpoint_bytes {
-                    session.acknowledge(inner).await?;
+            Ok(Some(mut piece)) => {
+                while !piece.is_empty() {
+                    let taken = session.sink.take(inner, piece).await;
+                    piece = taken.map_err(|error| session.failed(inner, error))?;
+                    if session.unacknowledged() >= inner.options.checkpoint_bytes
+                        && session.sink.at_boundary()
+                    {
+                        session.acknowledge(inner).await?;
+                    }
                 }
             }
             Ok(None) => break None,

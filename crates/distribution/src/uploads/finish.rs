@@ -78,13 +78,8 @@ async fn hash_as_named(
         return Ok(());
     }
     let id = session.upload.uuid;
-    let rehashed = hash_range(
-        &session.location,
-        &ObjectKey::Upload(id),
-        session.upload.offset,
-        digester,
-    )
-    .await;
+    let staged = session::staged(&session.upload)?;
+    let rehashed = hash(session.sink.location().read_staged(id, &staged), digester).await;
     let rehashed = rehashed.map_err(|error| match error.kind() {
         StorageErrorKind::NotFound | StorageErrorKind::Corrupt => PushError::UploadLost { id },
         _ => session::write_failed(inner, error),
@@ -93,13 +88,10 @@ async fn hash_as_named(
     Ok(())
 }
 
-async fn hash_range(
-    location: &Location,
-    key: &ObjectKey,
-    size: u64,
+async fn hash(
+    mut stream: impl Stream<Item = Result<Bytes, StorageError>> + Unpin,
     mut digester: Digester,
 ) -> Result<Digester, StorageError> {
-    let mut stream = location.read(key, 0..size).await?.read_ahead();
     while let Some(chunk) = stream.try_next().await? {
         digester.update(&chunk);
     }
@@ -120,7 +112,7 @@ where
     loop {
         match intake.next().await {
             Ok(Some(piece)) => {
-                let taken = session.sink.take(piece).await;
+                let taken = session.sink.take_all(inner, piece).await;
                 taken.map_err(|error| session.failed(inner, error))?;
             }
             Ok(None) => return Ok(()),
@@ -144,18 +136,30 @@ async fn make_blob(
     // recognises the object as this upload's. It also keeps other processes off: the staged file's lock is given up for the
     // publication, and whoever takes it then finds the row changed.
     session.acknowledge(inner).await?;
-    let Session {
-        upload,
-        location,
-        sink,
-        lock,
-    } = session;
-    drop(sink);
-    let publication = publication::begin(inner, location.name(), digest).await?;
-    let publication = publish(inner, &location, upload.uuid, upload.offset, publication).await?;
-    let blob = commit(inner, repository, publication, &upload).await;
-    drop(lock);
-    blob
+    loop {
+        let Session { upload, sink, lock } = session;
+        let settled = sink.settle();
+        let location = settled.location.clone();
+        let publication = publication::begin(inner, location.name(), digest).await?;
+        let published = publish(inner, &location, upload.uuid, &settled.staged, publication).await;
+        match published {
+            Ok(publication) => {
+                let blob = commit(inner, repository, publication, &upload).await;
+                drop(lock);
+                return blob;
+            }
+            // The location failed at this very moment: its bytes go elsewhere if they came with this request and are few.
+            Err(PushError::Storage { source }) => {
+                let sink = settled
+                    .elsewhere(inner, source)
+                    .await
+                    .map_err(|source| PushError::Storage { source })?;
+                session = Session { upload, sink, lock };
+                session.acknowledge_elsewhere(inner).await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Makes a blob of an upload whose bytes are not staged any more, if they have become the object before a crash.
@@ -184,7 +188,8 @@ async fn recognise_blob(
         upload.uuid
     );
     // Reads the object back and hashes it, because nothing is staged.
-    let publication = publish(inner, &location, upload.uuid, upload.offset, publication).await?;
+    let staged = session::staged(&upload)?;
+    let publication = publish(inner, &location, upload.uuid, &staged, publication).await?;
     commit(inner, repository, publication, &upload).await
 }
 
@@ -202,13 +207,11 @@ async fn prove_published(
     // The upload's bytes are known by another algorithm only: the object has to have that digest too.
     let lost = || PushError::UploadLost { id: upload.uuid };
     let key = ObjectKey::Blob(digest.clone());
-    let object = hash_range(
-        location,
-        &key,
-        upload.offset,
-        Digester::new(digester.algorithm()),
-    )
-    .await;
+    let object = async {
+        let stream = location.read(&key, 0..upload.offset).await?.read_ahead();
+        hash(stream, Digester::new(digester.algorithm())).await
+    };
+    let object = object.await;
     let object = object.map_err(|error| match error.kind() {
         StorageErrorKind::NotFound | StorageErrorKind::Corrupt => lost(),
         _ => session::write_failed(inner, error),

@@ -4,7 +4,7 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use roadstead_metadata::{MetadataError, Repository};
+use roadstead_metadata::{MetadataError, Publication, Repository};
 use roadstead_oci::{Digest, Digester};
 
 use super::PushedBlob;
@@ -12,7 +12,7 @@ use super::finish::record;
 use super::publication::{self, publish, withdraw};
 use super::session::{discard, write_failed};
 use super::start::Writable;
-use super::transfer::{Intake, Sink};
+use super::transfer::{Intake, Settled, Sink};
 use crate::body::{Announced, BodyError, Incoming};
 use crate::error::PushError;
 use crate::registry::Inner;
@@ -41,25 +41,19 @@ where
     let mut intake = Intake::new(body, announced, 0, inner.options.blob_bytes_max)?;
 
     let id = inner.environment.ids.uuid();
-    let (location, writer) = Writable::new(inner).await?.stage(id).await?;
-    let mut sink = Sink::new(writer, Digester::new(digest.algorithm()));
+    let staged = Writable::new(inner).await?.stage(id).await?;
+    let mut sink = Sink::new(inner, id, staged, Digester::new(digest.algorithm()));
     let taken = take_all(inner, &mut sink, &mut intake, digest).await;
     let size = sink.offset();
-    drop(sink);
     let published = match taken {
-        Ok(()) => match publication::begin(inner, location.name(), digest).await {
-            Ok(publication) => publish(inner, &location, id, size, publication).await,
-            Err(error) => Err(error),
-        },
-        Err(error) => Err(error),
-    };
-    let publication = match published {
-        Ok(publication) => publication,
+        Ok(()) => publish_somewhere(inner, sink, digest).await,
         Err(error) => {
+            let Settled { location, .. } = sink.settle();
             discard(&location, id).await;
-            return Err(error);
+            Err(error)
         }
     };
+    let publication = published?;
     match record(inner, repository, &publication, size, None).await {
         // It was closed while the bytes came, or they took too long. Another will take them.
         Err(MetadataError::Conflict { .. }) => {
@@ -67,6 +61,37 @@ where
             Err(PushError::NoLocation { source: None })
         }
         recorded => Ok(recorded?),
+    }
+}
+
+/// Publishes synced bytes, at another location if theirs fails at this moment and they are few.
+async fn publish_somewhere(
+    inner: &Inner,
+    mut sink: Sink,
+    digest: &Digest,
+) -> Result<Publication, PushError> {
+    loop {
+        let settled = sink.settle();
+        let (id, location) = (settled.id, settled.location.clone());
+        let published = match publication::begin(inner, location.name(), digest).await {
+            Ok(publication) => publish(inner, &location, id, &settled.staged, publication).await,
+            Err(error) => Err(error),
+        };
+        let error = match published {
+            Ok(publication) => return Ok(publication),
+            Err(error) => error,
+        };
+        let PushError::Storage { source } = error else {
+            discard(&location, id).await;
+            return Err(error);
+        };
+        sink = settled
+            .elsewhere(inner, source)
+            .await
+            .map_err(|source| PushError::Storage { source })?;
+        sink.sync(inner)
+            .await
+            .map_err(|error| write_failed(inner, error))?;
     }
 }
 
@@ -81,11 +106,11 @@ where
     B: Stream<Item = Result<Bytes, BodyError>>,
 {
     while let Some(piece) = intake.next().await.map_err(|stopped| stopped.at(0))? {
-        let taken = sink.take(piece).await;
+        let taken = sink.take_all(inner, piece).await;
         taken.map_err(|error| write_failed(inner, error))?;
     }
     sink.require_digest(digest)?;
-    sink.sync()
+    sink.sync(inner)
         .await
         .map_err(|error| write_failed(inner, error))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use roadstead_metadata::{Publication, Publishing};
 use roadstead_oci::Digest;
 use roadstead_placement::LocationName;
-use roadstead_storage::{Location, ObjectKey, StorageErrorKind};
+use roadstead_storage::{Location, ObjectKey, Staged, StorageErrorKind};
 use uuid::Uuid;
 
 use super::session;
@@ -48,11 +48,11 @@ pub(super) async fn publish(
     inner: &Inner,
     location: &Location,
     id: Uuid,
-    size: u64,
+    staged: &Staged,
     publication: Publication,
 ) -> Result<Publication, PushError> {
     let key = ObjectKey::Blob(publication.digest().clone());
-    let Err(error) = location.publish(id, size, &key).await else {
+    let Err(error) = location.publish(id, staged, &key).await else {
         return Ok(publication);
     };
     // A step whose time is over may still take effect. Its publication is left to lapse, which dooms what appeared.

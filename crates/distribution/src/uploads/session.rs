@@ -1,8 +1,8 @@
 //! An upload session in the hands of one request: locked, staged at the acknowledged offset, moved on together with its row.
 
-use roadstead_metadata::{MetadataError, Repository, RepositoryId, Upload};
+use roadstead_metadata::{AdvanceUpload, MetadataError, Repository, RepositoryId, Upload};
 use roadstead_oci::Digester;
-use roadstead_storage::{Location, StorageError, StorageErrorKind};
+use roadstead_storage::{Location, Staged, StagedPartsError, StorageError, StorageErrorKind};
 use uuid::Uuid;
 
 use super::lock::SessionLock;
@@ -19,7 +19,6 @@ const CANCEL_ATTEMPTS: usize = 3;
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) upload: Upload,
-    pub(super) location: Location,
     pub(super) sink: Sink,
     /// Goes last, after the staged file is closed.
     pub(super) lock: SessionLock,
@@ -84,7 +83,8 @@ pub(super) async fn open(
         })?
         .clone();
     let digester = digester(&upload)?;
-    let staged = match location.stage(id, upload.offset).await {
+    let staged = staged(&upload)?;
+    let writer = match location.stage(id, &staged).await {
         Ok(writer) => Some(writer),
         Err(error) => match error.kind() {
             StorageErrorKind::Busy => return Err(busy()),
@@ -98,11 +98,10 @@ pub(super) async fn open(
         require_contiguous(&current, announced.range)?;
         return Err(busy());
     }
-    Ok(match staged {
+    Ok(match writer {
         Some(writer) => Opened::Ready(Box::new(Session {
             upload,
-            location,
-            sink: Sink::new(writer, digester),
+            sink: Sink::new(inner, id, (location, writer), digester),
             lock,
         })),
         None => Opened::Unstaged(Box::new(Unstaged {
@@ -123,13 +122,33 @@ impl Session {
             return Ok(());
         }
         self.sink
-            .sync()
+            .sync(inner)
             .await
             .map_err(|error| self.failed(inner, error))?;
-        let state = self.sink.digester().save();
+        self.note(inner).await
+    }
+
+    /// Makes all bytes safe at the location that they were moved to, and records that they are there.
+    pub(super) async fn acknowledge_elsewhere(&mut self, inner: &Inner) -> Result<(), PushError> {
+        self.sink
+            .sync(inner)
+            .await
+            .map_err(|error| self.failed(inner, error))?;
+        self.note(inner).await
+    }
+
+    /// Records that everything taken so far is safe where it is.
+    async fn note(&mut self, inner: &Inner) -> Result<(), PushError> {
         let advanced = inner
             .database
-            .advance_upload(&self.upload, offset, &state, inner.now())
+            .advance_upload(&AdvanceUpload {
+                upload: &self.upload,
+                offset: self.sink.offset(),
+                hash_state: &self.sink.digester().save(),
+                staged_parts: &self.sink.staged().parts.to_string(),
+                location: self.sink.location().name(),
+                now: inner.now(),
+            })
             .await?;
         self.upload = advanced.ok_or(PushError::SessionBusy {
             id: self.upload.uuid,
@@ -147,6 +166,9 @@ impl Session {
         match error.kind() {
             // Its bytes were thrown away while it was being written: the session was cancelled or given up.
             StorageErrorKind::NotFound => PushError::UploadUnknown {
+                id: self.upload.uuid,
+            },
+            StorageErrorKind::StagedShort { .. } => PushError::UploadLost {
                 id: self.upload.uuid,
             },
             _ => write_failed(inner, error),
@@ -214,6 +236,23 @@ fn digester(upload: &Upload) -> Result<Digester, MetadataError> {
         )));
     }
     Ok(digester)
+}
+
+/// What was acknowledged of the session's bytes.
+pub(super) fn staged(upload: &Upload) -> Result<Staged, MetadataError> {
+    let parts = upload
+        .staged_parts
+        .parse()
+        .map_err(|error: StagedPartsError| MetadataError::Corrupt {
+            table: "roadstead_upload",
+            column: "staged_parts",
+            row: upload.id.to_string(),
+            problem: error.to_string(),
+        })?;
+    Ok(Staged {
+        offset: upload.offset,
+        parts,
+    })
 }
 
 fn require_contiguous(upload: &Upload, range: Option<ChunkRange>) -> Result<(), PushError> {

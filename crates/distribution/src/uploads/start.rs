@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use roadstead_metadata::{MetadataError, NewUpload, Repository};
 use roadstead_oci::{Algorithm, Digester};
 use roadstead_placement::{LocationName, choose_write};
-use roadstead_storage::{Location, StagedWriter, StorageError};
+use roadstead_storage::{Location, Staged, StagedWriter, StorageError};
 use uuid::Uuid;
 
 use super::UploadStatus;
@@ -61,7 +61,16 @@ pub(super) struct Writable<'a> {
 
 impl<'a> Writable<'a> {
     pub(super) async fn new(inner: &'a Inner) -> Result<Self, PushError> {
+        Self::without(inner, &BTreeSet::new()).await
+    }
+
+    /// As [`Writable::new`], without these.
+    pub(super) async fn without(
+        inner: &'a Inner,
+        these: &BTreeSet<LocationName>,
+    ) -> Result<Self, PushError> {
         let mut excluded = inner.database.closed_locations().await?;
+        excluded.extend(these.iter().cloned());
         let unreachable = inner.topology.locations().iter();
         excluded.extend(
             unreachable
@@ -78,7 +87,7 @@ impl<'a> Writable<'a> {
     /// Opens an empty upload at the best location where that succeeds.
     pub(super) async fn stage(&mut self, id: Uuid) -> Result<(Location, StagedWriter), PushError> {
         while let Some(location) = self.choose() {
-            match location.stage(id, 0).await {
+            match location.stage(id, &Staged::NOTHING).await {
                 Ok(writer) => return Ok((location, writer)),
                 Err(error) => {
                     tracing::warn!(

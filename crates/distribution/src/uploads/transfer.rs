@@ -1,13 +1,20 @@
 //! Bytes on their way from a client into the staging area: counted, limited, hashed, written. When they are acknowledged, and
 //! what becomes of them, is decided by those who call.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use futures_util::Stream;
 use roadstead_oci::{Digest, Digester};
-use roadstead_storage::{StagedWriter, StorageError};
+use roadstead_placement::LocationName;
+use roadstead_storage::{Location, Staged, StagedWriter, StorageError};
+use uuid::Uuid;
 
+use super::start::Writable;
 use crate::body::{Announced, BodyError, Incoming};
 use crate::error::PushError;
+use crate::locations::Use;
+use crate::registry::Inner;
 
 /// How a body is held to what was said about it.
 pub(super) struct Intake<'a, B> {
@@ -100,37 +107,235 @@ impl<'a, B: Stream<Item = Result<Bytes, BodyError>>> Intake<'a, B> {
     }
 }
 
-/// Where the bytes go: into the hasher and into the staging area, at the same offset of both.
+/// Where the bytes go: into the hasher and into the staging area of a location, at the same offset of both.
+///
+/// While all bytes of the upload came through this sink and there are few of them, they are kept: when the location fails, they go to the
+/// next one, and the client notices nothing.
 #[derive(Debug)]
 pub(super) struct Sink {
+    id: Uuid,
+    location: Location,
     writer: StagedWriter,
     digester: Digester,
     /// Hashes by another algorithm, when the client names the blob by one that the session was not begun with.
     other: Option<Digester>,
+    kept: Kept,
+}
+
+/// Every byte of an upload from its start, as long as there are few, and where they could not stay.
+#[derive(Debug)]
+struct Kept {
+    pieces: Option<Vec<Bytes>>,
+    bytes: usize,
+    bytes_max: usize,
+    failed: BTreeSet<LocationName>,
+}
+
+impl Kept {
+    fn new(inner: &Inner, offset: u64) -> Self {
+        Self {
+            pieces: (offset == 0).then(Vec::new),
+            bytes: 0,
+            bytes_max: inner.options.kept_bytes_max,
+            failed: BTreeSet::new(),
+        }
+    }
+
+    fn keep(&mut self, piece: &Bytes) {
+        self.bytes += piece.len();
+        if self.bytes > self.bytes_max {
+            self.pieces = None;
+        } else if let Some(pieces) = &mut self.pieces {
+            pieces.push(piece.clone());
+        }
+    }
+
+    /// Writes the bytes at another location after `failure` of one. The failure comes back if it is not the location's, if the bytes are
+    /// not at hand, or if no location takes them: each is tried once.
+    async fn write_elsewhere(
+        &mut self,
+        inner: &Inner,
+        id: Uuid,
+        failure: StorageError,
+    ) -> Result<(Location, StagedWriter), StorageError> {
+        inner
+            .locations
+            .note_failure(Use::Write, &failure, inner.cool_until());
+        let Some(pieces) = &self.pieces else {
+            return Err(failure);
+        };
+        if !failure.kind().is_the_locations() {
+            return Err(failure);
+        }
+        self.failed.insert(failure.location().clone());
+        let Ok(mut writable) = Writable::without(inner, &self.failed).await else {
+            return Err(failure);
+        };
+        while let Ok((location, mut writer)) = writable.stage(id).await {
+            let written = async {
+                for piece in pieces {
+                    writer.write(piece.clone()).await?;
+                }
+                Ok::<(), StorageError>(())
+            };
+            let Err(another) = written.await else {
+                tracing::info!(
+                    upload.id = %id,
+                    location.id = %location.name(),
+                    "Upload {id} goes on at location {} because {} failed",
+                    location.name(),
+                    failure.location()
+                );
+                return Ok((location, writer));
+            };
+            inner
+                .locations
+                .note_failure(Use::Write, &another, inner.cool_until());
+            self.failed.insert(location.name().clone());
+            writable.exclude(location.name());
+        }
+        Err(failure)
+    }
+}
+
+/// Bytes that are safe at a location, with nobody writing to them any more.
+#[derive(Debug)]
+pub(super) struct Settled {
+    pub(super) id: Uuid,
+    pub(super) location: Location,
+    pub(super) staged: Staged,
+    digester: Digester,
+    other: Option<Digester>,
+    kept: Kept,
+}
+
+impl Settled {
+    /// Writes the bytes at another location after they could not be published at theirs. The failure comes back where that is of no use.
+    pub(super) async fn elsewhere(
+        self,
+        inner: &Inner,
+        failure: StorageError,
+    ) -> Result<Sink, StorageError> {
+        let Self {
+            id,
+            location: _,
+            staged: _,
+            digester,
+            other,
+            mut kept,
+        } = self;
+        let (location, writer) = kept.write_elsewhere(inner, id, failure).await?;
+        Ok(Sink {
+            id,
+            location,
+            writer,
+            digester,
+            other,
+            kept,
+        })
+    }
 }
 
 impl Sink {
     /// `digester` has hashed what `writer` has before it.
-    pub(super) fn new(writer: StagedWriter, digester: Digester) -> Self {
+    pub(super) fn new(
+        inner: &Inner,
+        id: Uuid,
+        (location, writer): (Location, StagedWriter),
+        digester: Digester,
+    ) -> Self {
         debug_assert_eq!(writer.offset(), digester.bytes_hashed());
         Self {
+            id,
+            kept: Kept::new(inner, writer.offset()),
+            location,
             writer,
             digester,
             other: None,
         }
     }
 
-    pub(super) async fn take(&mut self, piece: Bytes) -> Result<(), StorageError> {
-        self.digester.update(&piece);
+    /// Takes bytes, at most as many as there are until [`Sink::at_boundary`] becomes true, and returns the others.
+    pub(super) async fn take(
+        &mut self,
+        inner: &Inner,
+        mut piece: Bytes,
+    ) -> Result<Bytes, StorageError> {
+        let room = self.writer.to_boundary().map_or(usize::MAX, |bytes| {
+            usize::try_from(bytes).unwrap_or(usize::MAX)
+        });
+        let taken = piece.split_to(room.min(piece.len()));
+        self.digester.update(&taken);
         if let Some(other) = &mut self.other {
-            other.update(&piece);
+            other.update(&taken);
         }
-        self.writer.write(piece).await
+        self.kept.keep(&taken);
+        if let Err(failure) = self.writer.write(taken).await {
+            self.move_on(inner, failure).await?;
+        }
+        Ok(piece)
     }
 
-    /// Flushes what was taken to the disk.
-    pub(super) async fn sync(&mut self) -> Result<(), StorageError> {
-        self.writer.sync().await
+    /// Takes all of the bytes.
+    pub(super) async fn take_all(
+        &mut self,
+        inner: &Inner,
+        mut piece: Bytes,
+    ) -> Result<(), StorageError> {
+        while !piece.is_empty() {
+            piece = self.take(inner, piece).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether this is a good moment to sync.
+    pub(super) fn at_boundary(&self) -> bool {
+        self.writer.at_boundary()
+    }
+
+    /// Makes what was taken survive a crash.
+    pub(super) async fn sync(&mut self, inner: &Inner) -> Result<(), StorageError> {
+        while let Err(failure) = self.writer.sync().await {
+            self.move_on(inner, failure).await?;
+        }
+        Ok(())
+    }
+
+    /// Goes on at another location after a failure of this one, if that is possible.
+    async fn move_on(&mut self, inner: &Inner, failure: StorageError) -> Result<(), StorageError> {
+        let id = self.id;
+        (self.location, self.writer) = self.kept.write_elsewhere(inner, id, failure).await?;
+        Ok(())
+    }
+
+    /// Lets go of the staged bytes, which were synced.
+    pub(super) fn settle(self) -> Settled {
+        let Self {
+            id,
+            location,
+            writer,
+            digester,
+            other,
+            kept,
+        } = self;
+        Settled {
+            id,
+            location,
+            staged: writer.staged(),
+            digester,
+            other,
+            kept,
+        }
+    }
+
+    /// Where the bytes are.
+    pub(super) fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// What is safe after [`Sink::sync`].
+    pub(super) fn staged(&self) -> Staged {
+        self.writer.staged()
     }
 
     /// How many bytes of the blob have been taken, those before this request included.
@@ -166,6 +371,11 @@ impl Sink {
 
     /// The digest of all that was taken has to be this one.
     pub(super) fn require_digest(&self, expected: &Digest) -> Result<(), PushError> {
+        require_digest(expected, self.digest())
+    }
+}
+
+pub(super) fn require_digest(&self, expected: &Digest) -> Result<(), PushError> {
         require_digest(expected, self.digest())
     }
 }

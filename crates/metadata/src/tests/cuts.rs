@@ -271,7 +271,7 @@ async fn bytes_are_acknowledged_wholly_or_not_at_all() {
             async |world, upload| {
                 world
                     .database
-                    .advance_upload(upload, 5, &state(), world.now)
+                    .advance_upload(&advance(upload, 5, &state(), world.now))
                     .await
                     .map(drop)
             },

@@ -96,7 +96,7 @@ async fn work(world: &World, round: u32) {
         .unwrap();
     database.upload_exists(upload.uuid).await.unwrap();
     let upload = database
-        .advance_upload(&upload, 5, &state, now)
+        .advance_upload(&advance(&upload, 5, &state, now))
         .await
         .unwrap()
         .unwrap();

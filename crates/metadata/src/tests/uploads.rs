@@ -28,7 +28,7 @@ async fn a_writer_that_was_overtaken_changes_nothing() {
         let state = digester.save();
         let advanced = world
             .database
-            .advance_upload(&upload, 5, &state, world.now)
+            .advance_upload(&advance(&upload, 5, &state, world.now))
             .await
             .unwrap()
             .expect("the first writer wins");
@@ -36,7 +36,7 @@ async fn a_writer_that_was_overtaken_changes_nothing() {
         assert!(
             world
                 .database
-                .advance_upload(&upload, 7, &state, world.now)
+                .advance_upload(&advance(&upload, 7, &state, world.now))
                 .await
                 .unwrap()
                 .is_none()
@@ -249,7 +249,7 @@ async fn quay_does_not_find_a_session_of_ours_and_takes_one_that_is_added_to_for
         assert!(found.is_empty(), "{found:?}");
         let days = later(world.now, 3 * 24 * 3600);
         let upload = database
-            .advance_upload(&upload, 5, &Digester::new(Algorithm::Sha256).save(), days)
+            .advance_upload(&advance(&upload, 5, &Digester::new(Algorithm::Sha256).save(), days))
             .await
             .unwrap()
             .unwrap();

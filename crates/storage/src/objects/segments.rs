@@ -107,6 +107,11 @@ impl SegmentWriter {
         (begun + self.part_bytes(begun)).saturating_sub(self.offset)
     }
 
+    /// Whether nothing is gathered.
+    pub(crate) fn at_boundary(&self) -> bool {
+        self.unread.is_none() && self.offset == self.gathered_from
+    }
+
     pub(crate) async fn write(&mut self, mut chunk: Bytes) -> Result<(), StorageError> {
         self.refuse_after_failure(Operation::Write)?;
         self.failed = true;
