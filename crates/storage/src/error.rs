@@ -76,6 +76,8 @@ pub enum StorageErrorKind {
     Denied,
     /// The step's deadline passed. Whether it took effect is not known.
     Timeout,
+    /// The connection ended before the answer did. Whether the request took effect is not known.
+    Interrupted,
     /// The store asks for fewer requests.
     Throttled,
     /// The store answers that it cannot do its work just now.
@@ -105,6 +107,7 @@ impl StorageErrorKind {
             | Self::Full
             | Self::Denied
             | Self::Timeout
+            | Self::Interrupted
             | Self::Throttled
             | Self::ServerError
             | Self::Misconfigured => true,
@@ -123,6 +126,7 @@ impl StorageErrorKind {
             Self::Unavailable
                 | Self::Full
                 | Self::Timeout
+                | Self::Interrupted
                 | Self::Throttled
                 | Self::ServerError
                 | Self::Busy
@@ -140,6 +144,7 @@ impl fmt::Display for StorageErrorKind {
             Self::NotFound => f.write_str("it is not there"),
             Self::Denied => f.write_str("access is denied; check the credentials and this machine's clock, or owner, mode and mount options"),
             Self::Timeout => f.write_str("the store did not answer in time"),
+            Self::Interrupted => f.write_str("the connection ended before the store had answered"),
             Self::Throttled => f.write_str("the store asks for fewer requests; try again later"),
             Self::ServerError => f.write_str("the store answers that it cannot do this just now"),
             Self::Misconfigured => f.write_str(
@@ -270,6 +275,7 @@ fn kind_of_causes(error: &opendal::Error) -> Option<StorageErrorKind> {
     let mut cause = error.source();
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<io::Error>() {
+            // Behind the operator's own error: the file system. Behind a response: whatever ended it.
             return Some(kind_of_io(error));
         }
         if let Some(error) = error.downcast_ref::<reqwest::Error>() {
@@ -277,9 +283,11 @@ fn kind_of_causes(error: &opendal::Error) -> Option<StorageErrorKind> {
                 StorageErrorKind::Timeout
             } else if error.is_builder() {
                 StorageErrorKind::Misconfigured
-            } else {
-                // Refused, reset, ended in the middle, not the certificate that was expected: whatever it is, nobody said anything.
+            } else if error.is_connect() {
+                // Refused, no such host, not the certificate that was expected: the store was asked for nothing.
                 StorageErrorKind::Unavailable
+            } else {
+                StorageErrorKind::Interrupted
             });
         }
         cause = error.source();

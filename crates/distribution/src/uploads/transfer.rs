@@ -375,11 +375,6 @@ impl Sink {
     }
 }
 
-pub(super) fn require_digest(&self, expected: &Digest) -> Result<(), PushError> {
-        require_digest(expected, self.digest())
-    }
-}
-
 pub(super) fn require_digest(expected: &Digest, actual: Digest) -> Result<(), PushError> {
     if actual == *expected {
         Ok(())
