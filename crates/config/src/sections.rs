@@ -25,7 +25,11 @@ pub use hosting::{Hosting, UrlScheme};
 pub use quota::Quota;
 pub use registry::{Registry, RegistryState};
 pub use replication::Replication;
-pub use storage::{Driver, Location, Storage};
+pub use storage::{
+    Akamai, AzureCredentials, AzureStorage, Cdn, CdnProvider, CdnRule, CloudFlare, CloudFront,
+    Continent, Driver, Endpoint, LocalStorage, Location, MultiCdnStorage, OpenStackOptions,
+    S3Credentials, S3Keys, S3Store, Storage, SwiftAuthVersion, SwiftStorage,
+};
 pub use tags::Tags;
 
 use crate::finding::{Finding, Origin};
