@@ -29,10 +29,11 @@ pub use finding::{ConfigErrors, Finding, Origin};
 pub use secret::Secret;
 pub use sections::{
     Accounts, Akamai, AzureCredentials, AzureStorage, Cdn, CdnProvider, CdnRule, CloudFlare,
-    CloudFront, Config, ConnectionPool, Continent, Database, DatabaseUri, Driver, Endpoint,
-    Garbage, Hosting, LocalStorage, Location, MultiCdnStorage, OpenStackOptions, Postgres,
-    PostgresHost, PostgresTls, Quota, Registry, RegistryState, Replication, S3Credentials, S3Keys,
-    S3Store, SslMode, Storage, SwiftAuthVersion, SwiftStorage, Tags, TargetServer, UrlScheme,
+    CloudFront, Config, ConnectionPool, Continent, Database, DatabaseUri, Delivery, Driver,
+    Endpoint, Garbage, Hosting, LocalStorage, Location, MultiCdnStorage, Network, NotANetwork,
+    OpenStackOptions, Postgres, PostgresHost, PostgresTls, Quota, Registry, RegistryState,
+    Replication, S3Credentials, S3Keys, S3Store, SslMode, Storage, SwiftAuthVersion, SwiftStorage,
+    Tags, TargetServer, UrlScheme,
 };
 
 use layers::Layers;

@@ -5,6 +5,7 @@
 mod accounts;
 mod audit;
 mod database;
+mod delivery;
 mod garbage;
 mod hosting;
 mod quota;
@@ -20,6 +21,7 @@ pub use database::{
     ConnectionPool, Database, DatabaseUri, Postgres, PostgresHost, PostgresTls, SslMode,
     TargetServer,
 };
+pub use delivery::{Delivery, Network, NotANetwork};
 pub use garbage::Garbage;
 pub use hosting::{Hosting, UrlScheme};
 pub use quota::Quota;
@@ -44,6 +46,8 @@ pub struct Config {
     pub database: Database,
     /// Where the blobs are.
     pub storage: Storage,
+    /// How blobs get from their stores to clients.
+    pub delivery: Delivery,
     /// Copying blobs between locations.
     pub replication: Replication,
     /// What clients may push, pull and see.
@@ -68,6 +72,7 @@ impl Config {
             hosting,
             database,
             storage: Storage::read(keys, replication.enabled),
+            delivery: Delivery::read(keys),
             replication,
             registry: Registry::read(keys),
             accounts: Accounts::read(keys),

@@ -1,6 +1,7 @@
 //! Whole configurations: what loads, what is refused and how that is said.
 
 mod databases;
+mod delivery;
 mod locations;
 mod quay;
 mod stores;
@@ -98,6 +99,7 @@ fn the_smallest_configuration_has_quays_defaults_and_no_warnings() {
         hosting,
         database,
         storage,
+        delivery,
         replication,
         registry,
         accounts,
@@ -115,6 +117,7 @@ fn the_smallest_configuration_has_quays_defaults_and_no_warnings() {
     assert_eq!(storage.preference, ["us", "eu"], "the order of the file");
     assert!(storage.default_locations.is_empty());
     assert_eq!(storage.upload_memory_bytes, 64 << 20);
+    assert_eq!(delivery, Delivery::default());
     assert!(!replication.enabled);
     assert_eq!(replication.queue_name, "imagestoragereplication");
     assert_eq!(replication.concurrency.get(), 4);
@@ -367,7 +370,7 @@ fn keys_without_effect_are_kept_and_named() {
             "config.yaml:9: MY_OWN_KEY: unknown, without effect",
             "config.yaml:10: ROADSTEAD_RECONCILE_SECOND: unknown, without effect; allowed: \
              ROADSTEAD_DATA_DIRECTORY, ROADSTEAD_LOCATION_COSTS, ROADSTEAD_MANIFEST_SIZE_LIMIT, ROADSTEAD_RECONCILE_SECONDS, \
-             ROADSTEAD_REPLICATION_CONCURRENCY, \
+             ROADSTEAD_REDIRECT_NETWORKS, ROADSTEAD_REPLICATION_CONCURRENCY, ROADSTEAD_STREAM_NETWORKS, \
              ROADSTEAD_UPLOAD_CHUNK_MIN_LENGTH, ROADSTEAD_UPLOAD_MEMORY_BYTES; did you mean ROADSTEAD_RECONCILE_SECONDS?",
             "QUAY_OVERRIDE_CONFIG: known to Quay, without effect here: AVATAR_KIND",
         ]

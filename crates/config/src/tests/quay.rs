@@ -96,6 +96,7 @@ fn a_configuration_that_a_real_quay_ran_with_loads_as_it_stands() {
     assert_eq!(postgres.database, "quay");
     assert_eq!(config.storage.preference, ["us_east", "eu_west"]);
     assert!(config.replication.enabled && config.tags.immutable && config.quota.enabled);
+    assert!(!config.delivery.proxy_storage);
     let stores: Vec<_> = config
         .storage
         .locations
