@@ -156,7 +156,7 @@ struct Written<'v> {
 
 fn read_providers(parameters: &mut Parameters<'_, '_>) -> Providers {
     let store = map(parameters, STORE, "a map of parameters of S3Storage");
-    let Some((path, value, entries)) = map(
+    let Some((path, _, entries)) = map(
         parameters,
         PROVIDERS,
         "a map of names, each with [DRIVER, {PARAMETER: VALUE}]",
@@ -169,17 +169,14 @@ fn read_providers(parameters: &mut Parameters<'_, '_>) -> Providers {
         providers.insert(name.clone(), None);
         all_written.extend(split(parameters, &path, name, entry));
     }
-    let base = match &store {
-        None => None,
-        Some((path, _, entries)) => {
-            check_shared(parameters, path, entries, &all_written);
-            Some(Layer {
-                path: path.clone(),
-                around: value,
-                entries,
-            })
+    let base = store.map(|(path, around, entries)| {
+        check_shared(parameters, &path, entries, &all_written);
+        Layer {
+            path,
+            around,
+            entries,
         }
-    };
+    });
     for written in all_written {
         let provider = read_provider(parameters, base.clone(), &written);
         providers.insert(written.name, provider.map(Arc::new));
