@@ -1,7 +1,8 @@
 //! Where blobs are written, in which order they are read, which copies are due, what may be given up, and how every location
 //! fares: the decisions of a registry with several storage locations.
 //!
-//! Whoever asks hands in what is known, the configuration as a [`Topology`], the locations that hold a blob, what was seen of a location as a [`Report`], the time as a [`Moment`], and carries out what comes back.
+//! Whoever asks hands in what is known, the configuration as a [`Topology`], the locations that hold a blob, how the locations
+//! are as [`Standings`], what was seen of a location as a [`Report`], the time as a [`Moment`], and carries out what comes back.
 //! Equal questions have equal answers, on every machine and in whatever order the locations were listed.
 //!
 //! Invariant: pure, over what is handed in; no clock, no chance, no I/O, no database rows. The last copy of a blob is never given
@@ -14,6 +15,7 @@ mod moment;
 mod reads;
 mod removal;
 mod retry;
+mod standings;
 mod topology;
 mod writes;
 
@@ -25,8 +27,9 @@ pub use health::{
 };
 pub use location::{LocationName, LocationNameError};
 pub use moment::Moment;
-pub use reads::rank_reads;
+pub use reads::{rank_reads, rank_reads_by_health};
 pub use removal::{RemovalStep, plan_removal};
 pub use retry::{RETRY_DELAY_MAX, RETRY_DELAY_MIN, retry_delay};
+pub use standings::Standings;
 pub use topology::{Topology, TopologyError};
-pub use writes::{PlacementError, choose_write};
+pub use writes::{PlacementError, choose_write, choose_write_by_health};
