@@ -125,4 +125,6 @@ impl LocationHealth {
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod scenarios;
+#[cfg(test)]
 mod tests;

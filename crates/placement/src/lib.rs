@@ -10,6 +10,7 @@
 
 mod copies;
 mod health;
+mod hedge;
 mod location;
 mod moment;
 mod reads;
@@ -25,6 +26,7 @@ pub use health::{
     HealthState, HealthView, LocationHealth, Origin, Outcome, Progress, Reason, Report, Transition,
     Trial, Use, UseView, WindowOptions,
 };
+pub use hedge::{HedgeBudget, HedgeOptions, hedge_after};
 pub use location::{LocationName, LocationNameError};
 pub use moment::Moment;
 pub use reads::{rank_reads, rank_reads_by_health};
