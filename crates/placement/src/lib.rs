@@ -9,6 +9,7 @@
 //! up, and a location that failed is always tried again.
 
 mod copies;
+mod fill;
 mod health;
 mod hedge;
 mod location;
@@ -21,6 +22,7 @@ mod topology;
 mod writes;
 
 pub use copies::{CopyPlan, RequiredLocations, plan_copies, required_locations};
+pub use fill::{NoFill, should_fill};
 pub use health::{
     Admission, CircuitOptions, CircuitState, DegradationOptions, FailureKind, HealthOptions,
     HealthState, HealthView, LocationHealth, Origin, Outcome, Progress, Reason, Report, Transition,
