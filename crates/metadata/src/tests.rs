@@ -18,7 +18,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use roadstead_oci::{Algorithm, Digest, DigestState, Digester, Manifest, ManifestLimits, Reference};
+use roadstead_oci::{
+    Algorithm, Digest, DigestState, Digester, Manifest, ManifestLimits, Reference,
+};
 use roadstead_placement::LocationName;
 use roadstead_runtime::{Ids, SeededIds, Timestamp};
 use roadstead_test_servers::{Postgres, PostgresDatabase};

@@ -224,20 +224,19 @@ impl Location {
     /// [`StorageErrorKind::StagedShort`] when fewer bytes are there (an object store tells when they are needed),
     /// [`StorageErrorKind::Busy`] while another writer, of this process or with a directory of another, has the upload open.
     pub async fn stage(&self, id: Uuid, staged: &Staged) -> Result<StagedWriter, StorageError> {
-        self.watch
-            .over(Operation::Stage, async {
-                Ok(match &self.backing {
-                    Backing::Directory(directory) => {
-                        let writer = directory.stage(id, staged.offset).await?;
-                        StagedWriter::in_file(writer, self.watch.clone())
-                    }
-                    Backing::Objects(store) => {
-                        let writer = store.stage(id, staged).await?;
-                        StagedWriter::in_segments(writer, self.watch.clone())
-                    }
-                })
-            })
-            .await
+        let watch = self.watch.clone();
+        Ok(match &self.backing {
+            Backing::Directory(directory) => {
+                let staging = directory.stage(id, staged.offset);
+                let writer = self.watch.over(Operation::Stage, staging).await?;
+                StagedWriter::in_file(writer, watch)
+            }
+            // Nothing is asked of the store, so that there is nothing to tell.
+            Backing::Objects(store) => {
+                let writer = store.stage(id, staged, watch.clone()).await?;
+                StagedWriter::in_segments(writer, watch)
+            }
+        })
     }
 
     /// Reads the acknowledged bytes of an upload that is not published, in order and to their end.
@@ -306,16 +305,16 @@ impl Location {
                 failure,
             ));
         };
+        // How long it takes goes by the size, and says nothing of the location.
+        let publishing = async {
+            match &self.backing {
+                Backing::Directory(directory) => directory.publish(id, staged.offset, key).await,
+                Backing::Objects(store) => store.publish(id, staged, key).await,
+            }
+        };
         let moved = self
             .watch
-            .over(Operation::Publish, async {
-                match &self.backing {
-                    Backing::Directory(directory) => {
-                        directory.publish(id, staged.offset, key).await
-                    }
-                    Backing::Objects(store) => store.publish(id, staged, key).await,
-                }
-            })
+            .over_bytes(Operation::Publish, staged.offset, publishing)
             .await?;
         if moved {
             return Ok(());
@@ -423,6 +422,14 @@ impl Location {
                 }
             })
             .await
+    }
+
+    /// How many bytes more the location takes, where its store says so: the free space of a directory's disk.
+    pub async fn free_bytes(&self) -> Result<Option<u64>, StorageError> {
+        match &self.backing {
+            Backing::Directory(directory) => directory.free_bytes().await.map(Some),
+            Backing::Objects(_) => Ok(None),
+        }
     }
 
     /// Makes the root directory of a local location, and those above it, where they are missing. For the very first start only: a root that

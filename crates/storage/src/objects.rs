@@ -22,6 +22,7 @@ use crate::drivers::Assembly;
 use crate::error::{Operation, StorageError, StorageErrorKind};
 use crate::exclusive::Uploads;
 use crate::object_key::ObjectKey;
+use crate::observer::Watch;
 use crate::options::StoreOptions;
 use crate::read::ByteRange;
 use crate::staged::{Part, Staged};
@@ -82,8 +83,9 @@ impl ObjectStore {
         &self,
         id: Uuid,
         staged: &Staged,
+        watch: Watch,
     ) -> Result<SegmentWriter, StorageError> {
-        SegmentWriter::open(self, id, staged).await
+        SegmentWriter::open(self, id, staged, watch).await
     }
 
     pub(crate) async fn delete(&self, key: &ObjectKey) -> Result<(), StorageError> {

@@ -16,6 +16,7 @@ use super::calls::Calls;
 use super::{ObjectStore, path_of};
 use crate::error::{Failure, Operation, StorageError, StorageErrorKind};
 use crate::exclusive::Exclusive;
+use crate::observer::Watch;
 use crate::options::{StoreOptions, part_bytes};
 use crate::staged::{Part, Staged, StagedParts};
 
@@ -30,6 +31,7 @@ const COPIED_PART_BYTES_MIN: u64 = 5 << 20;
 #[derive(Debug)]
 pub(crate) struct SegmentWriter {
     calls: Arc<Calls>,
+    watch: Watch,
     id: Uuid,
     /// Names what this writer writes.
     writer: u64,
@@ -57,6 +59,7 @@ impl SegmentWriter {
         store: &ObjectStore,
         id: Uuid,
         staged: &Staged,
+        watch: Watch,
     ) -> Result<Self, StorageError> {
         let calls = &store.calls;
         let path = super::folder_of(id);
@@ -74,6 +77,7 @@ impl SegmentWriter {
         let last = staged.parts.last();
         Ok(Self {
             calls: Arc::clone(calls),
+            watch,
             id,
             writer: new_writer(&*store.environment.ids),
             parts: staged.parts.clone(),
@@ -209,13 +213,15 @@ impl SegmentWriter {
             self.take(arrived)?;
         }
         let (calls, path) = (Arc::clone(&self.calls), path_of(self.id, part));
+        let watch = self.watch.clone();
         let buffer: Buffer = chunks.into_iter().collect();
         self.on_their_way.spawn(async move {
             let deadline = calls.options().part_deadline(part.bytes);
-            calls
-                .retried_within(Operation::Write, &path, deadline, || {
-                    calls.operator().write(&path, buffer.clone())
-                })
+            let written = calls.retried_within(Operation::Write, &path, deadline, || {
+                calls.operator().write(&path, buffer.clone())
+            });
+            watch
+                .over_bytes(Operation::Write, part.bytes, written)
                 .await?;
             Ok(part)
         });
