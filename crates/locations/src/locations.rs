@@ -36,7 +36,7 @@ impl Locations {
             .into_iter()
             .map(|location| {
                 let name = location.name().clone();
-                let observer = Seen::observer(&seen, name.clone());
+                let observer = Seen::observer(&seen, name.clone(), None);
                 (name, location.observed_by(observer))
             })
             .collect();
@@ -100,21 +100,28 @@ impl Locations {
         choose_write_by_health(topology, excluded, &self.standings())
     }
 
-    /// Asks whether a request is to be sent to a location. Keep what comes back until the request is over.
-    pub fn admit(&self, name: &LocationName, wanted: Use) -> Wish {
-        match self.seen.admit(name, wanted) {
-            Admission::Yes => Wish::Granted(Admitted {
-                seen: Arc::clone(&self.seen),
-                trial: None,
-                name: name.clone(),
-            }),
-            Admission::Trial(trial) => Wish::Granted(Admitted {
-                seen: Arc::clone(&self.seen),
-                trial: Some(trial),
-                name: name.clone(),
-            }),
-            Admission::No { .. } => Wish::Refused,
-        }
+    /// Asks whether a request is to be sent to a location. Keep what comes back until the request is over, and send it to
+    /// [`Admitted::location`]. `None` for a location that is not here.
+    pub fn admit(&self, name: &LocationName, wanted: Use) -> Option<Wish> {
+        let location = self.get(name)?;
+        let trial = match self.seen.admit(name, wanted) {
+            Admission::No { .. } => return Some(Wish::Refused),
+            Admission::Yes => None,
+            Admission::Trial(trial) => Some(trial),
+        };
+        let location = match trial {
+            None => location.clone(),
+            // What is seen of a trial is told as such.
+            Some(trial) => {
+                let observer = Seen::observer(&self.seen, name.clone(), Some(trial));
+                location.clone().observed_by(observer)
+            }
+        };
+        Some(Wish::Granted(Admitted {
+            seen: Arc::clone(&self.seen),
+            trial,
+            location,
+        }))
     }
 
     /// How long a read waits for the first byte of a location before another one is asked too. `None`: it is not worth while, or there were
@@ -166,20 +173,20 @@ pub enum Wish {
 pub struct Admitted {
     seen: Arc<Seen>,
     trial: Option<Trial>,
-    name: LocationName,
+    location: Location,
 }
 
 impl Admitted {
-    /// Whether the location is only tried: it was down, and nobody should wait for it long.
-    pub const fn is_trial(&self) -> bool {
-        self.trial.is_some()
+    /// The location, for this one request.
+    pub const fn location(&self) -> &Location {
+        &self.location
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
         if let Some(trial) = self.trial {
-            self.seen.release(&self.name, trial);
+            self.seen.release(self.location.name(), trial);
         }
     }
 }

@@ -1,10 +1,9 @@
 //! Asking locations that nobody asks, and those that are in trouble more often, so that their return is noticed.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use roadstead_placement::{HealthState, LocationName};
-use roadstead_runtime::{Clock, Ids, Shutdown};
+use roadstead_runtime::{Environment, Shutdown};
 
 use crate::locations::Locations;
 
@@ -32,8 +31,7 @@ impl Locations {
     pub async fn keep_probed(
         &self,
         options: ProbeOptions,
-        clock: Arc<dyn Clock>,
-        ids: Arc<dyn Ids>,
+        environment: &Environment,
         shutdown: &Shutdown,
     ) {
         let mut probing = tokio::task::JoinSet::new();
@@ -42,8 +40,7 @@ impl Locations {
                 self.clone(),
                 name.clone(),
                 options,
-                Arc::clone(&clock),
-                Arc::clone(&ids),
+                environment.clone(),
                 shutdown.clone(),
             ));
         }
@@ -55,8 +52,7 @@ async fn keep_one_probed(
     locations: Locations,
     name: LocationName,
     options: ProbeOptions,
-    clock: Arc<dyn Clock>,
-    ids: Arc<dyn Ids>,
+    environment: Environment,
     shutdown: Shutdown,
 ) {
     let Some(location) = locations.get(&name).cloned() else {
@@ -80,10 +76,10 @@ async fn keep_one_probed(
             options.in_trouble
         };
         // Processes that were started together do not probe together for ever.
-        let pause = pause.mul_f64(1.0 - ids.fraction() / 4.0);
+        let pause = pause.mul_f64(1.0 - environment.ids.fraction() / 4.0);
         tokio::select! {
             () = shutdown.wait() => return,
-            () = clock.sleep(pause) => {}
+            () = environment.clock.sleep(pause) => {}
             // What traffic has noticed is looked into at once.
             () = got_into_trouble(&locations, &name, healthy, &mut changes) => {}
         }

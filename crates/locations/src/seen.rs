@@ -43,10 +43,15 @@ impl Seen {
         }
     }
 
-    pub(crate) fn observer(seen: &Arc<Self>, location: LocationName) -> Arc<dyn Observer> {
+    pub(crate) fn observer(
+        seen: &Arc<Self>,
+        location: LocationName,
+        trial: Option<Trial>,
+    ) -> Arc<dyn Observer> {
         Arc::new(OneLocation {
             seen: Arc::clone(seen),
             location,
+            trial,
         })
     }
 
@@ -135,7 +140,7 @@ impl Seen {
         }
     }
 
-    fn observed(&self, location: &LocationName, observation: Observation) {
+    fn observed(&self, location: &LocationName, observation: Observation, trial: Option<Trial>) {
         let (operation, outcome) = match observation {
             Observation::Answered { operation, took } => {
                 (operation, Outcome::Answered { latency: took })
@@ -184,7 +189,7 @@ impl Seen {
                 let report = if is_probe {
                     Report::of_probe(wanted, outcome)
                 } else {
-                    Report::of_traffic(wanted, outcome)
+                    Report::of_traffic(wanted, outcome).in_trial(trial.filter(|_| asked))
                 };
                 self.report(location, report);
             }
@@ -259,10 +264,11 @@ fn moment(clock: &dyn Clock) -> Moment {
 struct OneLocation {
     seen: Arc<Seen>,
     location: LocationName,
+    trial: Option<Trial>,
 }
 
 impl Observer for OneLocation {
     fn observed(&self, observation: Observation) {
-        self.seen.observed(&self.location, observation);
+        self.seen.observed(&self.location, observation, self.trial);
     }
 }

@@ -202,7 +202,7 @@ impl Replication {
             };
             listings.push(LocationListing {
                 state: row.state,
-                configured: self.locations.contains_key(&row.name),
+                configured: self.locations.get(&row.name).is_some(),
                 default: self.topology.defaults().contains(&row.name),
                 reachable: probed.as_ref().map(Result::is_ok),
                 problem: probed.and_then(Result::err).map(|error| reason(&error)),
@@ -223,9 +223,9 @@ impl Replication {
         rows.retain(|row| {
             row.blobs > 0
                 || row.state != LocationState::Active
-                || self.locations.contains_key(&row.name)
+                || self.locations.get(&row.name).is_some()
         });
-        for name in self.locations.keys() {
+        for name in self.locations.names() {
             if !rows.iter().any(|row| row.name == *name) {
                 rows.push(LocationRow {
                     id: None,
@@ -244,7 +244,7 @@ impl Replication {
         LocationStatus {
             location: row.name.clone(),
             state: row.state,
-            configured: self.locations.contains_key(&row.name),
+            configured: self.locations.get(&row.name).is_some(),
             default: self.topology.defaults().contains(&row.name),
             present: Amount {
                 blobs: row.blobs,

@@ -73,6 +73,13 @@ pub enum StartError {
         #[from]
         source: StorageError,
     },
+    /// Object stores cannot be reached.
+    #[error("could not prepare for object stores")]
+    Http {
+        /// Why.
+        #[from]
+        source: roadstead_storage::HttpClientError,
+    },
     /// The first account could not be made.
     #[error("could not make the first account")]
     FirstAccount {

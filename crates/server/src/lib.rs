@@ -11,6 +11,7 @@ mod first_start;
 mod garbage;
 mod probes;
 mod server;
+mod stores;
 
 pub use database::database_options;
 pub use deployment::{Deployment, Migrations, OpenLocal};

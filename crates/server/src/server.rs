@@ -10,8 +10,9 @@ use roadstead_api::{
 use roadstead_auth::{AuthOptions, Authenticator, FieldKey, SigningKeyOptions, SigningKeys};
 use roadstead_config::{Config, RegistryState, UrlScheme};
 use roadstead_distribution::{
-    DistributionOptions, GarbageCollector, Locations, Registry, RegistryParts, Writes,
+    DistributionOptions, GarbageCollector, Registry, RegistryParts, Writes,
 };
+use roadstead_locations::ProbeOptions;
 use roadstead_metadata::{Features, ImmutableTags, QuotaSizes};
 use roadstead_queue::{Worker, WorkerOptions};
 use roadstead_replication::Replication;
@@ -154,9 +155,10 @@ impl Running {
 
         let registry = Registry::new(RegistryParts {
             database: deployment.database.clone(),
-            locations: Arc::new(Locations::new(deployment.locations.iter().cloned())),
+            locations: deployment.locations.clone(),
             topology: Arc::clone(&deployment.topology),
             environment: environment.clone(),
+            tasks: tasks.clone(),
             options: distribution_options(&config, &deployment),
         });
         let health = Health::new(
@@ -164,7 +166,6 @@ impl Running {
                 &deployment.database,
                 &keys,
                 &deployment.locations,
-                &config.storage.preference.iter().cloned().collect(),
                 deployment.data_directory.clone(),
             ),
             HealthOptions::default(),
@@ -195,6 +196,7 @@ impl Running {
             environment.clone(),
             shutdown.clone(),
         ));
+        tasks.spawn(keep_probed(&deployment, &tasks));
         let garbage = deployment.garbage(&config);
         tasks.spawn({
             let (garbage, shutdown) = (garbage.clone(), shutdown.clone());
@@ -254,6 +256,7 @@ impl Replicator {
         }
         let tasks = Tasks::new();
         let replication = deployment.replication(config);
+        tasks.spawn(keep_probed(&deployment, &tasks));
         spawn_replicator(config, &deployment, &replication, &tasks);
         Ok(Some(Self { deployment, tasks }))
     }
@@ -263,6 +266,18 @@ impl Replicator {
         let ended = self.tasks.stop(STOP).await;
         self.deployment.database.close().await;
         ended
+    }
+}
+
+/// Keeps an eye on every location.
+fn keep_probed(deployment: &Deployment, tasks: &Tasks) -> impl Future<Output = ()> + use<> {
+    let (locations, environment) = (deployment.locations.clone(), deployment.environment.clone());
+    let shutdown = tasks.shutdown();
+    async move {
+        let options = ProbeOptions::default();
+        locations
+            .keep_probed(options, &environment, &shutdown)
+            .await;
     }
 }
 

@@ -245,25 +245,40 @@ impl Location {
         id: Uuid,
         staged: &Staged,
     ) -> impl Stream<Item = Result<Bytes, StorageError>> + Send + Unpin + use<> {
+        self.read_staged_from(id, staged, 0)
+    }
+
+    /// As [`Location::read_staged`], from byte `start` on.
+    pub fn read_staged_from(
+        &self,
+        id: Uuid,
+        staged: &Staged,
+        start: u64,
+    ) -> impl Stream<Item = Result<Bytes, StorageError>> + Send + Unpin + use<> {
         let watch = self.watch.clone();
         let bytes: BoxStream<'static, Result<Bytes, StorageError>> = match &self.backing {
             Backing::Directory(directory) => {
                 let (directory, size) = (Arc::clone(directory), staged.offset);
                 let opening = async move {
                     let key = ObjectKey::Upload(id);
-                    let stream = directory.read(&key, (0..size).into()).await?;
+                    let stream = directory.read(&key, (start.min(size)..size).into()).await?;
                     Ok(ObjectStream::of_directory(stream.read_ahead(), watch))
                 };
                 futures_util::stream::once(opening).try_flatten().boxed()
             }
             Backing::Objects(store) => {
-                let parts: Vec<Part> = staged.parts.iter().collect();
+                let parts: Vec<Part> = staged
+                    .parts
+                    .iter()
+                    .filter(|part| part.end() > start)
+                    .collect();
                 let unread = (Arc::clone(store), watch, parts.into_iter());
                 let streams = try_unfold(unread, move |(store, watch, mut parts)| async move {
                     let Some(part) = parts.next() else {
                         return Ok(None);
                     };
-                    let stream = store.read_part(id, part).await?;
+                    let skipped = start.saturating_sub(part.start);
+                    let stream = store.read_part(id, part, skipped).await?;
                     let stream = ObjectStream::of_body(stream, watch.clone());
                     Ok(Some((stream, (store, watch, parts))))
                 });

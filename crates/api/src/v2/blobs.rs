@@ -95,7 +95,8 @@ async fn pull(
         );
     }
     if head.method == Method::GET {
-        let content = inner.registry.blobs().open(&blob, range).await?;
+        let blobs = inner.registry.blobs();
+        let content = blobs.open(&admitted.repository, &blob, range).await?;
         let length = content.remaining();
         let content = content
             .map_err(|error| BodyError::Source(Box::new(error)))

@@ -164,8 +164,14 @@ impl ObjectStore {
             .await
     }
 
-    /// Reads one part of an upload that is not published.
-    pub(crate) async fn read_part(&self, id: Uuid, part: Part) -> Result<BodyStream, StorageError> {
-        BodyStream::open(&self.calls, path_of(id, part), (0..part.bytes).into()).await
+    /// Reads one part of an upload that is not published, but for its first bytes.
+    pub(crate) async fn read_part(
+        &self,
+        id: Uuid,
+        part: Part,
+        skipped: u64,
+    ) -> Result<BodyStream, StorageError> {
+        let range = skipped..part.bytes;
+        BodyStream::open(&self.calls, path_of(id, part), range.into()).await
     }
 }
