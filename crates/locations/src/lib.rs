@@ -14,3 +14,6 @@ mod seen;
 pub use locations::{Admitted, Locations, Wish};
 pub use probing::ProbeOptions;
 pub use report::LocationReport;
+
+#[cfg(test)]
+mod tests;
