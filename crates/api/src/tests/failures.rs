@@ -68,7 +68,17 @@ async fn a_full_disk_is_507_and_the_upload_goes_on_when_there_is_room() {
 
 #[tokio::test]
 async fn a_blob_whose_bytes_are_wrong_never_arrives_whole() {
+    // A small one is checked before the answer begins.
     let world = World::new().await;
+    let digest = world.push_blob(&[7; 10_000]).await;
+    world.us.flip_read_byte(5);
+    let refused = world
+        .request("GET", &format!("/v2/{APP}/blobs/{digest}"))
+        .send()
+        .await;
+    assert_eq!(refused.status, StatusCode::INTERNAL_SERVER_ERROR);
+
+    let world = World::with(|settings| settings.distribution.verified_bytes_max = 0).await;
     let content = vec![7; 10_000];
     let digest = world.push_blob(&content).await;
     world.us.flip_read_byte(5);
