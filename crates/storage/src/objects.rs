@@ -7,6 +7,7 @@ mod listing;
 mod probe;
 mod publish;
 mod segments;
+mod urls;
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use uuid::Uuid;
 pub(crate) use self::body::BodyStream;
 use self::calls::Calls;
 pub(crate) use self::segments::SegmentWriter;
-use crate::drivers::Assembly;
+use crate::drivers::{Assembly, UrlSigner};
 use crate::error::{Operation, StorageError, StorageErrorKind};
 use crate::exclusive::Uploads;
 use crate::object_key::ObjectKey;
@@ -32,6 +33,7 @@ use crate::staged::{Part, Staged};
 pub(crate) struct ObjectStore {
     calls: Arc<Calls>,
     assembly: Assembly,
+    urls: UrlSigner,
     environment: Environment,
     uploads: Uploads,
 }
@@ -52,9 +54,17 @@ impl ObjectStore {
                 Arc::clone(&environment.clock),
             )),
             assembly,
+            urls: UrlSigner::Nobody,
             environment,
             uploads: Uploads::default(),
         }
+    }
+
+    /// The same store, for whose objects `urls` signs URLs.
+    #[must_use]
+    pub(crate) fn with_urls(mut self, urls: UrlSigner) -> Self {
+        self.urls = urls;
+        self
     }
 
     pub(crate) async fn stat(&self, key: &ObjectKey) -> Result<Option<u64>, StorageError> {

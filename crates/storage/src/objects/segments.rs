@@ -274,7 +274,8 @@ impl SegmentWriter {
     }
 }
 
-fn new_writer(ids: &dyn Ids) -> u64 {
+/// A number that nobody else has drawn.
+pub(super) fn new_writer(ids: &dyn Ids) -> u64 {
     let mut bytes = [0; 8];
     ids.fill(&mut bytes);
     u64::from_le_bytes(bytes)
