@@ -1,14 +1,14 @@
 //! A running server: what is started, in which order, and how it ends.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use roadstead_api::{
-    ApiOptions, ExternalUrl, Health, HealthOptions, RegistryService, ServiceParts,
+    ApiOptions, ExternalUrl, Health, HealthOptions, Redirects, RegistryService, ServiceParts,
 };
 use roadstead_auth::{AuthOptions, Authenticator, FieldKey, SigningKeyOptions, SigningKeys};
-use roadstead_config::{Config, RegistryState, UrlScheme};
+use roadstead_config::{Config, Delivery, Network, RegistryState, UrlScheme};
 use roadstead_distribution::{
     DistributionOptions, GarbageCollector, Registry, RegistryParts, Writes,
 };
@@ -429,7 +429,27 @@ fn api_options(config: &Config) -> Result<ApiOptions, StartError> {
             .map(|host| ExternalUrl::new(scheme, host))
             .transpose()?,
         manifest_bytes_max: config.registry.manifest_size_limit,
+        redirects: redirects(&config.delivery),
+        cdn_namespaces: config.delivery.cdn_namespaces.iter().cloned().collect(),
         chunk_bytes_min: config.registry.upload_chunk_min_length.map(Into::into),
         ..ApiOptions::default()
+    })
+}
+
+/// Who is sent to a store: everybody, as with Quay, but for networks that are streamed to.
+fn redirects(delivery: &Delivery) -> Redirects {
+    let Delivery {
+        stream_networks,
+        redirect_networks,
+        ..
+    } = delivery.clone();
+    let within = |networks: &[Network], client: Option<IpAddr>| {
+        client.is_some_and(|client| networks.iter().any(|network| network.contains(client)))
+    };
+    Redirects::of(move |client| {
+        !within(&stream_networks, client)
+            && redirect_networks
+                .as_deref()
+                .is_none_or(|networks| within(networks, client))
     })
 }

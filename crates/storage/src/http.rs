@@ -106,10 +106,7 @@ impl HttpTransport for Transport {
         {
             request.headers_mut().insert(CONTENT_MD5, value);
         }
-        let host = request
-            .uri()
-            .host()
-            .map_or_else(String::new, str::to_owned);
+        let host = request.uri().host().map_or_else(String::new, str::to_owned);
         let fetched = self.0.fetch(request).await;
         let mut response = fetched.map_err(|error| without_url(error, &host))?;
         if let Some(uri) = response.extensions_mut().get_mut::<Uri>() {

@@ -45,7 +45,10 @@ mod tests {
 
     #[test]
     fn everything_but_unreserved_characters_is_escaped() {
-        assert_eq!(encoded("aZ09-._~ +/=&%é"), "aZ09-._~%20%2B%2F%3D%26%25%C3%A9");
+        assert_eq!(
+            encoded("aZ09-._~ +/=&%é"),
+            "aZ09-._~%20%2B%2F%3D%26%25%C3%A9"
+        );
         assert_eq!(encoded_small("/a b%2F"), "%2fa%20b%252F");
         assert_eq!(encoded_path("/a b/c"), "/a%20b/c");
         let mut url = "https://host/path".to_owned();

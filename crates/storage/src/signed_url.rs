@@ -122,7 +122,9 @@ impl SignedUrl {
 impl fmt::Display for SignedUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let url = self.url.expose();
-        let (shown, hidden) = url.split_once('?').map_or((url, ""), |(url, _)| (url, "?***"));
+        let (shown, hidden) = url
+            .split_once('?')
+            .map_or((url, ""), |(url, _)| (url, "?***"));
         write!(f, "{shown}{hidden}")
     }
 }
@@ -142,7 +144,10 @@ mod tests {
 
     #[test]
     fn a_url_is_printed_without_its_query() {
-        let url = SignedUrl::new("https://s3.example.org/b/k?sig=hunter2&x=1", Timestamp::default());
+        let url = SignedUrl::new(
+            "https://s3.example.org/b/k?sig=hunter2&x=1",
+            Timestamp::default(),
+        );
         assert_eq!(url.to_string(), "https://s3.example.org/b/k?***");
         assert!(!format!("{url:?} {url:#?}").contains("hunter2"));
         assert!(url.expose().ends_with("?sig=hunter2&x=1"));

@@ -212,9 +212,9 @@ impl Provider {
             CdnOptions::CloudFlare(options) => Cdn::Url(UrlCdn::CloudFlare(
                 CloudFlare::new(options, region).map_err(refused)?,
             )),
-            CdnOptions::Akamai(options) => {
-                Cdn::Url(UrlCdn::Akamai(Akamai::new(options, region).map_err(refused)?))
-            }
+            CdnOptions::Akamai(options) => Cdn::Url(UrlCdn::Akamai(
+                Akamai::new(options, region).map_err(refused)?,
+            )),
         };
         Ok(Self {
             operator: s3::operator(&provider.store, BucketPlace::Path, http)?,

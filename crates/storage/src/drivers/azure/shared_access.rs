@@ -39,7 +39,11 @@ impl SharedAccess {
         const NO_KEY: &str = "the account's key is not in base64";
         let endpoint = azure.endpoint.trim_end_matches('/');
         let mut root = String::new();
-        for segment in azure.storage_path.split('/').filter(|text| !text.is_empty()) {
+        for segment in azure
+            .storage_path
+            .split('/')
+            .filter(|text| !text.is_empty())
+        {
             root.push_str(segment);
             root.push('/');
         }
@@ -84,7 +88,11 @@ impl SharedAccess {
                 push_pair(&mut url, "se", &expires);
                 push_pair(&mut url, "sr", "b");
                 push_pair(&mut url, "sp", rights);
-                push_pair(&mut url, "sig", &STANDARD.encode(mac.finalize().into_bytes()));
+                push_pair(
+                    &mut url,
+                    "sig",
+                    &STANDARD.encode(mac.finalize().into_bytes()),
+                );
             }
         }
         url

@@ -315,7 +315,10 @@ fn keys_are_read_in_both_forms_and_refused_without_being_shown() {
         let error = behind(key).unwrap_err();
         assert_eq!(error.kind(), StorageErrorKind::Misconfigured);
         let text = format!("{error:?}");
-        assert!(text.contains(problem) && !text.contains("hunter2"), "{text}");
+        assert!(
+            text.contains(problem) && !text.contains("hunter2"),
+            "{text}"
+        );
     }
 }
 
