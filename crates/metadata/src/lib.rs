@@ -22,6 +22,7 @@ mod features;
 mod garbage;
 mod ids;
 mod immutability;
+mod instances;
 mod jobs;
 mod labels;
 mod locations;
@@ -79,6 +80,7 @@ pub use schema::{SchemaError, ServerWarning};
 pub use service_keys::{NewServiceKey, ServiceKey};
 pub use summary::{AffectedImage, MissingCopies};
 pub use tags::{Delete, Deletion};
+pub use instances::Instance;
 pub use uploads::{AdvanceUpload, NewUpload, Upload};
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod deployment;
 mod encrypted_fields;
 mod error;
 mod first_start;
+mod instance;
 mod garbage;
 mod probes;
 mod server;

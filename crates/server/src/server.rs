@@ -22,6 +22,7 @@ use crate::connections;
 use crate::deployment::{Deployment, Migrations, OpenLocal};
 use crate::encrypted_fields;
 use crate::error::StartError;
+use crate::instance;
 use crate::first_start::{FirstAccount, make_first_account};
 use crate::probes;
 
@@ -197,6 +198,15 @@ impl Running {
             shutdown.clone(),
         ));
         tasks.spawn(keep_probed(&deployment, &tasks));
+        tasks.spawn({
+            let (deployment, shutdown) = (deployment.clone(), shutdown.clone());
+            let name = format!(
+                "{} {}",
+                address_for_people(&config, address),
+                environment.ids.uuid()
+            );
+            async move { instance::keep_telling(&deployment, name, &shutdown).await }
+        });
         let garbage = deployment.garbage(&config);
         tasks.spawn({
             let (garbage, shutdown) = (garbage.clone(), shutdown.clone());
