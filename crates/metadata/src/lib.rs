@@ -53,8 +53,8 @@ pub use features::Features;
 pub use garbage::{
     ClaimObjects, CollectedBlobs, CollectedTags, Collection, DoomedAt, DoomedObject,
     FailedDeletion, GarbageForecast, GarbageNames, GarbageRun, MarkDeleted, NAMESPACE_QUEUE,
-    NamespacePurge, Publication, Publishing, Purged, REPOSITORY_QUEUE, Removed, StrayManifests,
-    Sweep, SweepProgress,
+    NamespacePurge, PastTags, Publication, Publishing, Purged, REPOSITORY_QUEUE, Removed,
+    StrayManifests, Sweep, SweepProgress,
 };
 pub use ids::{
     AppTokenId, JobId, LocationId, ManifestId, OauthTokenId, RepositoryId, StorageId, UploadId,
