@@ -95,12 +95,13 @@ impl Database {
             .reader()
             .rows(
                 SEARCH,
-                &format!(
-                    r#"SELECT DISTINCT r.id FROM tag t
-                       JOIN repository r ON r.id = t.repository_id
-                       JOIN "user" u ON u.id = r.namespace_user_id
-                       WHERE t.lifetime_end_ms > $2 AND t.lifetime_end_ms <= $3 AND {PAST} AND r.state <> 3"#
-                ),
+                // [`PAST`], with the window asked for tag by tag: a join may read all repositories for one page of tags.
+                r#"SELECT DISTINCT t.repository_id AS id FROM tag t
+                   WHERE t.lifetime_end_ms > $2 AND t.lifetime_end_ms <= $3
+                     AND ($1 - t.lifetime_end_ms) / 1000 >= (
+                         SELECT u.removed_tag_expiration_s FROM repository r
+                         JOIN "user" u ON u.id = r.namespace_user_id
+                         WHERE r.id = t.repository_id AND r.state <> 3)"#,
                 params![now.timestamp_millis(), after, next],
             )
             .await?;
