@@ -54,14 +54,15 @@ pub use features::Features;
 pub use garbage::{
     ClaimObjects, CollectedBlobs, CollectedTags, Collection, DoomedAt, DoomedObject,
     FailedDeletion, GarbageForecast, GarbageNames, GarbageRun, MarkDeleted, NAMESPACE_QUEUE,
-    NamespacePurge, Publication, Publishing, Purged, REPOSITORY_QUEUE, Removed, StrayManifests,
-    Sweep, SweepProgress,
+    NamespacePurge, PastTags, Publication, Publishing, Purged, REPOSITORY_QUEUE, Removed,
+    StrayManifests, Sweep, SweepProgress,
 };
 pub use ids::{
     AppTokenId, JobId, LocationId, ManifestId, OauthTokenId, RepositoryId, StorageId, UploadId,
     UserId,
 };
 pub use immutability::ImmutableTags;
+pub use instances::Instance;
 pub use jobs::{ClaimJobs, Job};
 pub use labels::owed::OwedLabels;
 pub use labels::{Labels, PushedLabels};
@@ -80,7 +81,6 @@ pub use schema::{SchemaError, ServerWarning};
 pub use service_keys::{NewServiceKey, ServiceKey};
 pub use summary::{AffectedImage, MissingCopies};
 pub use tags::{Delete, Deletion};
-pub use instances::Instance;
 pub use uploads::{AdvanceUpload, NewUpload, Upload};
 
 #[cfg(test)]

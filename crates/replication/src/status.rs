@@ -247,10 +247,7 @@ impl Replication {
         Ok(listings)
     }
 
-    async fn probe(
-        &self,
-        name: &LocationName,
-    ) -> (Option<Result<(), StorageError>>, Option<u64>) {
+    async fn probe(&self, name: &LocationName) -> (Option<Result<(), StorageError>>, Option<u64>) {
         let Some(location) = self.locations.get(name) else {
             return (None, None);
         };

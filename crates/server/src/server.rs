@@ -22,8 +22,8 @@ use crate::connections;
 use crate::deployment::{Deployment, Migrations, OpenLocal};
 use crate::encrypted_fields;
 use crate::error::StartError;
-use crate::instance;
 use crate::first_start::{FirstAccount, make_first_account};
+use crate::instance;
 use crate::probes;
 
 /// How often uploads that were given up are looked for: Quay's `BLOBUPLOAD_CLEANUP_FREQUENCY`.

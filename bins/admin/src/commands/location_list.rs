@@ -32,7 +32,14 @@ pub(crate) async fn run(
     }
     let rows: Vec<_> = locations.iter().map(row).collect();
     for line in table(
-        ["location", "state", "store", "answers in", "default", "placements"],
+        [
+            "location",
+            "state",
+            "store",
+            "answers in",
+            "default",
+            "placements",
+        ],
         &rows,
     ) {
         console.line(&line);
@@ -44,7 +51,15 @@ pub(crate) async fn run(
         .collect();
     if !seen.is_empty() {
         console.line("");
-        let headings = ["location", "seen from", "health", "since", "p95", "errors", "free"];
+        let headings = [
+            "location",
+            "seen from",
+            "health",
+            "since",
+            "p95",
+            "errors",
+            "free",
+        ];
         for line in table(headings, &seen) {
             console.line(&line);
         }
