@@ -266,9 +266,30 @@ impl From<opendal::Error> for Failure {
     }
 }
 
+/// What a store said, in our words, on its way through `OpenDAL`, which has fewer.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Refusal {
+    pub(crate) kind: StorageErrorKind,
+    pub(crate) message: String,
+}
+
+impl From<Refusal> for opendal::Error {
+    fn from(refusal: Refusal) -> Self {
+        let kind = match refusal.kind {
+            StorageErrorKind::NotFound => opendal::ErrorKind::NotFound,
+            _ => opendal::ErrorKind::Unexpected,
+        };
+        Self::new(kind, "the store refuses").set_source(refusal)
+    }
+}
+
 fn kind_of_causes(error: &opendal::Error) -> Option<StorageErrorKind> {
     let mut cause = error.source();
     while let Some(error) = cause {
+        if let Some(refusal) = error.downcast_ref::<Refusal>() {
+            return Some(refusal.kind);
+        }
         if let Some(error) = error.downcast_ref::<io::Error>() {
             return Some(kind_of_io(error));
         }

@@ -56,7 +56,7 @@ mod staged;
 mod writer;
 
 pub use self::http::{HttpClient, HttpClientError};
-pub use drivers::{S3Credentials, S3Options};
+pub use drivers::{OpenStackOptions, S3Credentials, S3Options, SwiftAuthVersion, SwiftOptions};
 pub use error::{Operation, StorageError, StorageErrorKind};
 pub use inspect::{ListedObject, ObjectPage, StagedPage, StagedUpload, Verification};
 pub use location::{Capabilities, Location, ObjectStat, PublicationCost};

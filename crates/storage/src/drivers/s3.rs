@@ -10,7 +10,7 @@ use roadstead_secrets::Secret;
 use super::Assembly;
 use crate::error::{Failure, Operation, StorageError};
 use crate::http::HttpClient;
-use crate::location::{Capabilities, Location, PublicationCost};
+use crate::location::{Capabilities, Location};
 use crate::objects::ObjectStore;
 use crate::options::StoreOptions;
 
@@ -76,10 +76,7 @@ impl Location {
         })?;
         let capabilities = Capabilities {
             signed_urls: true,
-            publication: match assembly {
-                Assembly::CopyParts => PublicationCost::StoreCopies,
-                Assembly::Stream => PublicationCost::Streamed,
-            },
+            publication: assembly.cost(),
         };
         let store = ObjectStore::new(name.clone(), operator, assembly, options, environment);
         Ok(Self::in_objects(name, capabilities, store))

@@ -4,14 +4,14 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
 
-use super::{BodyStream, ObjectStore, folder_of, path_of};
+use super::{BodyStream, ObjectStore};
 use crate::drivers::Assembly;
 use crate::error::{Failure, Operation, StorageError, StorageErrorKind};
 use crate::object_key::ObjectKey;
 use crate::staged::{Part, Staged};
 
 /// How many parts are copied or deleted at a time.
-const AT_ONCE: usize = 8;
+pub(super) const AT_ONCE: usize = 8;
 
 /// How many bytes are gathered for a part of the object where the store cannot copy.
 const STREAMED_PART_BYTES: usize = 16 << 20;
@@ -26,10 +26,20 @@ impl ObjectStore {
     ) -> Result<bool, StorageError> {
         let path = key.path();
         let calls = &self.calls;
+        if staged.parts.end() != staged.offset {
+            let failure = StorageErrorKind::StagedShort {
+                staged: staged.parts.end(),
+                expected: staged.offset,
+            };
+            return Err(calls.error(Operation::Publish, &path, failure));
+        }
         let _exclusive =
             tokio::time::timeout(calls.options().lock_timeout, self.uploads.exclusively(id))
                 .await
                 .map_err(|_| calls.error(Operation::Publish, &path, StorageErrorKind::Busy))?;
+        if let Some(container) = self.assembly.lists_parts() {
+            self.keep_replaced(container, id, &path).await?;
+        }
         let assembled = match (staged.parts.count(), staged.parts.last()) {
             (0, _) | (_, None) => {
                 let empty = opendal::Buffer::new();
@@ -39,14 +49,17 @@ impl ObjectStore {
                 written.await.map(|_| ())
             }
             (1, Some(part)) => {
-                let from = path_of(id, part);
+                let from = self.parts.path_of(id, part);
                 let deadline = calls.options().assembly_timeout;
                 let copied = calls.retried_within(Operation::Publish, &path, deadline, || {
                     calls.operator().copy(&from, &path)
                 });
                 copied.await.map(|_| ())
             }
-            _ => self.assemble(id, staged, &path).await,
+            _ => match self.assembly.lists_parts() {
+                Some(container) => self.list_parts(container, id, staged, &path).await,
+                None => self.assemble(id, staged, &path).await,
+            },
         };
         match assembled {
             Err(error) if error.kind() == StorageErrorKind::NotFound => return Ok(false),
@@ -63,7 +76,11 @@ impl ObjectStore {
             let failure = Failure::because(StorageErrorKind::Corrupt, problem);
             return Err(calls.error(Operation::Publish, &path, failure));
         }
-        if let Err(error) = self.discard(id).await {
+        let tidied = match self.assembly.lists_parts() {
+            Some(_) => self.delete_unlisted(id, staged).await,
+            None => self.discard(id).await,
+        };
+        if let Err(error) = tidied {
             tracing::debug!(
                 upload.id = %id,
                 error = &error as &dyn std::error::Error,
@@ -79,7 +96,7 @@ impl ObjectStore {
         let opening = match self.assembly {
             // Without a size of its own the operator copies each part as it is.
             Assembly::CopyParts => calls.operator().writer_with(path).concurrent(AT_ONCE),
-            Assembly::Stream => calls
+            Assembly::Stream | Assembly::ListParts(_) => calls
                 .operator()
                 .writer_with(path)
                 .chunk(STREAMED_PART_BYTES)
@@ -90,7 +107,7 @@ impl ObjectStore {
             .await?;
         let written = async {
             for part in staged.parts.iter() {
-                let from = path_of(id, part);
+                let from = self.parts.path_of(id, part);
                 calls
                     .once(
                         Operation::Publish,
@@ -124,26 +141,39 @@ impl ObjectStore {
 
     /// Deletes whatever was staged of an upload, acknowledged or not.
     pub(crate) async fn discard(&self, id: Uuid) -> Result<(), StorageError> {
-        let folder = folder_of(id);
+        if let Some(container) = self.assembly.lists_parts() {
+            return self.discard_unlisted(container, id).await;
+        }
+        self.delete_below(&self.parts.of(id), |_| true).await?;
+        // What Quay staged lies at the name of the folder.
+        self.delete_all(vec![ObjectKey::Upload(id).path()]).await
+    }
+
+    /// Deletes what lies in a folder, as far as the store lists it and it is `unwanted`.
+    pub(super) async fn delete_below(
+        &self,
+        folder: &str,
+        unwanted: impl Fn(&str) -> bool,
+    ) -> Result<(), StorageError> {
         let calls = &self.calls;
         let mut paths = vec![];
         let mut lister = calls
             .once(
                 Operation::Discard,
-                &folder,
+                folder,
                 calls.options().step_timeout,
-                calls.operator().lister_with(&folder).recursive(true),
+                calls.operator().lister_with(folder).recursive(true),
             )
             .await?;
         loop {
             let next = calls.once(
                 Operation::Discard,
-                &folder,
+                folder,
                 calls.options().step_timeout,
                 lister.try_next(),
             );
             match next.await? {
-                Some(entry) if entry.path() == folder => {}
+                Some(entry) if entry.path() == folder || !unwanted(entry.path()) => {}
                 Some(entry) => paths.push(entry.path().to_owned()),
                 None => break,
             }
@@ -151,12 +181,10 @@ impl ObjectStore {
                 self.delete_all(std::mem::take(&mut paths)).await?;
             }
         }
-        // What Quay staged lies at the name of the folder.
-        paths.push(ObjectKey::Upload(id).path());
         self.delete_all(paths).await
     }
 
-    async fn delete_all(&self, paths: Vec<String>) -> Result<(), StorageError> {
+    pub(super) async fn delete_all(&self, paths: Vec<String>) -> Result<(), StorageError> {
         stream::iter(paths)
             .map(|path| async move { self.delete_path(Operation::Discard, &path).await })
             .buffer_unordered(AT_ONCE)
@@ -166,6 +194,11 @@ impl ObjectStore {
 
     /// Reads one part of an upload that is not published.
     pub(crate) async fn read_part(&self, id: Uuid, part: Part) -> Result<BodyStream, StorageError> {
-        BodyStream::open(&self.calls, path_of(id, part), (0..part.bytes).into()).await
+        BodyStream::open(
+            &self.calls,
+            self.parts.path_of(id, part),
+            (0..part.bytes).into(),
+        )
+        .await
     }
 }

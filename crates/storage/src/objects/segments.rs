@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::calls::Calls;
-use super::{ObjectStore, path_of};
+use super::{ObjectStore, PartsFolder};
 use crate::error::{Failure, Operation, StorageError, StorageErrorKind};
 use crate::exclusive::Exclusive;
 use crate::options::{StoreOptions, part_bytes};
@@ -30,6 +30,9 @@ const COPIED_PART_BYTES_MIN: u64 = 5 << 20;
 #[derive(Debug)]
 pub(crate) struct SegmentWriter {
     calls: Arc<Calls>,
+    folder: PartsFolder,
+    /// Whether a mark has to say that there is an upload before its first part is written.
+    unmarked: bool,
     id: Uuid,
     /// Names what this writer writes.
     writer: u64,
@@ -59,7 +62,7 @@ impl SegmentWriter {
         staged: &Staged,
     ) -> Result<Self, StorageError> {
         let calls = &store.calls;
-        let path = super::folder_of(id);
+        let path = store.parts.of(id);
         let exclusive =
             tokio::time::timeout(calls.options().lock_timeout, store.uploads.exclusively(id))
                 .await
@@ -74,6 +77,8 @@ impl SegmentWriter {
         let last = staged.parts.last();
         Ok(Self {
             calls: Arc::clone(calls),
+            folder: store.parts,
+            unmarked: staged.offset == 0 && store.assembly.lists_parts().is_some(),
             id,
             writer: new_writer(&*store.environment.ids),
             parts: staged.parts.clone(),
@@ -158,7 +163,7 @@ impl SegmentWriter {
         let Some(part) = self.unread else {
             return Ok(());
         };
-        let path = path_of(self.id, part);
+        let path = self.folder.path_of(self.id, part);
         let read = self
             .calls
             .retried(Operation::Write, &path, || {
@@ -203,12 +208,17 @@ impl SegmentWriter {
             start: self.gathered_from,
             bytes: self.offset - self.gathered_from,
         };
+        if self.unmarked {
+            super::listed::mark_upload(&self.calls, self.id).await?;
+            self.unmarked = false;
+        }
         while self.on_their_way.len() >= self.at_once(part.bytes)
             && let Some(arrived) = self.on_their_way.join_next().await
         {
             self.take(arrived)?;
         }
-        let (calls, path) = (Arc::clone(&self.calls), path_of(self.id, part));
+        let path = self.folder.path_of(self.id, part);
+        let calls = Arc::clone(&self.calls);
         let buffer: Buffer = chunks.into_iter().collect();
         self.on_their_way.spawn(async move {
             let deadline = calls.options().part_deadline(part.bytes);
@@ -227,7 +237,7 @@ impl SegmentWriter {
         arrived: Result<Result<Part, StorageError>, tokio::task::JoinError>,
     ) -> Result<(), StorageError> {
         let part = arrived.unwrap_or_else(|ended| {
-            let path = super::folder_of(self.id);
+            let path = self.folder.of(self.id);
             let failure = Failure::because(StorageErrorKind::Unavailable, ended);
             Err(self.calls.error(Operation::Write, &path, failure))
         })?;
@@ -261,7 +271,7 @@ impl SegmentWriter {
                 StorageErrorKind::Unexpected,
                 "an earlier write failed; stage the upload again",
             );
-            let path = super::folder_of(self.id);
+            let path = self.folder.of(self.id);
             return Err(self.calls.error(operation, &path, failure));
         }
         Ok(())
