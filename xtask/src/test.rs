@@ -8,7 +8,7 @@ use crate::process::{Step, say};
 use crate::tools;
 use crate::workspace::Workspace;
 
-/// Tells the tests where the real `registry`, `replicator` and `admin` are: the directory that holds them.
+/// Tells the tests where the real `registry`, `replicator` and `admin` are, and the S3 server: the directory that holds them.
 const BINARIES: &str = "ROADSTEAD_BINARIES";
 
 /// How the tests went.
@@ -54,6 +54,8 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<Tally> 
             "replicator",
             "--package",
             "admin",
+            "--package",
+            "test-s3-server",
         ],
         Duration::from_mins(30),
     )

@@ -4,11 +4,13 @@
 //! - `/health/endtoend`, `/status`: the services shared by all regions, and this region's preferred storage. Storage at other
 //!   locations is asked too; its failure is logged and does not drain this region.
 //! - `/health/warning`: what will need an operator soon.
+//! - `/health/locations`: how every storage location fares; see [`locations`].
 //!
 //! All services are asked at once, and the answer is there within [`HealthOptions::deadline`] whatever hangs: a service that has
 //! not answered by then counts as failed. Answers are kept for [`HealthOptions::fresh`], so that probes by many balancers do not
 //! add up, and a probe that is still running is waited for instead of started again.
 
+pub(crate) mod locations;
 mod watched;
 
 use std::collections::BTreeMap;

@@ -36,7 +36,7 @@ mod v2;
 
 pub use body::{Body, BodyError};
 pub use health::{Health, HealthOptions, HealthReport, HealthServices, Probe, StorageProbe};
-pub use options::{ApiOptions, ExternalUrl, ExternalUrlError, UrlScheme};
+pub use options::{ApiOptions, ExternalUrl, ExternalUrlError, Redirects, UrlScheme};
 pub use percent::EncodingFault;
 pub use route::{HealthRoute, PathPart, Route, RouteError};
 pub use service::{RegistryService, ServiceParts};

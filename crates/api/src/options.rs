@@ -1,5 +1,9 @@
 //! What the HTTP layer can be told. Reading it from a configuration is `config`'s work.
 
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -19,6 +23,10 @@ pub struct ApiOptions {
     /// How long the next piece of a request's body may take. Default 60 s, as long as Quay's proxy waits. Bodies of blobs have their
     /// own limit, [`DistributionOptions::body_idle_timeout`](roadstead_distribution::DistributionOptions::body_idle_timeout).
     pub body_idle_timeout: Duration,
+    /// Which clients are sent to the store for blobs, where it has signed URLs. Default: nobody.
+    pub redirects: Redirects,
+    /// Namespaces whose clients are sent to the CDN even where the store is near (`CDN_SPECIFIC_NAMESPACES`).
+    pub cdn_namespaces: BTreeSet<String>,
     /// What `Retry-After` says when something is not available at present. Default 10 s: as long as a location that failed is
     /// passed over.
     pub retry_after: Duration,
@@ -31,8 +39,34 @@ impl Default for ApiOptions {
             manifest_bytes_max: 4 << 20,
             chunk_bytes_min: None,
             body_idle_timeout: Duration::from_mins(1),
+            redirects: Redirects::default(),
+            cdn_namespaces: BTreeSet::new(),
             retry_after: Duration::from_secs(10),
         }
+    }
+}
+
+/// Which clients are sent to the store for blobs.
+#[derive(Clone, Default)]
+pub struct Redirects(Option<Arc<dyn Fn(Option<IpAddr>) -> bool + Send + Sync>>);
+
+impl Redirects {
+    /// Those of which this is true. Of a client behind a balancer the address may not be known.
+    pub fn of(clients: impl Fn(Option<IpAddr>) -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(clients)))
+    }
+
+    pub(crate) fn apply_to(&self, client: Option<IpAddr>) -> bool {
+        self.0.as_ref().is_some_and(|clients| clients(client))
+    }
+}
+
+impl fmt::Debug for Redirects {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_tuple("Redirects")
+            .field(&self.0.as_ref().map(|_| "some"))
+            .finish()
     }
 }
 

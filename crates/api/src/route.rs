@@ -15,6 +15,7 @@
 //! | `/v2/<name>/blobs/uploads/<id>` | [`Route::Upload`] (end-5, end-6, end-13, end-14) |
 //! | `/v2/<name>/referrers/<digest>` | [`Route::Referrers`] (end-12) |
 //! | `/health`, `/health/instance`, `/health/endtoend`, `/status`, `/health/warning` | [`Route::Health`] |
+//! | `/health/locations` | [`Route::Locations`] |
 //! | `/_internal_ping`, `/v1/_internal_ping` | [`Route::InternalPing`] |
 //! | `/v1/_ping` | [`Route::LegacyPing`] |
 //!
@@ -75,6 +76,8 @@ pub enum Route {
     },
     /// A health check.
     Health(HealthRoute),
+    /// How every storage location fares.
+    Locations,
     /// Does this process answer at all.
     InternalPing,
     /// What clients of Docker's API v1 ask first.
@@ -170,6 +173,7 @@ impl Route {
             | Self::Token
             | Self::Catalog
             | Self::Health(_)
+            | Self::Locations
             | Self::InternalPing
             | Self::LegacyPing => None,
         }
@@ -187,7 +191,7 @@ impl Route {
             Self::Uploads { .. } => "uploads",
             Self::Upload { .. } => "upload",
             Self::Referrers { .. } => "referrers",
-            Self::Health(_) => "health",
+            Self::Health(_) | Self::Locations => "health",
             Self::InternalPing | Self::LegacyPing => "ping",
         }
     }
@@ -197,6 +201,7 @@ impl Route {
             "/v2" => Self::Base,
             "/health" | "/health/instance" => Self::Health(HealthRoute::Instance),
             "/health/endtoend" | "/status" => Self::Health(HealthRoute::EndToEnd),
+            "/health/locations" => Self::Locations,
             "/health/warning" => Self::Health(HealthRoute::Warning),
             "/_internal_ping" | "/v1/_internal_ping" => Self::InternalPing,
             "/v1/_ping" => Self::LegacyPing,

@@ -21,7 +21,7 @@ use tracing::Instrument as _;
 use crate::body::Body;
 use crate::error::{ApiError, ErrorContext};
 use crate::headers::{API_VERSION, API_VERSION_VALUE, REQUEST_ID};
-use crate::health::Health;
+use crate::health::{self, Health};
 use crate::options::ApiOptions;
 use crate::query::{Query, QueryError};
 use crate::request_body::RequestBody;
@@ -285,6 +285,15 @@ impl Inner {
                     )
                     .with(CACHE_CONTROL, NOT_KEPT))
             }
+            Route::Locations if head.is_read() => {
+                let body = health::locations::body(self.registry.locations()).await;
+                Ok(Response::new(Body::whole(body))
+                    .with(
+                        http::header::CONTENT_TYPE,
+                        HeaderValue::from_static("application/json"),
+                    )
+                    .with(CACHE_CONTROL, NOT_KEPT))
+            }
             Route::InternalPing if head.is_read() => Ok(json_response(StatusCode::OK, &true)),
             Route::LegacyPing if head.is_read() => Ok(json_response(StatusCode::OK, &true)
                 .with(
@@ -295,9 +304,11 @@ impl Inner {
                     http::HeaderName::from_static("x-docker-registry-standalone"),
                     HeaderValue::from_static("0"),
                 )),
-            Route::Health(_) | Route::InternalPing | Route::LegacyPing => Err(ApiError::Method {
-                allowed: "GET, HEAD",
-            }),
+            Route::Health(_) | Route::Locations | Route::InternalPing | Route::LegacyPing => {
+                Err(ApiError::Method {
+                    allowed: "GET, HEAD",
+                })
+            }
         }
     }
 

@@ -90,9 +90,10 @@ impl fmt::Display for Finding {
 pub struct ConfigErrors(Vec<Finding>);
 
 impl ConfigErrors {
-    /// Sorts `findings`: by file or variable, line and key.
+    /// Sorts `findings`, each once: by file or variable, line and key.
     pub(crate) fn new(mut findings: Vec<Finding>) -> Self {
         findings.sort();
+        findings.dedup();
         Self(findings)
     }
 

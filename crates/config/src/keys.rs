@@ -4,12 +4,16 @@
 pub(crate) const OURS_PREFIX: &str = "ROADSTEAD_";
 
 /// Our own keys.
-pub(crate) const OURS: [&str; 5] = [
+pub(crate) const OURS: [&str; 9] = [
     "ROADSTEAD_DATA_DIRECTORY",
+    "ROADSTEAD_LOCATION_COSTS",
     "ROADSTEAD_MANIFEST_SIZE_LIMIT",
     "ROADSTEAD_RECONCILE_SECONDS",
+    "ROADSTEAD_REDIRECT_NETWORKS",
     "ROADSTEAD_REPLICATION_CONCURRENCY",
+    "ROADSTEAD_STREAM_NETWORKS",
     "ROADSTEAD_UPLOAD_CHUNK_MIN_LENGTH",
+    "ROADSTEAD_UPLOAD_MEMORY_BYTES",
 ];
 
 /// Quay's keys, whether or not they have an effect here.

@@ -28,13 +28,16 @@ pub use env::{Environment, default_directory};
 pub use finding::{ConfigErrors, Finding, Origin};
 pub use secret::Secret;
 pub use sections::{
-    Accounts, Config, ConnectionPool, Database, DatabaseUri, Driver, Garbage, Hosting, Location,
-    Postgres, PostgresHost, PostgresTls, Quota, Registry, RegistryState, Replication, SslMode,
-    Storage, Tags, TargetServer, UrlScheme,
+    Accounts, Akamai, AzureCredentials, AzureStorage, Cdn, CdnProvider, CdnRule, CloudFlare,
+    CloudFront, Config, ConnectionPool, Continent, Database, DatabaseUri, Delivery, Driver,
+    Endpoint, Garbage, Hosting, LocalStorage, Location, MultiCdnStorage, Network, NotANetwork,
+    OpenStackOptions, Postgres, PostgresHost, PostgresTls, Quota, Registry, RegistryState,
+    Replication, S3Credentials, S3Keys, S3Store, SslMode, Storage, SwiftAuthVersion, SwiftStorage,
+    Tags, TargetServer, UrlScheme,
 };
 
 use layers::Layers;
-use reader::Keys;
+use reader::{Base, Keys};
 
 /// Where a configuration comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,9 +91,12 @@ impl fmt::Debug for RawKeys {
 ///
 /// Everything that is wrong, at once and in the order of the file. A file that is not YAML at all is one finding.
 pub fn load(source: &Source, environment: &Environment) -> Result<Loaded, ConfigErrors> {
-    let (directory, data_dir) = match source {
-        Source::Directory(directory) => (Some(directory.as_path()), None),
-        Source::Standalone { data_dir } => (None, Some(data_dir.clone())),
+    let (directory, base) = match source {
+        Source::Directory(directory) => (
+            Some(directory.as_path()),
+            Base::Configuration(directory.clone()),
+        ),
+        Source::Standalone { data_dir } => (None, Base::Data(data_dir.clone())),
     };
     let mut errors = Vec::new();
     let layers = Layers::read(directory, environment, &mut errors);
@@ -98,7 +104,7 @@ pub fn load(source: &Source, environment: &Environment) -> Result<Loaded, Config
         // A layer is missing, so that what the keys lack would say nothing.
         return Err(ConfigErrors::new(errors));
     }
-    let mut keys = Keys::new(layers, data_dir, errors);
+    let mut keys = Keys::new(layers, base, errors);
     let config = Config::read(&mut keys);
     keys.warn_of_unused();
     if let Some(directory) = directory {
@@ -114,6 +120,8 @@ pub fn load(source: &Source, environment: &Environment) -> Result<Loaded, Config
         .collect();
     let mut warnings = keys.warnings;
     warnings.sort();
+    // What several parameters share is read once for each of them.
+    warnings.dedup();
     Ok(Loaded {
         config,
         warnings,

@@ -39,25 +39,33 @@ impl Remark {
     }
 }
 
+/// Where a registry finds what its configuration names without a directory.
+#[derive(Clone, Debug)]
+pub(crate) enum Base {
+    /// The configuration's own directory.
+    Configuration(PathBuf),
+    /// The data directory of a registry without a configuration, where defaults are for one machine.
+    Data(PathBuf),
+}
+
 /// The keys, and what was found about them so far.
 #[derive(Debug)]
 pub(crate) struct Keys {
     layers: Layers,
     values: Dict,
-    data_dir: Option<PathBuf>,
+    base: Base,
     read: BTreeSet<&'static str>,
     pub(crate) errors: Vec<Finding>,
     pub(crate) warnings: Vec<Finding>,
 }
 
 impl Keys {
-    /// The keys of `layers`. With a data directory this is a registry without a configuration, where defaults are for one
-    /// machine.
-    pub(crate) fn new(layers: Layers, data_dir: Option<PathBuf>, errors: Vec<Finding>) -> Self {
+    /// The keys of `layers`.
+    pub(crate) fn new(layers: Layers, base: Base, errors: Vec<Finding>) -> Self {
         Self {
             values: layers.values(),
             layers,
-            data_dir,
+            base,
             read: BTreeSet::new(),
             errors,
             warnings: Vec::new(),
@@ -66,7 +74,17 @@ impl Keys {
 
     /// The data directory of a registry without a configuration.
     pub(crate) fn data_dir(&self) -> Option<&Path> {
-        self.data_dir.as_deref()
+        match &self.base {
+            Base::Configuration(_) => None,
+            Base::Data(directory) => Some(directory),
+        }
+    }
+
+    /// The directory of the configuration; that of the data where there is no configuration.
+    pub(crate) fn directory(&self) -> &Path {
+        match &self.base {
+            Base::Configuration(directory) | Base::Data(directory) => directory,
+        }
     }
 
     /// Every key with its value.
@@ -129,7 +147,8 @@ impl Keys {
         }
     }
 
-    fn mismatch(&mut self, path: &str, value: &Value, allowed: &str, action: &str) {
+    /// Notes that what stands at `path` is of the wrong kind.
+    pub(crate) fn mismatch(&mut self, path: &str, value: &Value, allowed: &str, action: &str) {
         let problem = match value {
             Value::String(..) | Value::Char(..) => "text does not fit here",
             Value::Bool(..) => "a boolean does not fit here",
@@ -143,10 +162,15 @@ impl Keys {
 
     /// A boolean. As in Quay, the texts `true` and `false` in any case and the numbers 1 and 0 will do.
     pub(crate) fn flag(&mut self, key: &'static str, default: bool) -> bool {
-        let Some(value) = self.value(key) else {
-            return default;
-        };
-        let flag = match &value {
+        match self.value(key) {
+            None => default,
+            Some(value) => self.flag_of(key, &value).unwrap_or(default),
+        }
+    }
+
+    /// `value`, which stands at `path`, as a boolean.
+    pub(crate) fn flag_of(&mut self, path: &str, value: &Value) -> Option<bool> {
+        let flag = match value {
             Value::Bool(_, flag) => Some(*flag),
             Value::String(_, text) if text.eq_ignore_ascii_case("true") => Some(true),
             Value::String(_, text) if text.eq_ignore_ascii_case("false") => Some(false),
@@ -156,15 +180,15 @@ impl Keys {
                 _ => None,
             },
         };
-        flag.unwrap_or_else(|| {
+        if flag.is_none() {
             self.mismatch(
-                key,
-                &value,
+                path,
+                value,
                 "true or false",
                 "write one of them, without quotes",
             );
-            default
-        })
+        }
+        flag
     }
 
     /// A whole number in `range`.
@@ -174,24 +198,33 @@ impl Keys {
         default: u64,
         range: RangeInclusive<u64>,
     ) -> u64 {
-        let Some(value) = self.value(key) else {
-            return default;
-        };
+        match self.value(key) {
+            None => default,
+            Some(value) => self.number_of(key, &value, range).unwrap_or(default),
+        }
+    }
+
+    /// `value`, which stands at `path`, as a whole number in `range`.
+    pub(crate) fn number_of(
+        &mut self,
+        path: &str,
+        value: &Value,
+        range: RangeInclusive<u64>,
+    ) -> Option<u64> {
         let number = value
             .to_u128()
-            .and_then(|number| u64::try_from(number).ok());
+            .and_then(|number| u64::try_from(number).ok())
+            .filter(|number| range.contains(number));
+        if number.is_none() {
+            let allowed = format!("a whole number from {} to {}", range.start(), range.end());
+            if matches!(value, Value::Num(..)) {
+                let remark = Remark::new("out of range", allowed, "change it");
+                self.refuse(path, Some(value), remark);
+            } else {
+                self.mismatch(path, value, &allowed, "write the number, without quotes");
+            }
+        }
         number
-            .filter(|number| range.contains(number))
-            .unwrap_or_else(|| {
-                let allowed = format!("a whole number from {} to {}", range.start(), range.end());
-                if matches!(value, Value::Num(..)) {
-                    let remark = Remark::new("out of range", allowed, "change it");
-                    self.refuse(key, Some(&value), remark);
-                } else {
-                    self.mismatch(key, &value, &allowed, "write the number, without quotes");
-                }
-                default
-            })
     }
 
     /// A whole number of seconds in `range`.

@@ -5,6 +5,7 @@
 mod accounts;
 mod audit;
 mod database;
+mod delivery;
 mod garbage;
 mod hosting;
 mod quota;
@@ -20,12 +21,17 @@ pub use database::{
     ConnectionPool, Database, DatabaseUri, Postgres, PostgresHost, PostgresTls, SslMode,
     TargetServer,
 };
+pub use delivery::{Delivery, Network, NotANetwork};
 pub use garbage::Garbage;
 pub use hosting::{Hosting, UrlScheme};
 pub use quota::Quota;
 pub use registry::{Registry, RegistryState};
 pub use replication::Replication;
-pub use storage::{Driver, Location, Storage};
+pub use storage::{
+    Akamai, AzureCredentials, AzureStorage, Cdn, CdnProvider, CdnRule, CloudFlare, CloudFront,
+    Continent, Driver, Endpoint, LocalStorage, Location, MultiCdnStorage, OpenStackOptions,
+    S3Credentials, S3Keys, S3Store, Storage, SwiftAuthVersion, SwiftStorage,
+};
 pub use tags::Tags;
 
 use crate::finding::{Finding, Origin};
@@ -40,6 +46,8 @@ pub struct Config {
     pub database: Database,
     /// Where the blobs are.
     pub storage: Storage,
+    /// How blobs get from their stores to clients.
+    pub delivery: Delivery,
     /// Copying blobs between locations.
     pub replication: Replication,
     /// What clients may push, pull and see.
@@ -64,6 +72,7 @@ impl Config {
             hosting,
             database,
             storage: Storage::read(keys, replication.enabled),
+            delivery: Delivery::read(keys),
             replication,
             registry: Registry::read(keys),
             accounts: Accounts::read(keys),

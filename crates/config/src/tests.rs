@@ -1,8 +1,10 @@
 //! Whole configurations: what loads, what is refused and how that is said.
 
 mod databases;
+mod delivery;
 mod locations;
 mod quay;
+mod stores;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -97,6 +99,7 @@ fn the_smallest_configuration_has_quays_defaults_and_no_warnings() {
         hosting,
         database,
         storage,
+        delivery,
         replication,
         registry,
         accounts,
@@ -113,6 +116,8 @@ fn the_smallest_configuration_has_quays_defaults_and_no_warnings() {
     assert_eq!(database.uri, DatabaseUri::Sqlite { path });
     assert_eq!(storage.preference, ["us", "eu"], "the order of the file");
     assert!(storage.default_locations.is_empty());
+    assert_eq!(storage.upload_memory_bytes, 64 << 20);
+    assert_eq!(delivery, Delivery::default());
     assert!(!replication.enabled);
     assert_eq!(replication.queue_name, "imagestoragereplication");
     assert_eq!(replication.concurrency.get(), 4);
@@ -152,9 +157,9 @@ fn without_a_configuration_everything_is_under_the_data_directory() {
     assert_eq!(config.database.uri, DatabaseUri::Sqlite { path });
     assert_eq!(config.storage.preference, ["usstorage", "eustorage"]);
     assert_eq!(config.storage.default_locations, ["usstorage", "eustorage"]);
-    let driver = Driver::LocalStorage {
+    let driver = Driver::LocalStorage(LocalStorage {
         storage_path: "data/eustorage".into(),
-    };
+    });
     assert_eq!(config.storage.locations[1].driver, driver);
     assert!(config.replication.enabled && config.registry.create_namespace_on_push);
     assert_eq!(config.accounts.super_users, ["admin"]);
@@ -364,8 +369,9 @@ fn keys_without_effect_are_kept_and_named() {
             "config.yaml:8: secret_stash: ignored, as Quay ignores keys that are not in upper case",
             "config.yaml:9: MY_OWN_KEY: unknown, without effect",
             "config.yaml:10: ROADSTEAD_RECONCILE_SECOND: unknown, without effect; allowed: \
-             ROADSTEAD_DATA_DIRECTORY, ROADSTEAD_MANIFEST_SIZE_LIMIT, ROADSTEAD_RECONCILE_SECONDS, ROADSTEAD_REPLICATION_CONCURRENCY, \
-             ROADSTEAD_UPLOAD_CHUNK_MIN_LENGTH; did you mean ROADSTEAD_RECONCILE_SECONDS?",
+             ROADSTEAD_DATA_DIRECTORY, ROADSTEAD_LOCATION_COSTS, ROADSTEAD_MANIFEST_SIZE_LIMIT, ROADSTEAD_RECONCILE_SECONDS, \
+             ROADSTEAD_REDIRECT_NETWORKS, ROADSTEAD_REPLICATION_CONCURRENCY, ROADSTEAD_STREAM_NETWORKS, \
+             ROADSTEAD_UPLOAD_CHUNK_MIN_LENGTH, ROADSTEAD_UPLOAD_MEMORY_BYTES; did you mean ROADSTEAD_RECONCILE_SECONDS?",
             "QUAY_OVERRIDE_CONFIG: known to Quay, without effect here: AVATAR_KIND",
         ]
     );

@@ -1,5 +1,11 @@
-//! Pulling and deleting blobs. Which location is read, and what happens when it fails, is `stream`'s.
+//! Pulling and deleting blobs. Which location is read, and what happens when it fails, is `reading`'s; who waits for it is `stream`'s.
 
+mod candidates;
+mod direct;
+mod fill;
+mod opening;
+mod pace;
+mod reading;
 mod stream;
 
 use std::ops::Range;
@@ -7,8 +13,11 @@ use std::sync::Arc;
 
 use roadstead_metadata::{Blob, BlobDeletion, Repository};
 use roadstead_oci::Digest;
+use roadstead_storage::{SignedUrl, UrlRequest};
 
+pub(crate) use self::fill::Fills;
 pub use self::stream::BlobStream;
+pub(crate) use self::stream::VERIFIED_UNIT_BYTES;
 use crate::error::{DeleteError, PullError};
 use crate::registry::Inner;
 
@@ -42,13 +51,31 @@ impl<'a> Blobs<'a> {
     /// Opens the bytes `range` of a blob, from the best location that can deliver them. When this returns, the first of
     /// them have been read.
     ///
-    /// A location that fails is followed by the next, also in the middle of the stream. A location that turns out not to have
-    /// the object is reported, so that the copy is made again.
+    /// A location that fails, falls silent or crawls is followed by the next, also in the middle of the stream. A location that turns out
+    /// not to have the object is reported, so that the copy is made again. Of a small blob
+    /// ([`DistributionOptions::verified_bytes_max`](crate::DistributionOptions::verified_bytes_max)) all bytes are checked before the first is
+    /// passed on. A blob that belongs at this region's own location and is not there is brought there on the way, once, however many ask.
     ///
     /// # Errors
     /// [`PullError::RangeNotSatisfiable`], [`PullError::NoCopy`], [`PullError::Metadata`].
-    pub async fn open(&self, blob: &Blob, range: Range<u64>) -> Result<BlobStream, PullError> {
-        stream::open(self.inner, blob, range).await
+    pub async fn open(
+        &self,
+        repository: &Repository,
+        blob: &Blob,
+        range: Range<u64>,
+    ) -> Result<BlobStream, PullError> {
+        stream::open(self.inner, blob, range, Some(repository.namespace_id)).await
+    }
+
+    /// A URL under which the client gets a blob from its store, if that is where it would be read from now: at the best location, which is
+    /// healthy and has signed URLs. `None` when the blob is to be streamed: also when it is to be brought to this region on the way.
+    pub async fn direct_url(
+        &self,
+        repository: &Repository,
+        blob: &Blob,
+        request: &UrlRequest<'_>,
+    ) -> Option<SignedUrl> {
+        direct::url(self.inner, repository, blob, request).await
     }
 
     /// Takes a blob out of the repository. It is gone from there at once; its bytes stay for the other repositories that hold it.
@@ -82,5 +109,5 @@ impl<'a> Blobs<'a> {
 
 /// Opens a whole blob.
 pub(crate) async fn open(inner: &Arc<Inner>, blob: &Blob) -> Result<BlobStream, PullError> {
-    stream::open(inner, blob, 0..blob.size).await
+    stream::open(inner, blob, 0..blob.size, None).await
 }

@@ -345,6 +345,10 @@ fn code_of_storage(error: &StorageError) -> ErrorCode {
         | StorageErrorKind::Full
         | StorageErrorKind::Denied
         | StorageErrorKind::Timeout
+        | StorageErrorKind::Interrupted
+        | StorageErrorKind::Throttled
+        | StorageErrorKind::ServerError
+        | StorageErrorKind::Misconfigured
         | StorageErrorKind::Busy => ErrorCode::Unavailable,
         StorageErrorKind::NotFound
         | StorageErrorKind::Corrupt

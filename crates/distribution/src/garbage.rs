@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use roadstead_locations::Locations;
 use roadstead_metadata::{
     Collection, Database, Features, GarbageRun, MetadataError, Removed, Sweep, SweepProgress,
 };
@@ -31,7 +32,6 @@ use self::objects::Deleted;
 pub use self::report::{GarbageReport, WaitingAt};
 use self::round::Search;
 use self::verdict::pause_after;
-use crate::locations::Locations;
 
 /// How often it is written down that somebody looks for garbage although there is none.
 const LOOK_NOTED_EVERY: Duration = Duration::from_mins(5);
@@ -79,7 +79,7 @@ pub struct GarbageParts {
     /// Where the metadata is.
     pub database: Database,
     /// The locations whose objects are deleted from here. What others have to lose waits for a process that can reach them.
-    pub locations: Arc<Locations>,
+    pub locations: Locations,
     /// Time, ids, chance.
     pub environment: Environment,
     /// What is collected.
@@ -95,7 +95,7 @@ pub struct GarbageCollector {
 #[derive(Debug)]
 struct Inner {
     database: Database,
-    locations: Arc<Locations>,
+    locations: Locations,
     environment: Environment,
     options: GarbageOptions,
     collection: OnceCell<Collection>,

@@ -43,7 +43,6 @@ mod error;
 mod garbage;
 mod labels;
 mod lately;
-mod locations;
 mod manifests;
 mod options;
 mod pull_log;
@@ -61,7 +60,6 @@ pub use error::{DeleteError, ManifestPushError, PullError, PushError};
 pub use garbage::{
     GarbageCollector, GarbageOptions, GarbageParts, GarbageReport, GarbageRound, WaitingAt,
 };
-pub use locations::Locations;
 pub use manifests::{Manifests, PushedManifest};
 pub use options::{DistributionOptions, OutageOptions, Writes};
 pub use referrers::{ReferrersAfter, ReferrersPage};

@@ -39,9 +39,15 @@ pub struct DistributionOptions {
     /// How many bytes of an upload are kept until they are published, so that they can go to another location when theirs fails. Default
     /// 8 MiB: most layers, and as much as one part. A longer upload fails with its location, and its client begins again elsewhere.
     pub kept_bytes_max: usize,
-    /// How long a location that failed is passed over where there is another. Default 10 s: long enough that a store that
-    /// hangs costs a few requests its deadline rather than all of them, short enough to notice its return.
-    pub location_cool_down: Duration,
+    /// The largest blob whose bytes are all read and checked before the first of them is passed on, so that wrong ones of one location are
+    /// followed by another's. Default 8 MiB: of a larger one a client has most when the last chunk shows that they are wrong, and the
+    /// transfer is broken off.
+    pub verified_bytes_max: u64,
+    /// The most memory for that, of all requests of the process. Default 64 MiB. What finds none left is checked while it is passed on.
+    pub verified_memory_bytes: u64,
+    /// The most blobs that are brought to this region at a time because clients wait for them. Default 4, each with the memory of an upload
+    /// and 32 MiB for those who wait. What finds no place is passed on, and brought by replication.
+    pub fills_max: usize,
     /// How long a request waits for the deletion of an older object of the same digest that is under way at this moment. Default 5 s: a
     /// deletion takes milliseconds, and one that takes longer is that of a store in trouble.
     pub deletion_wait: Duration,
@@ -107,7 +113,9 @@ impl Default for DistributionOptions {
             session_wait: Duration::from_secs(2),
             checkpoint_bytes: 64 << 20,
             kept_bytes_max: 8 << 20,
-            location_cool_down: Duration::from_secs(10),
+            verified_bytes_max: 8 << 20,
+            verified_memory_bytes: 64 << 20,
+            fills_max: 4,
             deletion_wait: Duration::from_secs(5),
             publication_life: Duration::from_hours(1),
             unreferenced_hold: Duration::from_hours(1),

@@ -4,18 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use roadstead_locations::Locations;
 use roadstead_metadata::{
     Actor, CatalogViewer, Database, LogEntry, MetadataError, Repository, RepositoryPath,
 };
 use roadstead_oci::{MediaType, Reference, RepositoryName};
 use roadstead_placement::Topology;
-use roadstead_runtime::{Environment, Shutdown, Timestamp};
+use roadstead_runtime::{Environment, Shutdown, Tasks, Timestamp};
+use tokio::sync::Semaphore;
 
-use crate::blobs::Blobs;
+use crate::blobs::{Blobs, Fills, VERIFIED_UNIT_BYTES};
 use crate::catalog;
 use crate::labels;
 use crate::lately::Lately;
-use crate::locations::Locations;
 use crate::manifests::Manifests;
 use crate::options::{DistributionOptions, Writes};
 use crate::pull_log::PullLog;
@@ -29,11 +30,13 @@ pub struct RegistryParts {
     /// Where the metadata is.
     pub database: Database,
     /// The locations that this registry can reach.
-    pub locations: Arc<Locations>,
+    pub locations: Locations,
     /// In which order they are used.
     pub topology: Arc<Topology>,
     /// Time and ids.
     pub environment: Environment,
+    /// What goes on after its request, and what a shutdown waits for.
+    pub tasks: Tasks,
     /// Limits.
     pub options: DistributionOptions,
 }
@@ -48,13 +51,18 @@ pub struct Registry {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) database: Database,
-    pub(crate) locations: Arc<Locations>,
+    pub(crate) locations: Locations,
     pub(crate) topology: Arc<Topology>,
     pub(crate) environment: Environment,
     pub(crate) options: DistributionOptions,
     pub(crate) sessions: SessionLocks,
     pub(crate) pull_log: PullLog,
     pub(crate) lately: Lately,
+    pub(crate) tasks: Tasks,
+    pub(crate) fills: Fills,
+    pub(crate) fill_permits: Arc<Semaphore>,
+    /// In units of [`VERIFIED_UNIT_BYTES`].
+    pub(crate) verified_memory: Arc<Semaphore>,
 }
 
 impl Inner {
@@ -82,11 +90,6 @@ impl Inner {
             .ok()
             .and_then(|delta| self.now().checked_sub_signed(delta))
             .unwrap_or(Timestamp::MIN_UTC)
-    }
-
-    /// Until when a location that fails now is passed over.
-    pub(crate) fn cool_until(&self) -> Timestamp {
-        after(self.now(), self.options.location_cool_down)
     }
 
     /// How many entries a page has of which a client asks for so many.
@@ -145,8 +148,13 @@ impl Registry {
             locations,
             topology,
             environment,
+            tasks,
             options,
         } = parts;
+        let verified_memory = options.verified_memory_bytes / VERIFIED_UNIT_BYTES;
+        let permits = usize::try_from(verified_memory)
+            .unwrap_or(usize::MAX)
+            .min(Semaphore::MAX_PERMITS);
         Self {
             inner: Arc::new(Inner {
                 database,
@@ -154,6 +162,10 @@ impl Registry {
                 topology,
                 environment,
                 lately: Lately::new(options.outage),
+                tasks,
+                fills: Fills::default(),
+                fill_permits: Arc::new(Semaphore::new(options.fills_max)),
+                verified_memory: Arc::new(Semaphore::new(permits)),
                 options,
                 sessions: SessionLocks::default(),
                 pull_log: PullLog::default(),
@@ -167,7 +179,7 @@ impl Registry {
     }
 
     /// The locations that it can reach.
-    pub fn locations(&self) -> &Arc<Locations> {
+    pub fn locations(&self) -> &Locations {
         &self.inner.locations
     }
 

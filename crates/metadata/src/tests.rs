@@ -18,7 +18,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use roadstead_oci::{Algorithm, Digest, DigestState, Digester, Manifest, ManifestLimits, Reference};
+use roadstead_oci::{
+    Algorithm, Digest, DigestState, Digester, Manifest, ManifestLimits, Reference,
+};
 use roadstead_placement::LocationName;
 use roadstead_runtime::{Ids, SeededIds, Timestamp};
 use roadstead_test_servers::{Postgres, PostgresDatabase};
@@ -308,10 +310,14 @@ impl World {
     }
 
     async fn claim(&self, now: Timestamp) -> Vec<Job> {
+        self.claim_of(QUEUE, 100, now).await
+    }
+
+    async fn claim_of(&self, queue: &str, limit: u32, now: Timestamp) -> Vec<Job> {
         self.database
             .claim_jobs(&ClaimJobs {
-                queue: QUEUE,
-                limit: 100,
+                queue,
+                limit,
                 now,
                 lease_until: later(now, 60),
                 token: self.ids.uuid(),

@@ -1,6 +1,6 @@
 //! The storage locations of one registry as one of its instances sees them. Their state (up, down, draining) is not in it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::LocationName;
 
@@ -11,14 +11,18 @@ use crate::LocationName;
 pub struct Topology {
     /// Every location: the preferred ones in their order, then the others as configured.
     ranked: Vec<LocationName>,
+    /// How many of them are there because they were preferred.
+    preferred: usize,
     defaults: BTreeSet<LocationName>,
+    costs: BTreeMap<LocationName, u32>,
 }
 
 impl Topology {
     /// Puts a topology together from `DISTRIBUTED_STORAGE_CONFIG` (its ids in their order), `DISTRIBUTED_STORAGE_PREFERENCE` and
     /// `DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS`.
     ///
-    /// With an empty preference the configured order is the preference, as in Quay. A location preferred twice is preferred the
+    /// With an empty preference the configured order is the preference, as in Quay, and no location is preferred explicitly:
+    /// reads may go by health and latency first. A location preferred twice is preferred the
     /// first time. Without defaults a blob belongs to its namespace's regions only, and else stays where it was written.
     ///
     /// # Errors
@@ -56,12 +60,46 @@ impl Topology {
             });
         }
         let mut ranked = Vec::with_capacity(locations.len());
-        for location in preference.into_iter().chain(locations) {
+        let add = |ranked: &mut Vec<_>, location| {
             if !ranked.contains(&location) {
                 ranked.push(location);
             }
+        };
+        for location in preference {
+            add(&mut ranked, location);
         }
-        Ok(Self { ranked, defaults })
+        let preferred = ranked.len();
+        for location in locations {
+            add(&mut ranked, location);
+        }
+        Ok(Self {
+            ranked,
+            preferred,
+            defaults,
+            costs: BTreeMap::new(),
+        })
+    }
+
+    /// The same locations with what reading from each costs, in any unit. What has no cost here costs nothing.
+    ///
+    /// Costs decide between locations that are not preferred, equally healthy and about equally fast.
+    ///
+    /// # Errors
+    /// [`TopologyError::UnknownCosts`], with every name at once.
+    pub fn with_costs(self, costs: BTreeMap<LocationName, u32>) -> Result<Self, TopologyError> {
+        let named: Vec<_> = costs
+            .keys()
+            .filter(|location| !self.contains(location))
+            .cloned()
+            .collect();
+        if named.is_empty() {
+            Ok(Self { costs, ..self })
+        } else {
+            Err(TopologyError::UnknownCosts {
+                named,
+                known: self.ranked,
+            })
+        }
     }
 
     /// Every location: the preferred ones in their order, then the others in the configured order.
@@ -78,6 +116,19 @@ impl Topology {
         self.ranked
             .first()
             .expect("a topology has at least one location")
+    }
+
+    /// Whether the preference names the location.
+    pub fn prefers(&self, location: &LocationName) -> bool {
+        self.ranked
+            .iter()
+            .take(self.preferred)
+            .any(|one| one == location)
+    }
+
+    /// What reading from the location costs.
+    pub fn cost(&self, location: &LocationName) -> u32 {
+        self.costs.get(location).copied().unwrap_or(0)
     }
 
     /// The locations that every blob belongs to. Maybe none.
@@ -124,6 +175,18 @@ pub enum TopologyError {
         in_preference: Vec<LocationName>,
         /// Unknown names among the defaults.
         in_defaults: Vec<LocationName>,
+        /// Every configured location.
+        known: Vec<LocationName>,
+    },
+    /// A cost is given for locations that are not configured.
+    #[error(
+        "costs are given for storage locations that are not configured: {}; the configured ones are {}",
+        list(named),
+        list(known)
+    )]
+    UnknownCosts {
+        /// Their names, in order.
+        named: Vec<LocationName>,
         /// Every configured location.
         known: Vec<LocationName>,
     },
@@ -226,6 +289,40 @@ pub(crate) mod tests {
         assert_eq!(
             error.to_string(),
             "storage locations are configured more than once: `us`"
+        );
+    }
+
+    #[test]
+    fn only_what_the_preference_names_is_preferred() {
+        for (preference, expected) in [("", ""), ("ap", "ap"), ("eu us eu", "us eu")] {
+            let topology = topology("us eu ap", preference, "us");
+            let preferred: BTreeSet<_> = topology
+                .locations()
+                .iter()
+                .filter(|location| topology.prefers(location))
+                .cloned()
+                .collect();
+            assert_eq!(preferred, names(expected));
+        }
+        assert!(!topology("us", "us", "").prefers(&name("mars")));
+    }
+
+    #[test]
+    fn costs_of_unknown_locations_are_refused() {
+        let topology = topology("us eu", "", "");
+        let costs = |list: &str| -> BTreeMap<_, _> {
+            names::<Vec<_>>(list)
+                .into_iter()
+                .map(|name| (name, 3))
+                .collect()
+        };
+        let priced = topology.clone().with_costs(costs("eu")).unwrap();
+        assert_eq!(priced.cost(&name("eu")), 3);
+        assert_eq!(priced.cost(&name("us")), 0);
+        let error = topology.with_costs(costs("mars eu moon")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "costs are given for storage locations that are not configured: `mars`, `moon`; the configured ones are `us`, `eu`"
         );
     }
 

@@ -4,12 +4,13 @@
 #[cfg(test)]
 mod tests;
 
-use futures_util::TryStreamExt;
+use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt};
 use roadstead_oci::{Digest, Digester};
 use roadstead_placement::LocationName;
 use roadstead_runtime::Shutdown;
 use roadstead_storage::{
-    Location, ObjectKey, ObjectStream, StorageError, StorageErrorKind, Verification,
+    Location, ObjectKey, ObjectStream, Staged, StorageError, StorageErrorKind, Verification,
 };
 use uuid::Uuid;
 
@@ -145,7 +146,9 @@ impl CopyError {
     fn from_target(error: StorageError) -> Self {
         match error.kind() {
             StorageErrorKind::Full => Self::TargetFull(error),
-            StorageErrorKind::Denied | StorageErrorKind::Unexpected => Self::TargetRefused(error),
+            StorageErrorKind::Denied
+            | StorageErrorKind::Misconfigured
+            | StorageErrorKind::Unexpected => Self::TargetRefused(error),
             StorageErrorKind::Corrupt | StorageErrorKind::StagedShort { .. } => {
                 Self::TargetDamaged {
                     location: error.location().clone(),
@@ -154,6 +157,9 @@ impl CopyError {
             }
             StorageErrorKind::Unavailable
             | StorageErrorKind::Timeout
+            | StorageErrorKind::Interrupted
+            | StorageErrorKind::Throttled
+            | StorageErrorKind::ServerError
             | StorageErrorKind::Busy
             | StorageErrorKind::NotFound => Self::TargetUnavailable(error),
         }
@@ -196,6 +202,8 @@ pub(crate) struct StagedCopy<'a> {
     target: &'a Location,
     blob: &'a BlobContent,
     id: Uuid,
+    /// Where the bytes lie at the target, once they were written.
+    staged: Staged,
 }
 
 /// The part of [`copy_blob`] before anything appears at the blob's key; ended early by `shutdown`. Without a source only the
@@ -207,7 +215,12 @@ pub(crate) async fn stage_copy<'a>(
     id: Uuid,
     shutdown: &Shutdown,
 ) -> Result<StagedCopy<'a>, CopyError> {
-    let staged = StagedCopy { target, blob, id };
+    let mut staged = StagedCopy {
+        target,
+        blob,
+        id,
+        staged: Staged::NOTHING,
+    };
     let filled = tokio::select! {
         filled = staged.fill(source) => filled,
         () = shutdown.wait() => Err(CopyError::Interrupted),
@@ -224,9 +237,14 @@ pub(crate) async fn stage_copy<'a>(
 impl StagedCopy<'_> {
     /// Makes the staged bytes the blob's object.
     pub(crate) async fn publish(self) -> Result<(), CopyError> {
-        let Self { target, blob, id } = self;
+        let Self {
+            target,
+            blob,
+            id,
+            ref staged,
+        } = self;
         let key = blob.key();
-        if let Err(error) = target.publish(id, blob.size, &key).await {
+        if let Err(error) = target.publish(id, staged, &key).await {
             self.discard().await;
             return Err(CopyError::from_target(error));
         }
@@ -249,8 +267,10 @@ impl StagedCopy<'_> {
         }
     }
 
-    async fn fill(&self, source: Option<&Location>) -> Result<(), CopyError> {
-        let Self { target, blob, id } = self;
+    async fn fill(&mut self, source: Option<&Location>) -> Result<(), CopyError> {
+        let Self {
+            target, blob, id, ..
+        } = *self;
         let mut stream = match source {
             Some(source) if !blob.is_empty() => Some(
                 source
@@ -261,7 +281,10 @@ impl StagedCopy<'_> {
             ),
             _ => None,
         };
-        let mut writer = target.stage(*id, 0).await.map_err(CopyError::from_target)?;
+        let mut writer = target
+            .stage(id, &Staged::NOTHING)
+            .await
+            .map_err(CopyError::from_target)?;
         let mut digester = Digester::new(blob.digest.algorithm());
         let announced = stream.as_ref().map_or(0, ObjectStream::remaining);
         if let Some(stream) = &mut stream {
@@ -278,12 +301,10 @@ impl StagedCopy<'_> {
             blob.check_source(source.name(), digester, announced)?;
         }
         writer.sync().await.map_err(CopyError::from_target)?;
+        self.staged = writer.staged();
         drop(writer);
-        let staged = target
-            .read(&ObjectKey::Upload(*id), ..)
+        blob.check_target(target.name(), target.read_staged(id, &self.staged))
             .await
-            .map_err(CopyError::from_target)?;
-        blob.check_target(target.name(), staged).await
     }
 }
 
@@ -322,9 +343,8 @@ impl BlobContent {
     async fn check_target(
         &self,
         location: &LocationName,
-        staged: ObjectStream,
+        mut staged: impl Stream<Item = Result<Bytes, StorageError>> + Unpin,
     ) -> Result<(), CopyError> {
-        let mut staged = staged.read_ahead();
         let mut digester = Digester::new(self.digest.algorithm());
         while let Some(chunk) = staged.try_next().await.map_err(CopyError::from_target)? {
             digester.update(&chunk);

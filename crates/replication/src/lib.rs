@@ -33,11 +33,11 @@ pub use images::{ConcernedImage, ConcernedImages};
 pub use job_body::QUEUE;
 pub use reconcile::Reconciled;
 pub use removal::{AtRisk, ForgottenLocation, RemovalError, RemovalEvent};
-pub use replication::{Amount, Locations, Replication, ReplicationParts};
+pub use replication::{Amount, Replication, ReplicationParts};
 pub use roadstead_metadata::LocationState;
 pub use roadstead_placement::LocationName;
 pub use status::{
-    LocationListing, LocationStatus, Progress, StatusError, StatusOptions, StatusReport,
+    LocationListing, LocationStatus, Progress, SeenBy, StatusError, StatusOptions, StatusReport,
     StoreStatus, WaitOptions,
 };
 pub use store_check::{Defect, LostObject, StoreCheckError};

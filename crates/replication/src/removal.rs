@@ -176,7 +176,7 @@ impl Replication {
         leaving: &LocationName,
     ) -> Result<BTreeSet<LocationName>, MetadataError> {
         let closed = self.database.closed_locations().await?;
-        let others = self.locations.keys();
+        let others = self.locations.names();
         Ok(others
             .filter(|name| *name != leaving && !closed.contains(*name))
             .cloned()

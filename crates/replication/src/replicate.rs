@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use roadstead_metadata::{Blob, MetadataError, Publication, Publishing, Recorded, UserId};
 use roadstead_placement::{
-    CopyPlan, LocationName, RETRY_DELAY_MAX, plan_copies, rank_reads, required_locations,
+    CopyPlan, LocationName, RETRY_DELAY_MAX, plan_copies, required_locations,
 };
 use roadstead_queue::{Handler, Job, JobOutcome};
 use roadstead_runtime::Shutdown;
@@ -99,7 +99,7 @@ impl Replication {
         if due.is_empty() {
             return Ok(JobOutcome::Obsolete);
         }
-        let sources = rank_reads(&self.topology, &blob.present);
+        let sources = self.locations.rank_reads(&self.topology, &blob.present);
         let content = BlobContent {
             digest: blob.digest.clone(),
             size: blob.size,

@@ -1,19 +1,16 @@
 //! What every part of replication works on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::iter::Sum;
 use std::ops::AddAssign;
 use std::sync::Arc;
 
+use roadstead_locations::Locations;
 use roadstead_metadata::{Database, Demand, LostObjects, LostReport, MetadataError, StorageId};
 use roadstead_placement::{LocationName, Topology};
 use roadstead_queue::WakeUp;
 use roadstead_runtime::Environment;
-use roadstead_storage::Location;
 use serde::Serialize;
-
-/// The configured locations by name.
-pub type Locations = BTreeMap<LocationName, Location>;
 
 /// The metadata, the locations and the plan of one registry, for everything that copies, compares or forgets. A clone is a few
 /// reference counts.
@@ -22,7 +19,7 @@ pub type Locations = BTreeMap<LocationName, Location>;
 #[derive(Clone, Debug)]
 pub struct Replication {
     pub(crate) database: Database,
-    pub(crate) locations: Arc<Locations>,
+    pub(crate) locations: Locations,
     pub(crate) topology: Arc<Topology>,
     pub(crate) environment: Environment,
     pub(crate) queue: Arc<str>,
@@ -36,7 +33,7 @@ pub struct ReplicationParts {
     /// What is where.
     pub database: Database,
     /// Every configured location.
-    pub locations: Arc<Locations>,
+    pub locations: Locations,
     /// Where blobs have to be, and in which order locations are read from here.
     pub topology: Arc<Topology>,
     /// Time, ids, chance.
@@ -49,7 +46,7 @@ pub struct ReplicationParts {
 
 impl From<ReplicationParts> for Replication {
     fn from(parts: ReplicationParts) -> Self {
-        let configured = parts.locations.keys().cloned().collect();
+        let configured = parts.locations.names().cloned().collect();
         Self {
             database: parts.database,
             locations: parts.locations,

@@ -98,7 +98,7 @@ impl World {
     }
 
     pub(crate) fn location(&self, location: &str) -> &Location {
-        &self.replication.locations[&name(location)]
+        self.replication.locations.get(&name(location)).unwrap()
     }
 
     /// Where the object of a blob lies in the file system.

@@ -4,16 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use roadstead_config::{Config, DatabaseUri, Driver};
+use roadstead_config::{Config, DatabaseUri};
+use roadstead_locations::Locations;
 use roadstead_metadata::Database;
 use roadstead_placement::{LocationName, Topology};
 use roadstead_queue::WakeUp;
 use roadstead_replication::{Replication, ReplicationParts};
 use roadstead_runtime::Environment;
-use roadstead_storage::{LocalOptions, Location};
+use roadstead_storage::{HttpClient, LocalOptions, Location};
 
 use crate::database::database_options;
 use crate::error::StartError;
+use crate::stores::{Opening, location_name};
 
 /// Makes the [`Location`] of a local directory. Tests put faults in here.
 pub type OpenLocal = Arc<
@@ -37,8 +39,8 @@ pub enum Migrations {
 pub struct Deployment {
     /// What is where.
     pub database: Database,
-    /// The configured locations that have not been removed, in the order of the configuration.
-    pub locations: Vec<Location>,
+    /// The configured locations that have not been removed, and how each of them fares.
+    pub locations: Locations,
     /// In which order they are used from here, and which must hold everything.
     pub topology: Arc<Topology>,
     /// Time, ids, chance.
@@ -87,16 +89,15 @@ impl Deployment {
             Migrations::Refuse => database.check_schema().await?,
         }
 
-        let mut locations = Vec::with_capacity(config.storage.locations.len());
-        for configured in &config.storage.locations {
-            let Driver::LocalStorage { storage_path } = &configured.driver;
-            let name = location_name(&configured.name)?;
-            locations.push(open_local(
-                name,
-                storage_path.clone(),
-                LocalOptions::default(),
-            )?);
-        }
+        let opening = Opening {
+            open_local: &open_local,
+            http: HttpClient::new(&[])?,
+            environment: environment.clone(),
+        };
+        let configured = config.storage.locations.iter();
+        let mut locations = configured
+            .map(|configured| opening.open(&config.storage, configured))
+            .collect::<Result<Vec<_>, _>>()?;
         let known = database.known_locations().await?;
         for location in &locations {
             // Only a location that the database has never seen starts empty. The directory of one that it has seen is never made
@@ -120,6 +121,7 @@ impl Deployment {
         locations.retain(|location| !removed.contains(location.name()));
 
         let topology = topology(config, &locations, &removed)?;
+        let locations = Locations::with_defaults(locations, Arc::clone(&environment.clock));
         Ok(Self {
             database,
             locations,
@@ -139,12 +141,7 @@ impl Deployment {
     pub fn replication(&self, config: &Config) -> Replication {
         Replication::from(ReplicationParts {
             database: self.database.clone(),
-            locations: Arc::new(
-                self.locations
-                    .iter()
-                    .map(|location| (location.name().clone(), location.clone()))
-                    .collect(),
-            ),
+            locations: self.locations.clone(),
             topology: Arc::clone(&self.topology),
             environment: self.environment.clone(),
             queue: config.replication.queue_name.clone(),
@@ -205,13 +202,6 @@ fn topology(
         preference,
         defaults.into_iter().collect(),
     )?)
-}
-
-fn location_name(name: &str) -> Result<LocationName, StartError> {
-    LocationName::new(name).map_err(|source| StartError::LocationName {
-        name: name.to_owned(),
-        source,
-    })
 }
 
 #[cfg(test)]

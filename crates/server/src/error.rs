@@ -73,6 +73,22 @@ pub enum StartError {
         #[from]
         source: StorageError,
     },
+    /// A key that the configuration names cannot be read.
+    #[error("could not read the private key `{}`: put it there, readable for this user", path.display())]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Object stores cannot be reached.
+    #[error("could not prepare for object stores")]
+    Http {
+        /// Why.
+        #[from]
+        source: roadstead_storage::HttpClientError,
+    },
     /// The first account could not be made.
     #[error("could not make the first account")]
     FirstAccount {

@@ -1,9 +1,7 @@
 //! The garbage collection of a deployment, as its configuration has it.
 
-use std::sync::Arc;
-
 use roadstead_config::{Config, RegistryState};
-use roadstead_distribution::{GarbageCollector, GarbageOptions, GarbageParts, Locations};
+use roadstead_distribution::{GarbageCollector, GarbageOptions, GarbageParts};
 
 use crate::deployment::Deployment;
 use crate::server::features;
@@ -14,7 +12,7 @@ impl Deployment {
         let writes = config.registry.state != RegistryState::ReadOnly;
         GarbageCollector::new(GarbageParts {
             database: self.database.clone(),
-            locations: Arc::new(Locations::new(self.locations.iter().cloned())),
+            locations: self.locations.clone(),
             environment: self.environment.clone(),
             options: GarbageOptions {
                 content: writes && config.garbage.enabled,

@@ -9,8 +9,10 @@ mod encrypted_fields;
 mod error;
 mod first_start;
 mod garbage;
+mod instance;
 mod probes;
 mod server;
+mod stores;
 
 pub use database::database_options;
 pub use deployment::{Deployment, Migrations, OpenLocal};

@@ -1,13 +1,13 @@
 //! What health checks ask of this process and of what it stands on.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use roadstead_api::{HealthServices, Probe, StorageProbe};
 use roadstead_auth::SigningKeys;
+use roadstead_locations::Locations;
 use roadstead_metadata::Database;
-use roadstead_storage::Location;
+use roadstead_placement::{HealthState, Use};
 
 /// The least free share of a disk that counts as healthy: Quay's `DISKSPACE_HEALTH_THRESHOLD`.
 const DISK_FREE_MIN: f64 = 0.01;
@@ -19,8 +19,7 @@ const DISK_FREE_WARNING: f64 = 0.1;
 pub(crate) fn services(
     database: &Database,
     keys: &SigningKeys,
-    locations: &[Location],
-    preference: &BTreeSet<String>,
+    locations: &Locations,
     directory: PathBuf,
 ) -> HealthServices {
     let database = Arc::new(DatabaseAnswers(database.clone()));
@@ -38,14 +37,11 @@ pub(crate) fn services(
             free_min: DISK_FREE_WARNING,
         }),
         redis: None,
-        storage: locations
-            .iter()
-            .map(|location| StorageProbe {
-                location: location.name().to_string(),
-                preferred: preference.contains(location.name().as_str()),
-                probe: Arc::new(StoreAnswers(location.clone())),
-            })
-            .collect(),
+        storage: vec![StorageProbe {
+            location: "any".to_owned(),
+            preferred: true,
+            probe: Arc::new(SomeLocationWorks(locations.clone())),
+        }],
     }
 }
 
@@ -75,13 +71,22 @@ impl Probe for KeyIsValid {
     }
 }
 
+/// Whether this region can serve: it reads and writes wherever it can, so that one location that works will do. The locations are watched all
+/// the time, and nothing is asked here.
 #[derive(Debug)]
-struct StoreAnswers(Location);
+struct SomeLocationWorks(Locations);
 
 #[async_trait::async_trait]
-impl Probe for StoreAnswers {
+impl Probe for SomeLocationWorks {
     async fn probe(&self) -> Result<(), String> {
-        self.0.probe().await.map_err(|error| error.to_string())
+        let standings = self.0.standings();
+        for wanted in [Use::Read, Use::Write] {
+            let mut views = self.0.names().map(|name| standings.get(name));
+            if !views.any(|view| view.of(wanted).state != HealthState::Down) {
+                return Err(format!("no location can be used for {}s", wanted.as_str()));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,17 +1,18 @@
 //! A running server: what is started, in which order, and how it ends.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use roadstead_api::{
-    ApiOptions, ExternalUrl, Health, HealthOptions, RegistryService, ServiceParts,
+    ApiOptions, ExternalUrl, Health, HealthOptions, Redirects, RegistryService, ServiceParts,
 };
 use roadstead_auth::{AuthOptions, Authenticator, FieldKey, SigningKeyOptions, SigningKeys};
-use roadstead_config::{Config, RegistryState, UrlScheme};
+use roadstead_config::{Config, Delivery, Network, RegistryState, UrlScheme};
 use roadstead_distribution::{
-    DistributionOptions, GarbageCollector, Locations, Registry, RegistryParts, Writes,
+    DistributionOptions, GarbageCollector, Registry, RegistryParts, Writes,
 };
+use roadstead_locations::ProbeOptions;
 use roadstead_metadata::{Features, ImmutableTags, QuotaSizes};
 use roadstead_queue::{Worker, WorkerOptions};
 use roadstead_replication::Replication;
@@ -22,6 +23,7 @@ use crate::deployment::{Deployment, Migrations, OpenLocal};
 use crate::encrypted_fields;
 use crate::error::StartError;
 use crate::first_start::{FirstAccount, make_first_account};
+use crate::instance;
 use crate::probes;
 
 /// How often uploads that were given up are looked for: Quay's `BLOBUPLOAD_CLEANUP_FREQUENCY`.
@@ -154,9 +156,10 @@ impl Running {
 
         let registry = Registry::new(RegistryParts {
             database: deployment.database.clone(),
-            locations: Arc::new(Locations::new(deployment.locations.iter().cloned())),
+            locations: deployment.locations.clone(),
             topology: Arc::clone(&deployment.topology),
             environment: environment.clone(),
+            tasks: tasks.clone(),
             options: distribution_options(&config, &deployment),
         });
         let health = Health::new(
@@ -164,7 +167,6 @@ impl Running {
                 &deployment.database,
                 &keys,
                 &deployment.locations,
-                &config.storage.preference.iter().cloned().collect(),
                 deployment.data_directory.clone(),
             ),
             HealthOptions::default(),
@@ -195,6 +197,16 @@ impl Running {
             environment.clone(),
             shutdown.clone(),
         ));
+        tasks.spawn(keep_probed(&deployment, &tasks));
+        tasks.spawn({
+            let (deployment, shutdown) = (deployment.clone(), shutdown.clone());
+            let name = format!(
+                "{} {}",
+                address_for_people(&config, address),
+                environment.ids.uuid()
+            );
+            async move { instance::keep_telling(&deployment, name, &shutdown).await }
+        });
         let garbage = deployment.garbage(&config);
         tasks.spawn({
             let (garbage, shutdown) = (garbage.clone(), shutdown.clone());
@@ -254,6 +266,7 @@ impl Replicator {
         }
         let tasks = Tasks::new();
         let replication = deployment.replication(config);
+        tasks.spawn(keep_probed(&deployment, &tasks));
         spawn_replicator(config, &deployment, &replication, &tasks);
         Ok(Some(Self { deployment, tasks }))
     }
@@ -263,6 +276,18 @@ impl Replicator {
         let ended = self.tasks.stop(STOP).await;
         self.deployment.database.close().await;
         ended
+    }
+}
+
+/// Keeps an eye on every location.
+fn keep_probed(deployment: &Deployment, tasks: &Tasks) -> impl Future<Output = ()> + use<> {
+    let (locations, environment) = (deployment.locations.clone(), deployment.environment.clone());
+    let shutdown = tasks.shutdown();
+    async move {
+        let options = ProbeOptions::default();
+        locations
+            .keep_probed(options, &environment, &shutdown)
+            .await;
     }
 }
 
@@ -414,7 +439,27 @@ fn api_options(config: &Config) -> Result<ApiOptions, StartError> {
             .map(|host| ExternalUrl::new(scheme, host))
             .transpose()?,
         manifest_bytes_max: config.registry.manifest_size_limit,
+        redirects: redirects(&config.delivery),
+        cdn_namespaces: config.delivery.cdn_namespaces.iter().cloned().collect(),
         chunk_bytes_min: config.registry.upload_chunk_min_length.map(Into::into),
         ..ApiOptions::default()
+    })
+}
+
+/// Who is sent to a store: everybody, as with Quay, but for networks that are streamed to.
+fn redirects(delivery: &Delivery) -> Redirects {
+    let Delivery {
+        stream_networks,
+        redirect_networks,
+        ..
+    } = delivery.clone();
+    let within = |networks: &[Network], client: Option<IpAddr>| {
+        client.is_some_and(|client| networks.iter().any(|network| network.contains(client)))
+    };
+    Redirects::of(move |client| {
+        !within(&stream_networks, client)
+            && redirect_networks
+                .as_deref()
+                .is_none_or(|networks| within(networks, client))
     })
 }

@@ -34,6 +34,8 @@ pub enum Operation {
     List,
     /// Checking that the location works.
     Probe,
+    /// Signing a URL that a client can read an object with.
+    SignUrl,
 }
 
 impl Operation {
@@ -52,6 +54,7 @@ impl Operation {
             Self::Delete => "delete",
             Self::List => "list",
             Self::Probe => "probe",
+            Self::SignUrl => "sign a URL for",
         }
     }
 }
@@ -76,6 +79,8 @@ pub enum StorageErrorKind {
     Denied,
     /// The step's deadline passed. Whether it took effect is not known.
     Timeout,
+    /// The connection ended before the answer did. Whether the request took effect is not known.
+    Interrupted,
     /// The store asks for fewer requests.
     Throttled,
     /// The store answers that it cannot do its work just now.
@@ -105,6 +110,7 @@ impl StorageErrorKind {
             | Self::Full
             | Self::Denied
             | Self::Timeout
+            | Self::Interrupted
             | Self::Throttled
             | Self::ServerError
             | Self::Misconfigured => true,
@@ -123,6 +129,7 @@ impl StorageErrorKind {
             Self::Unavailable
                 | Self::Full
                 | Self::Timeout
+                | Self::Interrupted
                 | Self::Throttled
                 | Self::ServerError
                 | Self::Busy
@@ -140,6 +147,7 @@ impl fmt::Display for StorageErrorKind {
             Self::NotFound => f.write_str("it is not there"),
             Self::Denied => f.write_str("access is denied; check the credentials and this machine's clock, or owner, mode and mount options"),
             Self::Timeout => f.write_str("the store did not answer in time"),
+            Self::Interrupted => f.write_str("the connection ended before the store had answered"),
             Self::Throttled => f.write_str("the store asks for fewer requests; try again later"),
             Self::ServerError => f.write_str("the store answers that it cannot do this just now"),
             Self::Misconfigured => f.write_str(
@@ -248,9 +256,13 @@ impl From<opendal::Error> for Failure {
     fn from(error: opendal::Error) -> Self {
         use opendal::ErrorKind;
 
-        let kind = match error.kind() {
+        let kind = kind_of_code(error.message()).unwrap_or_else(|| match error.kind() {
             // The object ends before the range that was asked for.
             ErrorKind::RangeNotSatisfied => StorageErrorKind::Corrupt,
+            // What came is not as long as what was asked for. There is no kind for it; the version of the operator is pinned.
+            ErrorKind::Unexpected if error.message().starts_with("reader got too ") => {
+                StorageErrorKind::Corrupt
+            }
             ErrorKind::NotFound => StorageErrorKind::NotFound,
             ErrorKind::PermissionDenied => StorageErrorKind::Denied,
             ErrorKind::RateLimited => StorageErrorKind::Throttled,
@@ -261,7 +273,7 @@ impl From<opendal::Error> for Failure {
             } else {
                 StorageErrorKind::Unexpected
             }),
-        };
+        });
         Self::because(kind, error)
     }
 }
@@ -284,6 +296,19 @@ impl From<Refusal> for opendal::Error {
     }
 }
 
+/// What a store's own code says that `OpenDAL` does not. The message begins with the code as the store's answer was written out.
+fn kind_of_code(message: &str) -> Option<StorageErrorKind> {
+    let (_, code) = message.split_once("Error { code: \"")?;
+    Some(match code.split_once('"')?.0 {
+        // Azure's; S3 has a kind of its own for a bucket that is not there.
+        "ContainerNotFound" => StorageErrorKind::Misconfigured,
+        "InvalidRange" => StorageErrorKind::Corrupt,
+        // The bytes that arrived at the store are not the ones that were sent; they may arrive better.
+        "BadDigest" | "Md5Mismatch" => StorageErrorKind::ServerError,
+        _ => return None,
+    })
+}
+
 fn kind_of_causes(error: &opendal::Error) -> Option<StorageErrorKind> {
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -291,6 +316,7 @@ fn kind_of_causes(error: &opendal::Error) -> Option<StorageErrorKind> {
             return Some(refusal.kind);
         }
         if let Some(error) = error.downcast_ref::<io::Error>() {
+            // Behind the operator's own error: the file system. Behind a response: whatever ended it.
             return Some(kind_of_io(error));
         }
         if let Some(error) = error.downcast_ref::<reqwest::Error>() {
@@ -298,9 +324,11 @@ fn kind_of_causes(error: &opendal::Error) -> Option<StorageErrorKind> {
                 StorageErrorKind::Timeout
             } else if error.is_builder() {
                 StorageErrorKind::Misconfigured
-            } else {
-                // Refused, reset, ended in the middle, not the certificate that was expected: whatever it is, nobody said anything.
+            } else if error.is_connect() {
+                // Refused, no such host, not the certificate that was expected: the store was asked for nothing.
                 StorageErrorKind::Unavailable
+            } else {
+                StorageErrorKind::Interrupted
             });
         }
         cause = error.source();

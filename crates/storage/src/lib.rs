@@ -51,12 +51,18 @@ mod objects;
 mod observer;
 mod options;
 mod probe;
+mod query;
 mod read;
+mod signed_url;
 mod staged;
 mod writer;
 
 pub use self::http::{HttpClient, HttpClientError};
-pub use drivers::{OpenStackOptions, S3Credentials, S3Options, SwiftAuthVersion, SwiftOptions};
+pub use drivers::{
+    AkamaiOptions, AzureCredentials, AzureOptions, CdnOptions, CdnProvider, CdnRule,
+    CloudFlareOptions, CloudFrontOptions, MultiCdnOptions, OpenStackOptions, S3Credentials,
+    S3Options, SwiftAuthVersion, SwiftOptions,
+};
 pub use error::{Operation, StorageError, StorageErrorKind};
 pub use inspect::{ListedObject, ObjectPage, StagedPage, StagedUpload, Verification};
 pub use location::{Capabilities, Location, ObjectStat, PublicationCost};
@@ -64,5 +70,6 @@ pub use object_key::{ObjectKey, Shard};
 pub use observer::{Observation, Observer};
 pub use options::{LocalOptions, StoreOptions};
 pub use read::{ByteRange, ObjectStream};
+pub use signed_url::{Continent, SignedUrl, UrlMethod, UrlRequest};
 pub use staged::{Staged, StagedParts, StagedPartsError};
 pub use writer::StagedWriter;

@@ -22,6 +22,7 @@ use crate::objects::ObjectStore;
 use crate::observer::{Observer, Watch};
 use crate::options::LocalOptions;
 use crate::read::{ByteRange, ObjectStream};
+use crate::signed_url::{SignedUrl, UrlRequest};
 use crate::staged::{Part, Staged};
 use crate::writer::StagedWriter;
 
@@ -49,7 +50,7 @@ enum Backing {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// Clients can be sent to the store with a signed URL. A local directory: no.
+    /// Clients can be sent to the store with a signed URL, as a rule: see [`Location::signed_url`]. A local directory: no.
     pub signed_urls: bool,
     /// What becoming an object costs staged bytes.
     pub publication: PublicationCost,
@@ -213,6 +214,26 @@ impl Location {
             .await
     }
 
+    /// Signs a URL that a client can read an object with, without any credentials of its own. `None` where the store has none for such a
+    /// request; then the object goes through this process. Whether the object is there is not asked.
+    ///
+    /// Asks nobody anything, unless credentials of the machine or of a role have to be fetched first. Not told to an observer: it says
+    /// nothing about the store.
+    ///
+    /// # Errors
+    ///
+    /// When there are no credentials that live long enough; a caller streams instead.
+    pub async fn signed_url(
+        &self,
+        key: &ObjectKey,
+        request: &UrlRequest<'_>,
+    ) -> Result<Option<SignedUrl>, StorageError> {
+        match &self.backing {
+            Backing::Directory(_) => Ok(None),
+            Backing::Objects(store) => store.signed_url(key, request).await,
+        }
+    }
+
     /// Opens the staged bytes of upload `id` to go on behind exactly those that were acknowledged; behind [`Staged::NOTHING`]
     /// the upload starts, or starts again.
     ///
@@ -226,20 +247,19 @@ impl Location {
     /// [`StorageErrorKind::StagedShort`] when fewer bytes are there (an object store tells when they are needed),
     /// [`StorageErrorKind::Busy`] while another writer, of this process or with a directory of another, has the upload open.
     pub async fn stage(&self, id: Uuid, staged: &Staged) -> Result<StagedWriter, StorageError> {
-        self.watch
-            .over(Operation::Stage, async {
-                Ok(match &self.backing {
-                    Backing::Directory(directory) => {
-                        let writer = directory.stage(id, staged.offset).await?;
-                        StagedWriter::in_file(writer, self.watch.clone())
-                    }
-                    Backing::Objects(store) => {
-                        let writer = store.stage(id, staged).await?;
-                        StagedWriter::in_segments(writer, self.watch.clone())
-                    }
-                })
-            })
-            .await
+        let watch = self.watch.clone();
+        Ok(match &self.backing {
+            Backing::Directory(directory) => {
+                let staging = directory.stage(id, staged.offset);
+                let writer = self.watch.over(Operation::Stage, staging).await?;
+                StagedWriter::in_file(writer, watch)
+            }
+            // Nothing is asked of the store, so that there is nothing to tell.
+            Backing::Objects(store) => {
+                let writer = store.stage(id, staged, watch.clone()).await?;
+                StagedWriter::in_segments(writer, watch)
+            }
+        })
     }
 
     /// Reads the acknowledged bytes of an upload that is not published, in order and to their end.
@@ -248,25 +268,40 @@ impl Location {
         id: Uuid,
         staged: &Staged,
     ) -> impl Stream<Item = Result<Bytes, StorageError>> + Send + Unpin + use<> {
+        self.read_staged_from(id, staged, 0)
+    }
+
+    /// As [`Location::read_staged`], from byte `start` on.
+    pub fn read_staged_from(
+        &self,
+        id: Uuid,
+        staged: &Staged,
+        start: u64,
+    ) -> impl Stream<Item = Result<Bytes, StorageError>> + Send + Unpin + use<> {
         let watch = self.watch.clone();
         let bytes: BoxStream<'static, Result<Bytes, StorageError>> = match &self.backing {
             Backing::Directory(directory) => {
                 let (directory, size) = (Arc::clone(directory), staged.offset);
                 let opening = async move {
                     let key = ObjectKey::Upload(id);
-                    let stream = directory.read(&key, (0..size).into()).await?;
+                    let stream = directory.read(&key, (start.min(size)..size).into()).await?;
                     Ok(ObjectStream::of_directory(stream.read_ahead(), watch))
                 };
                 futures_util::stream::once(opening).try_flatten().boxed()
             }
             Backing::Objects(store) => {
-                let parts: Vec<Part> = staged.parts.iter().collect();
+                let parts: Vec<Part> = staged
+                    .parts
+                    .iter()
+                    .filter(|part| part.end() > start)
+                    .collect();
                 let unread = (Arc::clone(store), watch, parts.into_iter());
                 let streams = try_unfold(unread, move |(store, watch, mut parts)| async move {
                     let Some(part) = parts.next() else {
                         return Ok(None);
                     };
-                    let stream = store.read_part(id, part).await?;
+                    let skipped = start.saturating_sub(part.start);
+                    let stream = store.read_part(id, part, skipped).await?;
                     let stream = ObjectStream::of_body(stream, watch.clone());
                     Ok(Some((stream, (store, watch, parts))))
                 });
@@ -308,16 +343,16 @@ impl Location {
                 failure,
             ));
         };
+        // How long it takes goes by the size, and says nothing of the location.
+        let publishing = async {
+            match &self.backing {
+                Backing::Directory(directory) => directory.publish(id, staged.offset, key).await,
+                Backing::Objects(store) => store.publish(id, staged, key).await,
+            }
+        };
         let moved = self
             .watch
-            .over(Operation::Publish, async {
-                match &self.backing {
-                    Backing::Directory(directory) => {
-                        directory.publish(id, staged.offset, key).await
-                    }
-                    Backing::Objects(store) => store.publish(id, staged, key).await,
-                }
-            })
+            .over_bytes(Operation::Publish, staged.offset, publishing)
             .await?;
         if moved {
             return Ok(());
@@ -425,6 +460,14 @@ impl Location {
                 }
             })
             .await
+    }
+
+    /// How many bytes more the location takes, where its store says so: the free space of a directory's disk.
+    pub async fn free_bytes(&self) -> Result<Option<u64>, StorageError> {
+        match &self.backing {
+            Backing::Directory(directory) => directory.free_bytes().await.map(Some),
+            Backing::Objects(_) => Ok(None),
+        }
     }
 
     /// Makes the root directory of a local location, and those above it, where they are missing. For the very first start only: a root that

@@ -8,6 +8,7 @@ mod listing;
 mod probe;
 mod publish;
 mod segments;
+mod urls;
 
 use std::sync::Arc;
 
@@ -19,10 +20,11 @@ use uuid::Uuid;
 pub(crate) use self::body::BodyStream;
 use self::calls::Calls;
 pub(crate) use self::segments::SegmentWriter;
-use crate::drivers::Assembly;
+use crate::drivers::{Assembly, UrlSigner};
 use crate::error::{Operation, StorageError, StorageErrorKind};
 use crate::exclusive::Uploads;
 use crate::object_key::{ObjectKey, SEGMENTS, UPLOADS};
+use crate::observer::Watch;
 use crate::options::StoreOptions;
 use crate::read::ByteRange;
 use crate::staged::{Part, Staged};
@@ -33,6 +35,7 @@ pub(crate) struct ObjectStore {
     calls: Arc<Calls>,
     parts: PartsFolder,
     assembly: Assembly,
+    urls: UrlSigner,
     environment: Environment,
     uploads: Uploads,
 }
@@ -46,7 +49,9 @@ impl ObjectStore {
         environment: Environment,
     ) -> Self {
         let parts = match assembly {
-            Assembly::CopyParts | Assembly::Stream => PartsFolder(UPLOADS),
+            Assembly::CopyParts | Assembly::CopyBlocks(_) | Assembly::Stream => {
+                PartsFolder(UPLOADS)
+            }
             Assembly::ListParts(_) => PartsFolder(SEGMENTS),
         };
         Self {
@@ -58,9 +63,17 @@ impl ObjectStore {
                 Arc::clone(&environment.clock),
             )),
             assembly,
+            urls: UrlSigner::Nobody,
             environment,
             uploads: Uploads::default(),
         }
+    }
+
+    /// The same store, for whose objects `urls` signs URLs.
+    #[must_use]
+    pub(crate) fn with_urls(mut self, urls: UrlSigner) -> Self {
+        self.urls = urls;
+        self
     }
 
     pub(crate) async fn stat(&self, key: &ObjectKey) -> Result<Option<u64>, StorageError> {
@@ -89,8 +102,9 @@ impl ObjectStore {
         &self,
         id: Uuid,
         staged: &Staged,
+        watch: Watch,
     ) -> Result<SegmentWriter, StorageError> {
-        SegmentWriter::open(self, id, staged).await
+        SegmentWriter::open(self, id, staged, watch).await
     }
 
     pub(crate) async fn delete(&self, key: &ObjectKey) -> Result<(), StorageError> {

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::ops::{Range, RangeFrom, RangeFull};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -12,7 +12,7 @@ use futures_util::Stream;
 use crate::directory::DirectoryStream;
 use crate::error::StorageError;
 use crate::objects::BodyStream;
-use crate::observer::Watch;
+use crate::observer::{Transfer, Watch};
 
 /// Which bytes of an object are wanted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -62,7 +62,7 @@ impl From<RangeFull> for ByteRange {
 /// ones that are kept for long.
 pub struct ObjectStream {
     source: Source,
-    watch: Watch,
+    transfer: Transfer,
 }
 
 enum Source {
@@ -74,14 +74,14 @@ impl ObjectStream {
     pub(crate) fn of_directory(stream: DirectoryStream, watch: Watch) -> Self {
         Self {
             source: Source::Directory(Box::new(stream)),
-            watch,
+            transfer: Transfer::of(watch),
         }
     }
 
     pub(crate) fn of_body(stream: BodyStream, watch: Watch) -> Self {
         Self {
             source: Source::Body(Box::new(stream)),
-            watch,
+            transfer: Transfer::of(watch),
         }
     }
 
@@ -97,9 +97,10 @@ impl ObjectStream {
     /// system's socket reads ahead by itself.
     #[must_use]
     pub fn read_ahead(mut self) -> Self {
-        if let Source::Directory(stream) = self.source {
-            self.source = Source::Directory(Box::new(stream.read_ahead()));
-        }
+        self.source = match self.source {
+            Source::Directory(stream) => Source::Directory(Box::new(stream.read_ahead())),
+            body @ Source::Body(_) => body,
+        };
         self
     }
 }
@@ -109,14 +110,17 @@ impl Stream for ObjectStream {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        let item = ready!(match &mut this.source {
+        let item = match &mut this.source {
             Source::Directory(stream) => Pin::new(stream.as_mut()).poll_next(context),
             Source::Body(stream) => Pin::new(stream.as_mut()).poll_next(context),
-        });
-        if let Some(Err(error)) = &item {
-            this.watch.failed(error);
+        };
+        match &item {
+            Poll::Pending => this.transfer.waits(),
+            Poll::Ready(Some(Ok(chunk))) => this.transfer.moved(chunk.len()),
+            Poll::Ready(Some(Err(error))) => this.transfer.failed(error),
+            Poll::Ready(None) => this.transfer.ended(),
         }
-        Poll::Ready(item)
+        item
     }
 }
 

@@ -86,27 +86,31 @@ impl StagedWriter {
     /// object store.
     pub async fn write(&mut self, chunk: Bytes) -> Result<(), StorageError> {
         let Self { target, watch } = self;
-        let written = match target {
-            Target::File(writer) => writer.write(chunk).await,
+        match target {
+            Target::File(writer) => {
+                let written = writer.write(chunk).await;
+                if let Err(error) = &written {
+                    watch.failed(error, true);
+                }
+                written
+            }
+            // Each part is told of by itself.
             Target::Segments(writer) => writer.write(chunk).await,
-        };
-        if let Err(error) = &written {
-            watch.failed(error);
         }
-        written
     }
 
     /// Makes everything taken so far survive a power cut: flushed to the disk with its directory entry, or accepted by the store. After
     /// `Ok`, that is [`StagedWriter::staged`]. A dropped future leaves that open; with a directory, calling again finishes it.
     pub async fn sync(&mut self) -> Result<(), StorageError> {
         let Self { target, watch } = self;
-        watch
-            .over(Operation::Sync, async {
-                match target {
-                    Target::File(writer) => writer.sync().await,
-                    Target::Segments(writer) => writer.sync().await,
-                }
-            })
-            .await
+        match target {
+            Target::File(writer) => {
+                let bytes = writer.unsynced();
+                watch
+                    .over_bytes(Operation::Sync, bytes, writer.sync())
+                    .await
+            }
+            Target::Segments(writer) => writer.sync().await,
+        }
     }
 }

@@ -90,7 +90,7 @@ fn server_hostname(keys: &mut Keys) -> Option<String> {
 }
 
 /// Whether `text` is a DNS name, an IPv4 address or a bracketed IPv6 address, and perhaps a port.
-fn is_host_and_port(text: &str) -> bool {
+pub(super) fn is_host_and_port(text: &str) -> bool {
     let (host, port) = match text.rsplit_once(':') {
         // The last colon of an address in brackets is not a port's.
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
@@ -100,14 +100,18 @@ fn is_host_and_port(text: &str) -> bool {
         port.bytes().all(|byte| byte.is_ascii_digit())
             && port.parse::<u16>().is_ok_and(|port| port > 0)
     });
-    let in_brackets = host
+    port_fits && is_host(host)
+}
+
+/// Whether `text` is a DNS name, an IPv4 address or an IPv6 address in brackets.
+pub(super) fn is_host(text: &str) -> bool {
+    let in_brackets = text
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'));
-    port_fits
-        && in_brackets.map_or_else(
-            || is_dns_name(host),
-            |address| address.parse::<Ipv6Addr>().is_ok(),
-        )
+    in_brackets.map_or_else(
+        || is_dns_name(text),
+        |address| address.parse::<Ipv6Addr>().is_ok(),
+    )
 }
 
 /// RFC 1123 section 2.1, and the underscores that container networks have in names.

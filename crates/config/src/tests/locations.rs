@@ -7,22 +7,94 @@ fn drivers_and_parameters_that_are_not_known_are_named_with_the_nearest_known_on
     assert_refused(
         &Fixture::new(
             "SERVER_HOSTNAME: r\nDB_URI: sqlite:///r.db\nDISTRIBUTED_STORAGE_CONFIG:\n  \
-             a: [LocalStorge, {}]\n  b: [SwiftStorage, {swift_password: x}]\n  \
+             a: [LocalStorge, {}]\n  b: [FakeStorage, {swift_password: x}]\n  \
              c: [LocalStorage, {storage_path: /c, storage_pth: /d}]\n  d: [LocalStorage]\n  e: LocalStorage\n  \
-             f: [LocalStorage, {storage_path: ./c/../c}, 3]\n  g: [LocalStorage, {storage_path: /c/.}]\n  h: [[], 1]\n",
+             f: [LocalStorage, {storage_path: ./c}, 3]\n  g: [LocalStorage, {storage_path: /c/.}]\n  h: [[], 1]\n  \
+             i: [LocalStorage, /i]\n  j: [S3Storage, {}, x]\n",
         ),
         &[
-            ".a[0]: unknown driver (found \"LocalStorge\"); allowed: LocalStorage; did you mean LocalStorage?",
-            ".b[0]: the driver SwiftStorage is not in this version",
-            ".c[1].storage_pth: unknown parameter of LocalStorage (found \"/d\"); allowed: storage_path; \
-             did you mean storage_path?",
+            "config.yaml:4: DISTRIBUTED_STORAGE_CONFIG.a[0]: unknown driver (found \"LocalStorge\"); allowed: LocalStorage, \
+             S3Storage, GoogleCloudStorage, RadosGWStorage, RHOCSStorage, IBMCloudStorage, STSS3Storage, SwiftStorage, \
+             AzureStorage, CloudFrontedS3Storage, CloudFlareStorage, AkamaiS3Storage, MultiCDNStorage; \
+             did you mean LocalStorage?",
+            ".b[0]: unknown driver (found \"FakeStorage\"); allowed: ",
+            ".c[1].storage_pth: unknown parameter of LocalStorage; allowed: storage_path; did you mean storage_path?",
             ".d[1].storage_path: it is missing; allowed: a directory",
             ".e: not a driver and its parameters (found \"LocalStorage\"); allowed: [DRIVER, {PARAMETER: VALUE}]",
-            ".f: not a driver and its parameters",
-            ".g: it is the same directory as that of c",
+            ".f: not a driver and its parameters; allowed: ",
+            ".g: it is the same directory as that of c; allowed: a directory of its own; \
+             give each location its own, or take one of the two out",
             ".h[0]: a list does not fit here",
+            ".i[1]: text does not fit here (found \"/i\"); allowed: a map of parameters",
+            ".j: not a driver and its parameters",
         ],
     );
+}
+
+#[test]
+fn directories_inside_each_other_are_told_and_dots_above_are_refused() {
+    let fixture = |us: &str, eu: &str| {
+        Fixture::new(
+            SMALL
+                .replace("/srv/us", &format!("{us:?}"))
+                .replace("/srv/eu", &format!("{eu:?}")),
+        )
+    };
+    assert_eq!(
+        fixture("/srv", "/srv/eu").warnings(),
+        [
+            "config.yaml:5: DISTRIBUTED_STORAGE_CONFIG.eu: it lies inside the directory of us; \
+          they are lost together; give each location its own, unless that is meant"
+        ]
+    );
+    let around = fixture("data/us", "data").warnings();
+    assert!(
+        around[0].contains("it lies around the directory of us"),
+        "{around:?}"
+    );
+    assert!(fixture("/srv/us", "/srv/us2").warnings().is_empty());
+    assert_refused(
+        &fixture("/srv/us", "/srv/us/../eu"),
+        &["eu[1].storage_path: it holds the segment .. (found \"/srv/us/../eu\")"],
+    );
+    assert_refused(
+        &fixture("/srv/us", "/srv/\u{0}"),
+        &["eu[1].storage_path: it holds control characters (found \"/srv/\\0\")"],
+    );
+}
+
+#[test]
+fn what_it_costs_to_read_from_a_location_is_a_number_for_each() {
+    let costs = |lines: &str| -> Vec<f64> {
+        let storage = small_and(lines).loaded().config.storage;
+        storage
+            .locations
+            .iter()
+            .map(|location| location.cost)
+            .collect()
+    };
+    assert_eq!(costs(""), [0.0, 0.0]);
+    assert_eq!(costs("ROADSTEAD_LOCATION_COSTS:"), [0.0, 0.0]);
+    assert_eq!(
+        costs("ROADSTEAD_LOCATION_COSTS: {eu: 0.09, us: 2}"),
+        [2.0, 0.09]
+    );
+    assert_refused(
+        &small_and("ROADSTEAD_LOCATION_COSTS:\n  us: -1\n  eu: cheap\n  ue: 1\n  asia: .inf\n"),
+        &[
+            "config.yaml:7: ROADSTEAD_LOCATION_COSTS.us: not a cost (found -1); allowed: a number from 0 to 1000000000",
+            "ROADSTEAD_LOCATION_COSTS.eu: not a cost (found \"cheap\")",
+            "ROADSTEAD_LOCATION_COSTS.ue: \"ue\" is no location of DISTRIBUTED_STORAGE_CONFIG (found 1); allowed: us, eu",
+            "ROADSTEAD_LOCATION_COSTS.asia: \"asia\" is no location",
+        ],
+    );
+    for wrong in ["[1]", "{us: .nan}", "{us: .inf}", "{us: 1e10}", "{us: ~}"] {
+        assert!(
+            small_and(&format!("ROADSTEAD_LOCATION_COSTS: {wrong}"))
+                .load()
+                .is_err()
+        );
+    }
 }
 
 #[test]

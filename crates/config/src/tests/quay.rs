@@ -41,59 +41,45 @@ FEATURE_STORAGE_REPLICATION: true
 const QUAY: &str = include_str!("../../../../tests/fixtures/quay-s3/config.yaml");
 
 #[test]
-fn the_documented_geo_replication_example_is_refused_for_exactly_what_this_version_lacks() {
-    let storage = "DISTRIBUTED_STORAGE_CONFIG";
+fn the_documented_geo_replication_example_is_refused_for_its_placeholder_alone() {
     assert_eq!(
         Fixture::new(CHAPTER).refused(),
         [
             "config.yaml:1: SERVER_HOSTNAME: not a host name (found \"<georep.quayteam.org or any other name>\"); \
-             allowed: a host name or address, with a port if needed, such as registry.example.org:8443; \
-             put the name that clients use in every region"
-                .to_owned(),
-            format!(
-                "config.yaml:13: {storage}.usstorage[0]: the driver GoogleCloudStorage is not in this version \
-                 (found \"GoogleCloudStorage\"); allowed: LocalStorage; \
-                 use LocalStorage, or wait for the version that has this driver"
-            ),
-            format!(
-                "config.yaml:19: {storage}.eustorage[0]: the driver GoogleCloudStorage is not in this version \
-                 (found \"GoogleCloudStorage\"); allowed: LocalStorage; \
-                 use LocalStorage, or wait for the version that has this driver"
-            ),
+          allowed: a host name or address, with a port if needed, such as registry.example.org:8443; \
+          put the name that clients use in every region"
         ]
     );
 }
 
 #[test]
-fn the_documented_example_loads_once_it_names_a_host_and_local_directories() {
-    let text = CHAPTER
-        .replace(
-            "<georep.quayteam.org or any other name>",
-            "georep.example.org",
-        )
-        .replace("GoogleCloudStorage", "LocalStorage");
-    let mut lines: Vec<String> = text
-        .lines()
-        .filter(|line| {
-            !["bucket_name", "secret_key"]
-                .iter()
-                .any(|word| line.contains(word))
-        })
-        .map(str::to_owned)
-        .collect();
-    for (index, directory) in ["/srv/us", "/srv/eu"].into_iter().enumerate() {
-        let at = lines
-            .iter()
-            .position(|line| line.contains("access_key"))
-            .expect("two stores");
-        lines[at] = format!("    - storage_path: {directory}");
-        lines.remove(at + 1);
-        assert!(index < 2);
-    }
-    let fixture = Fixture::new(lines.join("\n"));
+fn the_documented_example_loads_once_it_names_a_host() {
+    let fixture = Fixture::new(CHAPTER.replace(
+        "<georep.quayteam.org or any other name>",
+        "georep.example.org",
+    ));
     let config = fixture.loaded().config;
     assert!(config.replication.enabled);
+    assert_eq!(config.storage.preference, ["usstorage", "eustorage"]);
     assert_eq!(config.storage.default_locations, ["usstorage", "eustorage"]);
+    let [us, eu] = config.storage.locations.as_slice() else {
+        panic!("{:?}", config.storage.locations);
+    };
+    for (location, bucket, access_key) in [
+        (us, "georep-test-bucket-0", "GOOGAAAA"),
+        (eu, "georep-test-bucket-1", "GOOGBBBB"),
+    ] {
+        let Driver::GoogleCloudStorage(store) = &location.driver else {
+            panic!("{location:?}");
+        };
+        assert_eq!(store.endpoint.to_string(), "https://storage.googleapis.com");
+        assert_eq!(store.bucket, bucket);
+        assert_eq!(store.key_prefix, "quaygcp/");
+        let S3Credentials::Keys(keys) = &store.credentials else {
+            panic!("{store:?}");
+        };
+        assert_eq!(keys.access_key.expose(), access_key);
+    }
     assert_eq!(
         fixture.warnings(),
         ["config.yaml: known to Quay, without effect here: BUILDLOGS_REDIS, USER_EVENTS_REDIS"]
@@ -101,12 +87,8 @@ fn the_documented_example_loads_once_it_names_a_host_and_local_directories() {
 }
 
 #[test]
-fn a_configuration_that_a_real_quay_ran_with_loads_once_its_stores_are_local() {
-    let fixture = Fixture::new(QUAY).with(&[(
-        env::QUAY_OVERRIDE_CONFIG,
-        r#"{"DISTRIBUTED_STORAGE_CONFIG": {"us_east": ["LocalStorage", {"storage_path": "/srv/us"}],
-            "eu_west": ["LocalStorage", {"storage_path": "/srv/eu"}]}}"#,
-    )]);
+fn a_configuration_that_a_real_quay_ran_with_loads_as_it_stands() {
+    let fixture = Fixture::new(QUAY);
     let config = fixture.loaded().config;
     let DatabaseUri::Postgres(postgres) = config.database.uri else {
         panic!("a PostgreSQL database");
@@ -114,6 +96,25 @@ fn a_configuration_that_a_real_quay_ran_with_loads_once_its_stores_are_local() {
     assert_eq!(postgres.database, "quay");
     assert_eq!(config.storage.preference, ["us_east", "eu_west"]);
     assert!(config.replication.enabled && config.tags.immutable && config.quota.enabled);
+    assert!(!config.delivery.proxy_storage);
+    let stores: Vec<_> = config
+        .storage
+        .locations
+        .iter()
+        .map(|location| {
+            let store = location.driver.s3().expect("a bucket");
+            assert_eq!(location.driver.name(), "RadosGWStorage");
+            assert_eq!(store.region.as_deref(), Some("us-east-1"));
+            format!("{}/{}/{}", store.endpoint, store.bucket, store.key_prefix)
+        })
+        .collect();
+    assert_eq!(
+        stores,
+        [
+            "http://127.0.0.1:53900/quay-us-east/datastorage/registry/",
+            "http://127.0.0.1:53900/quay-eu-west/datastorage/registry/",
+        ]
+    );
     let warnings = fixture.warnings();
     let [keys, quota] = warnings.as_slice() else {
         panic!("every key is known: {warnings:#?}");

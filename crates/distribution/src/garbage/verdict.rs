@@ -24,18 +24,23 @@ pub(super) struct Verdict {
 pub(super) fn after_failure(kind: StorageErrorKind, attempt: u32, chance: f64) -> Verdict {
     let retry_after = retry_delay(attempt, chance);
     match kind {
-        StorageErrorKind::Timeout => Verdict {
+        // The request was made, and nobody has said that it is over.
+        StorageErrorKind::Timeout
+        | StorageErrorKind::Interrupted
+        | StorageErrorKind::ServerError => Verdict {
             retry_after: UNCERTAIN,
             closed_for: Some(UNCERTAIN),
             whole_location: true,
         },
-        StorageErrorKind::Unavailable | StorageErrorKind::Full | StorageErrorKind::Denied => {
-            Verdict {
-                retry_after,
-                closed_for: None,
-                whole_location: true,
-            }
-        }
+        StorageErrorKind::Unavailable
+        | StorageErrorKind::Full
+        | StorageErrorKind::Denied
+        | StorageErrorKind::Throttled
+        | StorageErrorKind::Misconfigured => Verdict {
+            retry_after,
+            closed_for: None,
+            whole_location: true,
+        },
         StorageErrorKind::NotFound
         | StorageErrorKind::Busy
         | StorageErrorKind::Corrupt
@@ -68,13 +73,22 @@ mod tests {
             StorageErrorKind::NotFound,
             StorageErrorKind::Denied,
             StorageErrorKind::Timeout,
+            StorageErrorKind::Interrupted,
+            StorageErrorKind::Throttled,
+            StorageErrorKind::ServerError,
+            StorageErrorKind::Misconfigured,
             StorageErrorKind::Busy,
             StorageErrorKind::Corrupt,
             StorageErrorKind::Unexpected,
         ];
         for kind in kinds {
             let verdict = after_failure(kind, 1, 0.5);
-            let uncertain = kind == StorageErrorKind::Timeout;
+            let uncertain = matches!(
+                kind,
+                StorageErrorKind::Timeout
+                    | StorageErrorKind::Interrupted
+                    | StorageErrorKind::ServerError
+            );
             assert_eq!(verdict.closed_for.is_some(), uncertain, "{kind:?}");
             if let Some(closed_for) = verdict.closed_for {
                 assert!(verdict.retry_after >= closed_for);

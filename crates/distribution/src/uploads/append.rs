@@ -64,7 +64,7 @@ where
         .map_err(|stopped| stopped.at(session.upload.offset))?
     {
         let taken = session.sink.take_all(inner, piece).await;
-        taken.map_err(|error| session.failed(inner, error))?;
+        taken.map_err(|error| session.failed(error))?;
     }
     session.acknowledge(inner).await
 }
@@ -83,7 +83,7 @@ where
             Ok(Some(mut piece)) => {
                 while !piece.is_empty() {
                     let taken = session.sink.take(inner, piece).await;
-                    piece = taken.map_err(|error| session.failed(inner, error))?;
+                    piece = taken.map_err(|error| session.failed(error))?;
                     if session.unacknowledged() >= inner.options.checkpoint_bytes
                         && session.sink.at_boundary()
                     {

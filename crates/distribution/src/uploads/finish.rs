@@ -46,7 +46,7 @@ where
     let mut intake = Intake::new(body, announced, offset, inner.options.blob_bytes_max)?;
     match opened {
         Opened::Ready(mut session) => {
-            hash_as_named(inner, &mut session, digest.algorithm()).await?;
+            hash_as_named(&mut session, digest.algorithm()).await?;
             take_last_bytes(inner, &mut session, &mut intake, announced).await?;
             session.sink.require_digest(digest)?;
             make_blob(inner, repository, *session, digest).await
@@ -64,11 +64,7 @@ where
 
 /// Sees to it that the bytes are hashed by the algorithm that the client names the blob by. What has arrived is read once more
 /// if it was hashed by another one, a chunk at a time.
-async fn hash_as_named(
-    inner: &Inner,
-    session: &mut Session,
-    algorithm: Algorithm,
-) -> Result<(), PushError> {
+async fn hash_as_named(session: &mut Session, algorithm: Algorithm) -> Result<(), PushError> {
     if session.sink.digester().algorithm() == algorithm {
         return Ok(());
     }
@@ -82,7 +78,7 @@ async fn hash_as_named(
     let rehashed = hash(session.sink.location().read_staged(id, &staged), digester).await;
     let rehashed = rehashed.map_err(|error| match error.kind() {
         StorageErrorKind::NotFound | StorageErrorKind::Corrupt => PushError::UploadLost { id },
-        _ => session::write_failed(inner, error),
+        _ => session::write_failed(error),
     })?;
     session.sink.add_digester(rehashed);
     Ok(())
@@ -113,7 +109,7 @@ where
         match intake.next().await {
             Ok(Some(piece)) => {
                 let taken = session.sink.take_all(inner, piece).await;
-                taken.map_err(|error| session.failed(inner, error))?;
+                taken.map_err(|error| session.failed(error))?;
             }
             Ok(None) => return Ok(()),
             Err(Stopped::BrokenOff(source)) if announced.range.is_none() => {
@@ -177,7 +173,7 @@ async fn recognise_blob(
     } = unstaged;
     // Before the object is looked at: from here on it stays.
     let publication = publication::begin(inner, location.name(), digest).await?;
-    if let Err(error) = prove_published(inner, &upload, &location, digester, digest).await {
+    if let Err(error) = prove_published(&upload, &location, digester, digest).await {
         withdraw(inner, publication).await;
         return Err(error);
     }
@@ -195,7 +191,6 @@ async fn recognise_blob(
 
 /// Finds that an upload whose bytes are gone has the digest, if need be by looking at the object that they may have become.
 async fn prove_published(
-    inner: &Inner,
     upload: &Upload,
     location: &Location,
     digester: Digester,
@@ -214,7 +209,7 @@ async fn prove_published(
     let object = object.await;
     let object = object.map_err(|error| match error.kind() {
         StorageErrorKind::NotFound | StorageErrorKind::Corrupt => lost(),
-        _ => session::write_failed(inner, error),
+        _ => session::write_failed(error),
     })?;
     if object.finish() == digester.finish() {
         Ok(())

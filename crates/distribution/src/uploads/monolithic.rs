@@ -91,7 +91,7 @@ async fn publish_somewhere(
             .map_err(|source| PushError::Storage { source })?;
         sink.sync(inner)
             .await
-            .map_err(|error| write_failed(inner, error))?;
+            .map_err(|error| write_failed(error))?;
     }
 }
 
@@ -107,10 +107,8 @@ where
 {
     while let Some(piece) = intake.next().await.map_err(|stopped| stopped.at(0))? {
         let taken = sink.take_all(inner, piece).await;
-        taken.map_err(|error| write_failed(inner, error))?;
+        taken.map_err(|error| write_failed(error))?;
     }
     sink.require_digest(digest)?;
-    sink.sync(inner)
-        .await
-        .map_err(|error| write_failed(inner, error))
+    sink.sync(inner).await.map_err(|error| write_failed(error))
 }

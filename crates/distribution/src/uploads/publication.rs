@@ -64,7 +64,7 @@ pub(super) async fn publish(
         StorageErrorKind::StagedShort { .. } | StorageErrorKind::NotFound => {
             PushError::UploadLost { id }
         }
-        _ => session::write_failed(inner, error),
+        _ => session::write_failed(error),
     })
 }
 

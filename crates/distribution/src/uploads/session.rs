@@ -9,7 +9,6 @@ use super::lock::SessionLock;
 use super::transfer::Sink;
 use crate::body::{Announced, ChunkRange, within};
 use crate::error::PushError;
-use crate::locations::Use;
 use crate::registry::Inner;
 
 /// How often ending a session is tried again when its writer moves it on at that moment.
@@ -89,7 +88,7 @@ pub(super) async fn open(
         Err(error) => match error.kind() {
             StorageErrorKind::Busy => return Err(busy()),
             StorageErrorKind::StagedShort { .. } => None,
-            _ => return Err(write_failed(inner, error)),
+            _ => return Err(write_failed(error)),
         },
     };
     // Another process may have moved the session on before the staged file was ours. From here on nobody does.
@@ -124,7 +123,7 @@ impl Session {
         self.sink
             .sync(inner)
             .await
-            .map_err(|error| self.failed(inner, error))?;
+            .map_err(|error| self.failed(error))?;
         self.note(inner).await
     }
 
@@ -133,7 +132,7 @@ impl Session {
         self.sink
             .sync(inner)
             .await
-            .map_err(|error| self.failed(inner, error))?;
+            .map_err(|error| self.failed(error))?;
         self.note(inner).await
     }
 
@@ -162,7 +161,7 @@ impl Session {
     }
 
     /// The error for a failure of the session's location.
-    pub(super) fn failed(&self, inner: &Inner, error: StorageError) -> PushError {
+    pub(super) fn failed(&self, error: StorageError) -> PushError {
         match error.kind() {
             // Its bytes were thrown away while it was being written: the session was cancelled or given up.
             StorageErrorKind::NotFound => PushError::UploadUnknown {
@@ -171,7 +170,7 @@ impl Session {
             StorageErrorKind::StagedShort { .. } => PushError::UploadLost {
                 id: self.upload.uuid,
             },
-            _ => write_failed(inner, error),
+            _ => write_failed(error),
         }
     }
 }
@@ -210,11 +209,8 @@ pub(super) async fn discard(location: &Location, id: Uuid) -> bool {
     discarded.is_ok()
 }
 
-/// A failure to write, which makes the next session begin elsewhere if it is the location's.
-pub(super) fn write_failed(inner: &Inner, source: StorageError) -> PushError {
-    inner
-        .locations
-        .note_failure(Use::Write, &source, inner.cool_until());
+/// A failure to write. If it is the location's, the next session begins elsewhere, because its store was seen to fail.
+pub(super) fn write_failed(source: StorageError) -> PushError {
     PushError::Storage { source }
 }
 

@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 
 use roadstead_metadata::{MetadataError, NewUpload, Repository};
 use roadstead_oci::{Algorithm, Digester};
-use roadstead_placement::{LocationName, choose_write};
+use roadstead_placement::LocationName;
 use roadstead_storage::{Location, Staged, StagedWriter, StorageError};
 use uuid::Uuid;
 
 use super::UploadStatus;
 use super::session::discard;
 use crate::error::PushError;
-use crate::locations::Use;
 use crate::registry::Inner;
 
 /// Begins a session.
@@ -96,10 +95,6 @@ impl<'a> Writable<'a> {
                         "Could not begin an upload at location {}; trying the next",
                         location.name()
                     );
-                    let inner = self.inner;
-                    inner
-                        .locations
-                        .note_failure(Use::Write, &error, inner.cool_until());
                     self.exclude(location.name());
                     self.last_failure = Some(error);
                 }
@@ -114,16 +109,15 @@ impl<'a> Writable<'a> {
         self.excluded.insert(location.clone());
     }
 
-    /// The best location left. Those that have just failed come after all others, and not never.
+    /// The best location left. Those in trouble come after all others, and not never.
     fn choose(&self) -> Option<Location> {
-        let mut in_trouble = self
-            .inner
+        let Self {
+            inner, excluded, ..
+        } = self;
+        let chosen = inner
             .locations
-            .in_trouble(Use::Write, self.inner.now());
-        in_trouble.extend(self.excluded.iter().cloned());
-        let chosen = choose_write(&self.inner.topology, &in_trouble)
-            .or_else(|_| choose_write(&self.inner.topology, &self.excluded))
+            .choose_write(&inner.topology, excluded)
             .ok()?;
-        self.inner.locations.get(&chosen).cloned()
+        inner.locations.get(&chosen).cloned()
     }
 }

@@ -13,7 +13,6 @@ use uuid::Uuid;
 use super::start::Writable;
 use crate::body::{Announced, BodyError, Incoming};
 use crate::error::PushError;
-use crate::locations::Use;
 use crate::registry::Inner;
 
 /// How a body is held to what was said about it.
@@ -158,9 +157,6 @@ impl Kept {
         id: Uuid,
         failure: StorageError,
     ) -> Result<(Location, StagedWriter), StorageError> {
-        inner
-            .locations
-            .note_failure(Use::Write, &failure, inner.cool_until());
         let Some(pieces) = &self.pieces else {
             return Err(failure);
         };
@@ -188,9 +184,11 @@ impl Kept {
                 );
                 return Ok((location, writer));
             };
-            inner
-                .locations
-                .note_failure(Use::Write, &another, inner.cool_until());
+            tracing::debug!(
+                upload.id = %id,
+                error = &another as &dyn std::error::Error,
+                "Another location failed too"
+            );
             self.failed.insert(location.name().clone());
             writable.exclude(location.name());
         }
@@ -371,11 +369,6 @@ impl Sink {
 
     /// The digest of all that was taken has to be this one.
     pub(super) fn require_digest(&self, expected: &Digest) -> Result<(), PushError> {
-        require_digest(expected, self.digest())
-    }
-}
-
-pub(super) fn require_digest(&self, expected: &Digest) -> Result<(), PushError> {
         require_digest(expected, self.digest())
     }
 }

@@ -249,7 +249,12 @@ async fn quay_does_not_find_a_session_of_ours_and_takes_one_that_is_added_to_for
         assert!(found.is_empty(), "{found:?}");
         let days = later(world.now, 3 * 24 * 3600);
         let upload = database
-            .advance_upload(&advance(&upload, 5, &Digester::new(Algorithm::Sha256).save(), days))
+            .advance_upload(&advance(
+                &upload,
+                5,
+                &Digester::new(Algorithm::Sha256).save(),
+                days,
+            ))
             .await
             .unwrap()
             .unwrap();

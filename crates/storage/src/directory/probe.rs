@@ -44,6 +44,18 @@ impl Directory {
         Ok(())
     }
 
+    /// What an ordinary user may still write to the disk.
+    pub(crate) async fn free_bytes(&self) -> Result<u64, StorageError> {
+        let root = self.calls.configured_root().display().to_string();
+        let call = Call::new(Operation::Probe, root, self.options.probe_timeout);
+        self.calls
+            .blocking(&call, |store| {
+                let disk = rustix::fs::statvfs(&store.root).map_err(std::io::Error::from)?;
+                Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+            })
+            .await
+    }
+
     /// Makes the root directory, and those above it, where they are missing. For the very first start only: a root that
     /// has gone missing later is a store that is not mounted, and a new one in its place would look like an empty store.
     pub(crate) async fn create_root(&self) -> Result<(), StorageError> {

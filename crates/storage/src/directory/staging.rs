@@ -126,6 +126,11 @@ impl FileWriter {
         self.offset
     }
 
+    /// How many bytes a sync would make safe.
+    pub(crate) fn unsynced(&self) -> u64 {
+        self.offset - self.synced
+    }
+
     /// Waits only while the batch before the last is still being written.
     pub(crate) async fn write(&mut self, chunk: Bytes) -> Result<(), StorageError> {
         self.refuse_after_failure(Operation::Write)?;

@@ -18,10 +18,10 @@ use roadstead_runtime::Environment;
 use roadstead_secrets::Secret;
 
 pub(crate) use self::container::{Container, Content, ListedPart};
-use super::Assembly;
+use super::{Assembly, UrlSigner};
 use crate::error::{Failure, Operation, StorageError};
 use crate::http::HttpClient;
-use crate::location::{Capabilities, Location};
+use crate::location::{Capabilities, Location, PublicationCost};
 use crate::objects::ObjectStore;
 use crate::options::StoreOptions;
 
@@ -124,13 +124,19 @@ impl Location {
                 Failure::from(error),
             )
         })?;
-        let assembly = Assembly::ListParts(container);
-        let capabilities = Capabilities {
-            signed_urls: swift.temp_url_key.is_some(),
-            publication: assembly.cost(),
+        let signed_urls = swift.temp_url_key.is_some();
+        let urls = if signed_urls {
+            UrlSigner::TempUrl(Arc::clone(&container))
+        } else {
+            UrlSigner::Nobody
         };
+        let capabilities = Capabilities {
+            signed_urls,
+            publication: PublicationCost::InPlace,
+        };
+        let assembly = Assembly::ListParts(container);
         let store = ObjectStore::new(name.clone(), operator, assembly, options, environment);
-        Ok(Self::in_objects(name, capabilities, store))
+        Ok(Self::in_objects(name, capabilities, store.with_urls(urls)))
     }
 }
 

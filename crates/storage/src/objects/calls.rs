@@ -133,6 +133,9 @@ impl Calls {
 fn may_pass(kind: StorageErrorKind) -> bool {
     matches!(
         kind,
-        StorageErrorKind::Throttled | StorageErrorKind::ServerError | StorageErrorKind::Unavailable
+        StorageErrorKind::Throttled
+            | StorageErrorKind::ServerError
+            | StorageErrorKind::Unavailable
+            | StorageErrorKind::Interrupted
     )
 }

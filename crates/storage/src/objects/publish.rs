@@ -4,14 +4,20 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
 
+use super::segments::new_writer;
 use super::{BodyStream, ObjectStore};
 use crate::drivers::Assembly;
+use crate::drivers::azure::{AzureBlocks, BlockCopy, BlockId, Commit};
 use crate::error::{Failure, Operation, StorageError, StorageErrorKind};
 use crate::object_key::ObjectKey;
 use crate::staged::{Part, Staged};
 
 /// How many parts are copied or deleted at a time.
 pub(super) const AT_ONCE: usize = 8;
+
+/// How often blocks are copied anew because somebody else wrote the object in the meantime, which removes them. Whoever did wrote the same
+/// bytes, so that it does not go on for long.
+const BLOCK_ATTEMPTS: u32 = 3;
 
 /// How many bytes are gathered for a part of the object where the store cannot copy.
 const STREAMED_PART_BYTES: usize = 16 << 20;
@@ -40,15 +46,21 @@ impl ObjectStore {
         if let Some(container) = self.assembly.lists_parts() {
             self.keep_replaced(container, id, &path).await?;
         }
-        let assembled = match (staged.parts.count(), staged.parts.last()) {
-            (0, _) | (_, None) => {
+        let assembled = match (&self.assembly, staged.parts.last()) {
+            (_, None) => {
                 let empty = opendal::Buffer::new();
                 let written = calls.retried(Operation::Publish, &path, || {
                     calls.operator().write(&path, empty.clone())
                 });
                 written.await.map(|_| ())
             }
-            (1, Some(part)) => {
+            (Assembly::CopyBlocks(blocks), Some(_)) => {
+                self.assemble_blocks(blocks, id, staged, &path).await
+            }
+            (Assembly::ListParts(container), Some(_)) if staged.parts.count() > 1 => {
+                self.list_parts(container, id, staged, &path).await
+            }
+            (_, Some(part)) if staged.parts.count() == 1 => {
                 let from = self.parts.path_of(id, part);
                 let deadline = calls.options().assembly_timeout;
                 let copied = calls.retried_within(Operation::Publish, &path, deadline, || {
@@ -56,10 +68,7 @@ impl ObjectStore {
                 });
                 copied.await.map(|_| ())
             }
-            _ => match self.assembly.lists_parts() {
-                Some(container) => self.list_parts(container, id, staged, &path).await,
-                None => self.assemble(id, staged, &path).await,
-            },
+            _ => self.assemble(id, staged, &path).await,
         };
         match assembled {
             Err(error) if error.kind() == StorageErrorKind::NotFound => return Ok(false),
@@ -90,13 +99,60 @@ impl ObjectStore {
         Ok(true)
     }
 
+    /// Lets the store make a block of each part, and an object of the blocks.
+    async fn assemble_blocks(
+        &self,
+        blocks: &AzureBlocks,
+        id: Uuid,
+        staged: &Staged,
+        path: &str,
+    ) -> Result<(), StorageError> {
+        let calls = &self.calls;
+        let deadline = calls.options().assembly_timeout;
+        for _ in 0..BLOCK_ATTEMPTS {
+            if blocks.are_lacking() {
+                break;
+            }
+            let attempt = new_writer(&*self.environment.ids);
+            let copies = staged.parts.iter().map(|part| async move {
+                if blocks.are_lacking() {
+                    return Ok::<_, StorageError>(None);
+                }
+                let (from, block) = (
+                    self.parts.path_of(id, part),
+                    BlockId::new(attempt, part.start),
+                );
+                let copied = calls
+                    .retried_within(Operation::Publish, path, deadline, || {
+                        blocks.copy(&from, path, &block, part.bytes, self.environment.now())
+                    })
+                    .await?;
+                Ok((copied == BlockCopy::Done).then_some(block))
+            });
+            let copied: Vec<Option<BlockId>> =
+                stream::iter(copies).buffered(AT_ONCE).try_collect().await?;
+            let Some(copied) = copied.into_iter().collect::<Option<Vec<BlockId>>>() else {
+                break;
+            };
+            let committed = calls
+                .retried_within(Operation::Publish, path, deadline, || {
+                    blocks.commit(path, &copied, self.environment.now())
+                })
+                .await?;
+            if committed == Commit::Done {
+                return Ok(());
+            }
+        }
+        self.assemble(id, staged, path).await
+    }
+
     async fn assemble(&self, id: Uuid, staged: &Staged, path: &str) -> Result<(), StorageError> {
         let calls = &self.calls;
         let deadline = calls.options().assembly_timeout;
         let opening = match self.assembly {
             // Without a size of its own the operator copies each part as it is.
             Assembly::CopyParts => calls.operator().writer_with(path).concurrent(AT_ONCE),
-            Assembly::Stream | Assembly::ListParts(_) => calls
+            Assembly::CopyBlocks(_) | Assembly::Stream | Assembly::ListParts(_) => calls
                 .operator()
                 .writer_with(path)
                 .chunk(STREAMED_PART_BYTES)
@@ -192,13 +248,14 @@ impl ObjectStore {
             .await
     }
 
-    /// Reads one part of an upload that is not published.
-    pub(crate) async fn read_part(&self, id: Uuid, part: Part) -> Result<BodyStream, StorageError> {
-        BodyStream::open(
-            &self.calls,
-            self.parts.path_of(id, part),
-            (0..part.bytes).into(),
-        )
-        .await
+    /// Reads one part of an upload that is not published, but for its first bytes.
+    pub(crate) async fn read_part(
+        &self,
+        id: Uuid,
+        part: Part,
+        skipped: u64,
+    ) -> Result<BodyStream, StorageError> {
+        let range = skipped..part.bytes;
+        BodyStream::open(&self.calls, self.parts.path_of(id, part), range.into()).await
     }
 }

@@ -16,6 +16,7 @@ use super::calls::Calls;
 use super::{ObjectStore, PartsFolder};
 use crate::error::{Failure, Operation, StorageError, StorageErrorKind};
 use crate::exclusive::Exclusive;
+use crate::observer::Watch;
 use crate::options::{StoreOptions, part_bytes};
 use crate::staged::{Part, Staged, StagedParts};
 
@@ -30,6 +31,7 @@ const COPIED_PART_BYTES_MIN: u64 = 5 << 20;
 #[derive(Debug)]
 pub(crate) struct SegmentWriter {
     calls: Arc<Calls>,
+    watch: Watch,
     folder: PartsFolder,
     /// Whether a mark has to say that there is an upload before its first part is written.
     unmarked: bool,
@@ -60,6 +62,7 @@ impl SegmentWriter {
         store: &ObjectStore,
         id: Uuid,
         staged: &Staged,
+        watch: Watch,
     ) -> Result<Self, StorageError> {
         let calls = &store.calls;
         let path = store.parts.of(id);
@@ -77,6 +80,7 @@ impl SegmentWriter {
         let last = staged.parts.last();
         Ok(Self {
             calls: Arc::clone(calls),
+            watch,
             folder: store.parts,
             unmarked: staged.offset == 0 && store.assembly.lists_parts().is_some(),
             id,
@@ -218,14 +222,15 @@ impl SegmentWriter {
             self.take(arrived)?;
         }
         let path = self.folder.path_of(self.id, part);
-        let calls = Arc::clone(&self.calls);
+        let (calls, watch) = (Arc::clone(&self.calls), self.watch.clone());
         let buffer: Buffer = chunks.into_iter().collect();
         self.on_their_way.spawn(async move {
             let deadline = calls.options().part_deadline(part.bytes);
-            calls
-                .retried_within(Operation::Write, &path, deadline, || {
-                    calls.operator().write(&path, buffer.clone())
-                })
+            let written = calls.retried_within(Operation::Write, &path, deadline, || {
+                calls.operator().write(&path, buffer.clone())
+            });
+            watch
+                .over_bytes(Operation::Write, part.bytes, written)
                 .await?;
             Ok(part)
         });
@@ -278,7 +283,8 @@ impl SegmentWriter {
     }
 }
 
-fn new_writer(ids: &dyn Ids) -> u64 {
+/// A number that nobody else has drawn.
+pub(super) fn new_writer(ids: &dyn Ids) -> u64 {
     let mut bytes = [0; 8];
     ids.fill(&mut bytes);
     u64::from_le_bytes(bytes)

@@ -394,10 +394,6 @@ impl Container {
     /// A URL that whoever has it can make one request with until `expires`, and HEAD as well as GET.
     ///
     /// Asks the store once what it signs by. Nothing says whether the key is the account's: a wrong one shows when the URL is used.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "signed URLs come with the other drivers'")
-    )]
     pub(crate) async fn temp_url(
         &self,
         path: &str,

@@ -1,0 +1,200 @@
+//! Opening a blob at the first of its locations that delivers. While one takes long, the next is asked too, within a budget: whichever answers
+//! first is read.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::{BoxFuture, Either, select};
+use futures_util::stream::FuturesUnordered;
+use roadstead_locations::Admitted;
+use roadstead_placement::{LocationName, Outcome, Use};
+use roadstead_runtime::Timestamp;
+use roadstead_storage::{ObjectKey, ObjectStream, StorageError};
+
+use super::candidates::{Candidate, Candidates};
+use crate::body::within;
+use crate::registry::Inner;
+
+/// A location that is being read.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) location: LocationName,
+    pub(super) stream: ObjectStream,
+    _admitted: Option<Admitted>,
+}
+
+/// What came of asking some locations.
+pub(super) struct Opened {
+    /// The one that answered first.
+    pub(super) source: Option<Source>,
+    /// Those that failed.
+    pub(super) failures: Vec<NotOpened>,
+}
+
+/// Why a location is not read.
+pub(super) enum NotOpened {
+    /// It failed.
+    Failed(StorageError),
+    /// It did not answer in [`DistributionOptions::read_idle_timeout`](crate::DistributionOptions::read_idle_timeout).
+    Silent(LocationName),
+}
+
+impl NotOpened {
+    fn location(&self) -> &LocationName {
+        match self {
+            Self::Failed(error) => error.location(),
+            Self::Silent(location) => location,
+        }
+    }
+}
+
+type Attempt = BoxFuture<'static, Result<Source, NotOpened>>;
+
+/// A location that was asked and has not answered.
+struct Asked {
+    location: LocationName,
+    since: Timestamp,
+}
+
+/// Opens the bytes of an object at the best location that delivers them, or at none.
+pub(super) async fn open(
+    inner: &Arc<Inner>,
+    candidates: &mut Candidates,
+    key: &ObjectKey,
+    wanted: &Range<u64>,
+) -> Opened {
+    let mut failures = Vec::new();
+    while let Some(candidate) = candidates.next() {
+        let asked = vec![Asked {
+            location: candidate.location.name().clone(),
+            since: inner.now(),
+        }];
+        let patience = inner.locations.hedge_after(candidate.location.name());
+        let attempts = FuturesUnordered::from_iter([attempt(inner, candidate, key, wanted)]);
+        let mut race = Race {
+            inner,
+            candidates,
+            key,
+            wanted,
+            asked,
+            attempts,
+        };
+        if let Some(source) = race.run(patience, &mut failures).await {
+            return Opened {
+                source: Some(source),
+                failures,
+            };
+        }
+    }
+    Opened {
+        source: None,
+        failures,
+    }
+}
+
+/// One location, and after a while a second one.
+struct Race<'a> {
+    inner: &'a Arc<Inner>,
+    candidates: &'a mut Candidates,
+    key: &'a ObjectKey,
+    wanted: &'a Range<u64>,
+    asked: Vec<Asked>,
+    attempts: FuturesUnordered<Attempt>,
+}
+
+impl Race<'_> {
+    async fn run(
+        &mut self,
+        mut patience: Option<Duration>,
+        failures: &mut Vec<NotOpened>,
+    ) -> Option<Source> {
+        loop {
+            let answered = match patience {
+                Some(wait) => {
+                    let timer = self.inner.environment.clock.sleep(wait);
+                    match select(self.attempts.next(), timer).await {
+                        Either::Left((answered, _)) => answered,
+                        Either::Right(((), _)) => {
+                            patience = None;
+                            self.ask_another();
+                            continue;
+                        }
+                    }
+                }
+                None => self.attempts.next().await,
+            };
+            match answered? {
+                Ok(source) => {
+                    self.tell_overtaken(&source.location);
+                    return Some(source);
+                }
+                Err(failure) => {
+                    self.asked
+                        .retain(|asked| asked.location != *failure.location());
+                    failures.push(failure);
+                }
+            }
+        }
+    }
+
+    /// Asks the next location that lets requests through, if there is one and there were not too many such reads.
+    fn ask_another(&mut self) {
+        if !self.candidates.has_another() || !self.inner.locations.take_hedge() {
+            return;
+        }
+        let Some(candidate) = self.candidates.next_that_admits() else {
+            return;
+        };
+        self.asked.push(Asked {
+            location: candidate.location.name().clone(),
+            since: self.inner.now(),
+        });
+        self.attempts
+            .push(attempt(self.inner, candidate, self.key, self.wanted));
+    }
+
+    /// Tells of those that were asked before the winner and have not answered. They may be asked again when nothing else is left.
+    fn tell_overtaken(&mut self, winner: &LocationName) {
+        let now = self.inner.now();
+        for asked in &self.asked {
+            if asked.location == *winner {
+                break;
+            }
+            let waited = (now - asked.since).to_std().unwrap_or_default();
+            self.inner
+                .locations
+                .tell(&asked.location, Use::Read, Outcome::Overtaken { waited });
+        }
+        for asked in self.asked.drain(..) {
+            if asked.location != *winner {
+                self.candidates.put_back(asked.location);
+            }
+        }
+    }
+}
+
+fn attempt(
+    inner: &Arc<Inner>,
+    candidate: Candidate,
+    key: &ObjectKey,
+    wanted: &Range<u64>,
+) -> Attempt {
+    let (inner, key, wanted) = (Arc::clone(inner), key.clone(), wanted.clone());
+    Box::pin(async move {
+        let Candidate { location, admitted } = candidate;
+        let clock = &*inner.environment.clock;
+        let opening = location.read(&key, wanted);
+        let opened = within(clock, inner.options.read_idle_timeout, opening).await;
+        let stream = opened
+            .ok_or_else(|| NotOpened::Silent(location.name().clone()))?
+            .map_err(NotOpened::Failed)?;
+        Ok(Source {
+            location: location.name().clone(),
+            // The next chunk comes from the disk while the client takes this one.
+            stream: stream.read_ahead(),
+            _admitted: admitted,
+        })
+    })
+}
