@@ -3,6 +3,7 @@
 pub(crate) mod azure;
 pub(crate) mod cdn;
 mod s3;
+mod swift;
 
 use std::sync::Arc;
 
@@ -14,6 +15,8 @@ pub use self::cdn::{
     MultiCdnOptions,
 };
 pub use self::s3::{S3Credentials, S3Options};
+pub(crate) use self::swift::{Container, Content, ListedPart};
+pub use self::swift::{OpenStackOptions, SwiftAuthVersion, SwiftOptions};
 
 /// How an object is put together from the parts of an upload.
 #[derive(Clone, Debug)]
@@ -24,6 +27,18 @@ pub(crate) enum Assembly {
     CopyBlocks(Arc<AzureBlocks>),
     /// The parts are read and written once more.
     Stream,
+    /// The parts stay where they are, and the object is a list of them.
+    ListParts(Arc<Container>),
+}
+
+impl Assembly {
+    /// The container whose objects are lists of parts, if it is one.
+    pub(crate) fn lists_parts(&self) -> Option<&Arc<Container>> {
+        match self {
+            Self::ListParts(container) => Some(container),
+            Self::CopyParts | Self::CopyBlocks(_) | Self::Stream => None,
+        }
+    }
 }
 
 /// Who signs the URLs that clients read objects with.
@@ -38,6 +53,8 @@ pub(crate) enum UrlSigner {
     },
     /// A shared access signature of Azure's.
     SharedAccess(SharedAccess),
+    /// A temporary URL of Swift's.
+    TempUrl(Arc<Container>),
     /// A CDN in front of the store.
     Cdn(CdnRoutes),
 }

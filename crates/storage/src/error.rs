@@ -278,6 +278,24 @@ impl From<opendal::Error> for Failure {
     }
 }
 
+/// What a store said, in our words, on its way through `OpenDAL`, which has fewer.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Refusal {
+    pub(crate) kind: StorageErrorKind,
+    pub(crate) message: String,
+}
+
+impl From<Refusal> for opendal::Error {
+    fn from(refusal: Refusal) -> Self {
+        let kind = match refusal.kind {
+            StorageErrorKind::NotFound => opendal::ErrorKind::NotFound,
+            _ => opendal::ErrorKind::Unexpected,
+        };
+        Self::new(kind, "the store refuses").set_source(refusal)
+    }
+}
+
 /// What a message says that `OpenDAL`'s kinds do not. That of a store begins with the store's own code, as the answer was written out.
 fn kind_of_message(message: &str) -> Option<StorageErrorKind> {
     let (_, code) = message.split_once("Error { code: \"")?;
@@ -294,6 +312,9 @@ fn kind_of_message(message: &str) -> Option<StorageErrorKind> {
 fn kind_of_causes(error: &opendal::Error) -> Option<StorageErrorKind> {
     let mut cause = error.source();
     while let Some(error) = cause {
+        if let Some(refusal) = error.downcast_ref::<Refusal>() {
+            return Some(refusal.kind);
+        }
         if let Some(error) = error.downcast_ref::<io::Error>() {
             // Behind the operator's own error: the file system. Behind a response: whatever ended it.
             return Some(kind_of_io(error));

@@ -60,7 +60,8 @@ mod writer;
 pub use self::http::{HttpClient, HttpClientError};
 pub use drivers::{
     AkamaiOptions, AzureCredentials, AzureOptions, CdnOptions, CdnProvider, CdnRule,
-    CloudFlareOptions, CloudFrontOptions, MultiCdnOptions, S3Credentials, S3Options,
+    CloudFlareOptions, CloudFrontOptions, MultiCdnOptions, OpenStackOptions, S3Credentials,
+    S3Options, SwiftAuthVersion, SwiftOptions,
 };
 pub use error::{Operation, StorageError, StorageErrorKind};
 pub use inspect::{ListedObject, ObjectPage, StagedPage, StagedUpload, Verification};

@@ -65,6 +65,8 @@ pub enum PublicationCost {
     StoreCopies,
     /// They are read and written once more, through this process.
     Streamed,
+    /// They stay where they are: the object is a list of them. Those of a small object, a few megabytes, are copied by the store.
+    InPlace,
 }
 
 /// What is known of an object without reading it.
