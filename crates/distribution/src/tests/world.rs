@@ -23,8 +23,8 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::{
-    Announced, BodyError, ChunkRange, DistributionOptions, PullError, PushError,
-    PushedBlob, Registry, RegistryParts,
+    Announced, BodyError, ChunkRange, DistributionOptions, PullError, PushError, PushedBlob,
+    Registry, RegistryParts,
 };
 
 /// Objects are read and written in pieces of this size, so that small blobs have many.
