@@ -347,7 +347,7 @@ async fn two_hundred_clients_that_ask_at_once_cost_one_read_in_the_other_region(
     let (us, eu) = (silent("usstorage eustorage"), silent("eustorage usstorage"));
     let us_process = us.start().await;
     let eu_process = eu.start().await;
-    let layer = Content::new(77, 24_000_000);
+    let layer = Content::new(77, 4_000_000);
     let digest = layer.digest(Algorithm::Sha256);
     let pusher = us.client();
     pusher
