@@ -1,15 +1,12 @@
-//! A client for the tests in here: HTTP/1.1 over one connection, and signatures for S3.
+//! A client for what has to be asked of a server here: HTTP/1.1 over one connection.
+
+#[cfg(test)]
+pub(crate) mod s3_signature;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
-
-use roadstead_runtime::{Clock as _, SystemClock};
-use sha2::{Digest as _, Sha256};
-
-use crate::s3::S3Server;
 
 /// How long an answer may take that comes at all, on a busy machine.
 pub(crate) const ANSWER_LIMIT: Duration = Duration::from_mins(1);
@@ -40,11 +37,13 @@ impl Client {
     }
 
     /// Gives up an answer after this long from now on.
+    #[cfg(test)]
     pub(crate) fn limit(&self, limit: Duration) {
         let stream = self.stream.get_ref();
         stream.set_read_timeout(Some(limit)).unwrap();
     }
 
+    #[cfg(test)]
     pub(crate) fn get(&mut self, target: &str) -> io::Result<Answer> {
         self.exchange("GET", target, "", b"")
     }
@@ -68,9 +67,15 @@ impl Client {
         fields: &str,
         body: &[u8],
     ) -> io::Result<()> {
-        let length = body.len();
-        let head =
-            format!("{method} {target} HTTP/1.1\r\nContent-Length: {length}\r\n{fields}\r\n");
+        let host = if fields.contains("Host: ") {
+            ""
+        } else {
+            "Host: test\r\n"
+        };
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\n{host}Content-Length: {}\r\n{fields}\r\n",
+            body.len()
+        );
         let stream = self.stream.get_mut();
         stream.write_all(head.as_bytes())?;
         stream.write_all(body)
@@ -91,7 +96,8 @@ impl Client {
         let mut body = Vec::new();
         if fields.contains_key("transfer-encoding") {
             loop {
-                let length = u64::from_str_radix(self.line()?.trim(), 16).unwrap();
+                let length =
+                    u64::from_str_radix(self.line()?.trim(), 16).map_err(io::Error::other)?;
                 self.read(length, &mut body)?;
                 self.line()?;
                 if length == 0 {
@@ -101,7 +107,7 @@ impl Client {
         } else if let Some(length) = fields.get("content-length")
             && method != "HEAD"
         {
-            self.read(length.parse().unwrap(), &mut body)?;
+            self.read(length.parse().map_err(io::Error::other)?, &mut body)?;
         }
         Ok(Answer {
             status,
@@ -126,53 +132,4 @@ impl Client {
         }
         Ok(())
     }
-}
-
-/// The fields that let a request through to an S3 server. `target` has a path and, sorted and encoded, a query.
-pub(crate) fn signed(server: &S3Server, method: &str, target: &str) -> String {
-    let now = SystemClock.now();
-    let (date, time) = (now.format("%Y%m%d"), now.format("%Y%m%dT%H%M%SZ"));
-    let scope = format!("{date}/eu-north-1/s3/aws4_request");
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let fields = format!("host:test\nx-amz-content-sha256:UNSIGNED-PAYLOAD\nx-amz-date:{time}\n");
-    let names = "host;x-amz-content-sha256;x-amz-date";
-    let request = format!("{method}\n{path}\n{query}\n{fields}\n{names}\nUNSIGNED-PAYLOAD");
-    let text = format!(
-        "AWS4-HMAC-SHA256\n{time}\n{scope}\n{}",
-        hex(&Sha256::digest(request))
-    );
-    let mut key = format!("AWS4{}", server.secret_key()).into_bytes();
-    for part in scope.split('/') {
-        key = hmac(&key, part);
-    }
-    let key_name = server.access_key();
-    let signature = hex(&hmac(&key, &text));
-    format!(
-        "Host: test\r\nx-amz-content-sha256: UNSIGNED-PAYLOAD\r\nx-amz-date: {time}\r\nAuthorization: AWS4-HMAC-SHA256 Credential={key_name}/{scope}, SignedHeaders={names}, Signature={signature}\r\n"
-    )
-}
-
-/// RFC 2104, with SHA-256.
-fn hmac(key: &[u8], text: &str) -> Vec<u8> {
-    let mut block = [0; 64];
-    if key.len() <= block.len() {
-        block[..key.len()].copy_from_slice(key);
-    } else {
-        block[..32].copy_from_slice(&Sha256::digest(key));
-    }
-    let inner = Sha256::new()
-        .chain_update(block.map(|byte| byte ^ 0x36))
-        .chain_update(text)
-        .finalize();
-    let outer = Sha256::new()
-        .chain_update(block.map(|byte| byte ^ 0x5c))
-        .chain_update(inner);
-    outer.finalize().to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").unwrap();
-        text
-    })
 }

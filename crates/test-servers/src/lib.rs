@@ -3,7 +3,7 @@
 //!
 //! A server that cannot be started is a failed test, never a skipped one. Nothing here is part of a release.
 
-#[cfg(test)]
+mod azurite;
 mod http;
 mod ports;
 mod postgres;
@@ -13,10 +13,13 @@ mod proxy;
 mod request;
 mod s3;
 mod spawn;
+mod swift;
 
+pub use azurite::Azurite;
 pub use ports::free_port;
 pub use postgres::{Postgres, PostgresDatabase, PostgresSettings};
 pub use programs::program_directory;
 pub use proxy::{Direction, Fault, FaultProxy, Traffic};
 pub use request::Request;
 pub use s3::S3Server;
+pub use swift::Swift;

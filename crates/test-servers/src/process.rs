@@ -14,6 +14,9 @@ use crate::spawn::spawn_from_kept_thread;
 const START_ATTEMPTS: u32 = 4500;
 const START_PAUSE: Duration = Duration::from_millis(20);
 
+/// How often a server that was asked to end is looked at, with the same pause between: half a minute in all.
+const STOP_ATTEMPTS: u32 = 1500;
+
 /// How a server is run.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
@@ -70,6 +73,23 @@ impl Process {
         // One that has ended is as good as killed.
         self.child.kill().ok();
         self.child.wait().ok();
+    }
+
+    /// Asks it to end, if it runs, and waits until it has.
+    ///
+    /// # Panics
+    /// When it does not within half a minute.
+    pub(crate) fn stop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.signal("TERM");
+        }
+        for _ in 0..STOP_ATTEMPTS {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(START_PAUSE);
+        }
+        panic!("{} does not end: {}", self.program.name, self.log());
     }
 
     /// Starts it again, on the same port, after killing it if it runs.

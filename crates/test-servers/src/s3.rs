@@ -161,7 +161,8 @@ impl S3Server {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{Client, signed};
+    use crate::http::Client;
+    use crate::http::s3_signature::signed;
 
     #[test]
     fn strangers_are_refused_and_the_files_go_with_the_server() {

@@ -3,6 +3,7 @@
 mod directory;
 mod s3;
 mod suite;
+mod swift;
 mod trouble;
 
 use bytes::Bytes;

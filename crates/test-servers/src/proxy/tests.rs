@@ -8,7 +8,8 @@ use std::time::Duration;
 use roadstead_runtime::{Clock as _, SystemClock};
 
 use super::*;
-use crate::http::{Answer, Client, signed};
+use crate::http::s3_signature::signed;
+use crate::http::{Answer, Client};
 use crate::s3::S3Server;
 
 /// How long a test waits for what must not come.

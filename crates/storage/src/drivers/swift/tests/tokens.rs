@@ -117,7 +117,7 @@ async fn wrong_credentials_are_denied_and_not_tried_again_at_once() {
         keystone(&mock, SwiftAuthVersion::V3),
     ] {
         let mut swift = swift;
-        swift.password = Secret::new("wrong");
+        swift.password = Secret::new("hunter2");
         let clock = Arc::new(ManualClock::at(SystemClock.now()));
         let environment = Environment {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
@@ -130,7 +130,7 @@ async fn wrong_credentials_are_denied_and_not_tried_again_at_once() {
             assert_eq!(error.kind(), StorageErrorKind::Denied);
             let shown = format!("{error:?}");
             assert!(
-                shown.contains("swift_password") && !shown.contains("wrong"),
+                shown.contains("swift_password") && !shown.contains("hunter2"),
                 "{shown}"
             );
         }
