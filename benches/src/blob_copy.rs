@@ -13,7 +13,7 @@ use roadstead_placement::LocationName;
 use roadstead_replication::{BlobContent, CopyError, copy_blob};
 use roadstead_runtime::{Ids, SeededIds, SystemClock};
 use roadstead_storage::faults::Faults;
-use roadstead_storage::{LocalOptions, Location, ObjectKey, StorageError};
+use roadstead_storage::{LocalOptions, Location, ObjectKey, Staged, StorageError};
 use tempfile::TempDir;
 
 /// Bytes per second that a throttled source gives.
@@ -96,13 +96,14 @@ impl Copying {
         let id = self.ids.uuid();
         let key = ObjectKey::Blob(self.blob.digest.clone());
         let mut stream = self.source.read(&key, ..).await?.read_ahead();
-        let mut writer = self.target.stage(id, 0).await?;
+        let mut writer = self.target.stage(id, &Staged::NOTHING).await?;
         while let Some(chunk) = stream.try_next().await? {
             writer.write(chunk).await?;
         }
         writer.sync().await?;
+        let staged = writer.staged();
         drop(writer);
-        self.target.publish(id, self.blob.size, &key).await
+        self.target.publish(id, &staged, &key).await
     }
 }
 
@@ -127,7 +128,7 @@ fn root(directory: &Path, name: &str) -> io::Result<std::path::PathBuf> {
 
 async fn put(location: &Location, size: u64, ids: &SeededIds) -> Result<BlobContent, StorageError> {
     let id = ids.uuid();
-    let mut writer = location.stage(id, 0).await?;
+    let mut writer = location.stage(id, &Staged::NOTHING).await?;
     let mut digester = Digester::new(Algorithm::Sha256);
     let mut left = size;
     while left > 0 {
@@ -138,13 +139,14 @@ async fn put(location: &Location, size: u64, ids: &SeededIds) -> Result<BlobCont
         writer.write(Bytes::from(piece)).await?;
     }
     writer.sync().await?;
+    let staged = writer.staged();
     drop(writer);
     let blob = BlobContent {
         digest: digester.finish(),
         size,
     };
     location
-        .publish(id, size, &ObjectKey::Blob(blob.digest.clone()))
+        .publish(id, &staged, &ObjectKey::Blob(blob.digest.clone()))
         .await?;
     Ok(blob)
 }

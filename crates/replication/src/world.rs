@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use roadstead_locations::Locations;
 use roadstead_metadata::{
     Actor, Blob, ClaimJobs, CommitBlob, Database, DatabaseOptions, Ensured, Features, FirstAccount,
     Job, NewRepository, PushedLabels, PutManifest, PutManifestOutcome, Repository, RepositoryPath,
@@ -16,7 +17,7 @@ use roadstead_placement::{LocationName, Topology};
 use roadstead_queue::{Handler, JobOutcome, WakeUp};
 use roadstead_runtime::{Environment, ManualClock, SeededIds, Shutdown};
 use roadstead_storage::faults::Faults;
-use roadstead_storage::{LocalOptions, Location, ObjectKey};
+use roadstead_storage::{LocalOptions, Location, ObjectKey, Staged};
 use tempfile::TempDir;
 
 use crate::{QUEUE, Replication, ReplicationParts};
@@ -54,7 +55,7 @@ impl World {
             ids: Arc::new(SeededIds::new(SEED)),
         };
         let mut faults = BTreeMap::new();
-        let mut stores = BTreeMap::new();
+        let mut stores = Vec::new();
         for location in locations {
             let root = directory.path().join(location);
             fs::create_dir(&root).unwrap();
@@ -63,7 +64,7 @@ impl World {
             let location =
                 Location::local_with_faults(name(location), root, options, &control).unwrap();
             faults.insert(location.name().clone(), control);
-            stores.insert(location.name().clone(), location);
+            stores.push(location);
         }
         let names: Vec<_> = locations.iter().map(|location| name(location)).collect();
         database.ensure_locations(&names).await.unwrap();
@@ -76,7 +77,7 @@ impl World {
         Self {
             replication: Replication::from(ReplicationParts {
                 database,
-                locations: Arc::new(stores),
+                locations: Locations::with_defaults(stores, Arc::<ManualClock>::clone(&clock)),
                 topology: Arc::new(topology.unwrap()),
                 environment,
                 queue: QUEUE.to_owned(),
@@ -124,12 +125,13 @@ impl World {
         let digest = Digest::of(Algorithm::Sha256, content);
         let store = self.location(location);
         let (id, size) = (environment.ids.uuid(), content.len() as u64);
-        let mut writer = store.stage(id, 0).await.unwrap();
+        let mut writer = store.stage(id, &Staged::NOTHING).await.unwrap();
         writer.write(Bytes::copy_from_slice(content)).await.unwrap();
         writer.sync().await.unwrap();
+        let staged = writer.staged();
         drop(writer);
         store
-            .publish(id, size, &ObjectKey::Blob(digest.clone()))
+            .publish(id, &staged, &ObjectKey::Blob(digest.clone()))
             .await
             .unwrap();
         let now = environment.now();

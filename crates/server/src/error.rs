@@ -73,8 +73,8 @@ pub enum StartError {
         #[from]
         source: StorageError,
     },
-    /// A key that the configuration names cannot be read.
-    #[error("could not read the private key `{}`: put it there, readable for this user", path.display())]
+    /// A key or certificate that the configuration names cannot be read.
+    #[error("could not read `{}`: put it there, readable for this user", path.display())]
     KeyFile {
         /// The file.
         path: PathBuf,

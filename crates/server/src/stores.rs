@@ -7,6 +7,7 @@ use roadstead_config::{
     AzureCredentials as ConfiguredAzure, AzureStorage, Cdn, CdnProvider as ConfiguredProvider,
     Continent as ConfiguredContinent, Driver, LocalStorage, Location as Configured,
     MultiCdnStorage, S3Credentials as ConfiguredCredentials, S3Keys, S3Store, Storage,
+    SwiftAuthVersion as ConfiguredSwiftVersion, SwiftStorage,
 };
 use roadstead_placement::LocationName;
 use roadstead_runtime::Environment;
@@ -14,7 +15,8 @@ use roadstead_secrets::Secret;
 use roadstead_storage::{
     AkamaiOptions, AzureCredentials, AzureOptions, CdnOptions, CdnProvider, CdnRule,
     CloudFlareOptions, CloudFrontOptions, Continent, HttpClient, LocalOptions, Location,
-    MultiCdnOptions, S3Credentials, S3Options, StoreOptions,
+    MultiCdnOptions, OpenStackOptions, S3Credentials, S3Options, StoreOptions, SwiftAuthVersion,
+    SwiftOptions,
 };
 
 use crate::deployment::OpenLocal;
@@ -73,7 +75,14 @@ impl Opening<'_> {
                 let azure = azure_options(azure);
                 Location::azure(name, &azure, options, &self.http, self.environment.clone())?
             }
-            Driver::SwiftStorage(_) => todo!(),
+            Driver::SwiftStorage(swift) => {
+                let http = match &swift.ca_certificate {
+                    None => self.http.clone(),
+                    Some(path) => HttpClient::new(&[read_certificate(path)?])?,
+                };
+                let swift = swift_options(swift);
+                Location::swift(name, &swift, options, &http, self.environment.clone())?
+            }
         })
     }
 
@@ -145,6 +154,37 @@ fn azure_options(azure: &AzureStorage) -> AzureOptions {
     }
 }
 
+fn swift_options(swift: &SwiftStorage) -> SwiftOptions {
+    let os = swift.options.clone();
+    SwiftOptions {
+        auth_url: swift.auth_url.to_string(),
+        auth_version: match swift.auth_version {
+            ConfiguredSwiftVersion::V1 => SwiftAuthVersion::V1,
+            ConfiguredSwiftVersion::V2 => SwiftAuthVersion::V2,
+            ConfiguredSwiftVersion::V3 => SwiftAuthVersion::V3,
+        },
+        user: swift.user.clone(),
+        password: secret(&swift.password),
+        os_options: OpenStackOptions {
+            project_id: os.project_id,
+            project_name: os.project_name,
+            project_domain_id: os.project_domain_id,
+            project_domain_name: os.project_domain_name,
+            user_id: os.user_id,
+            user_domain_id: os.user_domain_id,
+            user_domain_name: os.user_domain_name,
+            region_name: os.region_name,
+            service_type: os.service_type,
+            endpoint_type: os.endpoint_type,
+            object_storage_url: os.object_storage_url.map(|url| url.to_string()),
+            auth_token: os.auth_token.as_ref().map(secret),
+        },
+        container: swift.container.clone(),
+        key_prefix: swift.key_prefix.clone(),
+        temp_url_key: swift.temp_url_key.as_ref().map(secret),
+    }
+}
+
 fn cdn_options(cdn: &Cdn) -> Result<CdnOptions, StartError> {
     Ok(match cdn {
         Cdn::CloudFront(cdn) => CdnOptions::CloudFront(CloudFrontOptions {
@@ -205,6 +245,15 @@ fn continent(configured: ConfiguredContinent) -> Continent {
         ConfiguredContinent::Oceania => Continent::Oceania,
         ConfiguredContinent::SouthAmerica => Continent::SouthAmerica,
     }
+}
+
+/// A file with certificates and what it is called.
+fn read_certificate(path: &Path) -> Result<(String, Vec<u8>), StartError> {
+    let pem = std::fs::read(path).map_err(|source| StartError::KeyFile {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok((path.display().to_string(), pem))
 }
 
 fn read_key(path: &Path) -> Result<Secret, StartError> {

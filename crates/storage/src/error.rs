@@ -256,7 +256,7 @@ impl From<opendal::Error> for Failure {
     fn from(error: opendal::Error) -> Self {
         use opendal::ErrorKind;
 
-        let kind = kind_of_code(error.message()).unwrap_or_else(|| match error.kind() {
+        let kind = kind_of_message(error.message()).unwrap_or_else(|| match error.kind() {
             // The object ends before the range that was asked for.
             ErrorKind::RangeNotSatisfied => StorageErrorKind::Corrupt,
             // What came is not as long as what was asked for. There is no kind for it; the version of the operator is pinned.
@@ -296,8 +296,8 @@ impl From<Refusal> for opendal::Error {
     }
 }
 
-/// What a store's own code says that `OpenDAL` does not. The message begins with the code as the store's answer was written out.
-fn kind_of_code(message: &str) -> Option<StorageErrorKind> {
+/// What a message says that `OpenDAL`'s kinds do not. That of a store begins with the store's own code, as the answer was written out.
+fn kind_of_message(message: &str) -> Option<StorageErrorKind> {
     let (_, code) = message.split_once("Error { code: \"")?;
     Some(match code.split_once('"')?.0 {
         // Azure's; S3 has a kind of its own for a bucket that is not there.
@@ -400,6 +400,32 @@ mod tests {
                 kind,
                 "error number {number} behind the operator"
             );
+        }
+    }
+
+    #[test]
+    fn what_only_a_stores_own_code_tells_is_told_apart() {
+        for (message, kind) in [
+            (
+                r#"AzblobError { code: "ContainerNotFound", message: "" }"#,
+                StorageErrorKind::Misconfigured,
+            ),
+            (
+                r#"S3Error { code: "InvalidRange", message: "" }"#,
+                StorageErrorKind::Corrupt,
+            ),
+            (
+                r#"S3Error { code: "BadDigest", message: "" }"#,
+                StorageErrorKind::ServerError,
+            ),
+            (
+                r#"S3Error { code: "Strange", message: "BadDigest" }"#,
+                StorageErrorKind::NotFound,
+            ),
+            ("", StorageErrorKind::NotFound),
+        ] {
+            let error = opendal::Error::new(opendal::ErrorKind::NotFound, message);
+            assert_eq!(Failure::from(error).kind, kind, "{message}");
         }
     }
 

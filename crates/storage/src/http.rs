@@ -19,7 +19,7 @@ use reqwest::Certificate;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a connection is kept for the next request.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A pool of connections. Clones share it.
 #[derive(Clone, Debug)]
@@ -184,3 +184,6 @@ impl StdError for Hidden {
         self.error.source()
     }
 }
+
+#[cfg(test)]
+mod tests;

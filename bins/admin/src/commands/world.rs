@@ -18,7 +18,7 @@ use roadstead_queue::{Worker, WorkerOptions};
 use roadstead_replication::QUEUE;
 use roadstead_runtime::{Environment, ManualClock, SeededIds, Tasks, Timestamp};
 use roadstead_server::{Deployment, Migrations};
-use roadstead_storage::ObjectKey;
+use roadstead_storage::{ObjectKey, Staged};
 use tempfile::TempDir;
 
 use crate::console::Console;
@@ -122,12 +122,13 @@ impl World {
         let mut locations = self.opened.deployment.locations.iter();
         let store = locations.find(|location| *location.name() == name).unwrap();
         let (id, size) = (environment.ids.uuid(), content.len() as u64);
-        let mut writer = store.stage(id, 0).await.unwrap();
+        let mut writer = store.stage(id, &Staged::NOTHING).await.unwrap();
         writer.write(Bytes::copy_from_slice(content)).await.unwrap();
         writer.sync().await.unwrap();
+        let staged = writer.staged();
         drop(writer);
         store
-            .publish(id, size, &ObjectKey::Blob(digest.clone()))
+            .publish(id, &staged, &ObjectKey::Blob(digest.clone()))
             .await
             .unwrap();
         let now = environment.now();

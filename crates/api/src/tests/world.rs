@@ -10,7 +10,8 @@ use http::header::{AUTHORIZATION, HOST, LOCATION};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use roadstead_auth::{AuthOptions, Authenticator, SigningKeyOptions, SigningKeys};
-use roadstead_distribution::{DistributionOptions, Locations, Registry, RegistryParts};
+use roadstead_distribution::{DistributionOptions, Registry, RegistryParts};
+use roadstead_locations::Locations;
 use roadstead_metadata::{
     Database, DatabaseOptions, Ensured, FirstAccount, NewRepository, PostgresHost, PostgresOptions,
     Repository, RepositoryPath, UserId,
@@ -119,6 +120,7 @@ impl World {
             &directory,
             &database,
             &environment,
+            &tasks,
             [&us, &eu],
             settings.distribution,
         );
@@ -408,6 +410,7 @@ fn registry(
     directory: &TempDir,
     database: &Database,
     environment: &Environment,
+    tasks: &Tasks,
     [us, eu]: [&Faults; 2],
     options: DistributionOptions,
 ) -> Registry {
@@ -426,9 +429,13 @@ fn registry(
         .expect("a topology");
     Registry::new(RegistryParts {
         database: database.clone(),
-        locations: Arc::new(Locations::new([at("us", us), at("eu", eu)])),
+        locations: Locations::with_defaults(
+            [at("us", us), at("eu", eu)],
+            Arc::clone(&environment.clock),
+        ),
         topology: Arc::new(topology),
         environment: environment.clone(),
+        tasks: tasks.clone(),
         options,
     })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use roadstead_oci::{Algorithm, Digest};
 use roadstead_runtime::Ids;
-use roadstead_storage::{ObjectKey, Operation, StorageErrorKind};
+use roadstead_storage::{ObjectKey, Operation, Staged, StorageErrorKind};
 
 use super::world::{World, by_hand, content, sha256, whole};
 use crate::{Abandoned, Announced, PushError};
@@ -149,7 +149,11 @@ async fn a_crash_between_the_object_and_the_rows_is_recognised_when_the_upload_i
         world.append(id, None, &blob).await.unwrap();
         // What a process does that dies before the transaction.
         let key = ObjectKey::Blob(digest.clone());
-        world.location("us").publish(id, 4_000, &key).await.unwrap();
+        world
+            .location("us")
+            .publish(id, &Staged::at(4_000), &key)
+            .await
+            .unwrap();
 
         let wrong = world.finish(id, b"", &sha256(b"else")).await;
         assert!(
@@ -220,7 +224,11 @@ async fn a_publication_that_left_nothing_is_not_recorded() {
     let id = world.start().await;
     world.append(id, None, b"abc").await.unwrap();
     let key = ObjectKey::Blob(sha256(b"abc"));
-    world.location("us").publish(id, 3, &key).await.unwrap();
+    world
+        .location("us")
+        .publish(id, &Staged::at(3), &key)
+        .await
+        .unwrap();
     let refused = world.finish(id, b"", &sha256(b"abc")).await;
     assert!(
         matches!(refused, Err(PushError::UploadLost { .. })),
@@ -237,7 +245,11 @@ async fn abandoned_uploads_and_strays_are_cleaned_up_and_young_ones_are_not() {
     world.append(old, None, b"old").await.unwrap();
     world.append(resumed, None, b"resumed").await.unwrap();
     let stray = roadstead_runtime::SeededIds::new(99).uuid();
-    let mut writer = world.location("us").stage(stray, 0).await.unwrap();
+    let mut writer = world
+        .location("us")
+        .stage(stray, &Staged::NOTHING)
+        .await
+        .unwrap();
     writer.write(b"stray".as_slice().into()).await.unwrap();
     writer.sync().await.unwrap();
     drop(writer);

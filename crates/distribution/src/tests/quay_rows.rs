@@ -12,20 +12,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta};
+use roadstead_locations::Locations;
 use roadstead_metadata::{
     Actor, Credential, Database, DatabaseOptions, Features, ImmutableTags, PostgresHost,
     PostgresOptions, QuotaSizes, Repository,
 };
 use roadstead_oci::{Digest, Manifest, ManifestLimits, MediaType, Reference};
 use roadstead_placement::Topology;
-use roadstead_runtime::{Clock as _, Environment, ManualClock, SeededIds};
+use roadstead_runtime::{Clock as _, Environment, ManualClock, SeededIds, Tasks};
 use roadstead_storage::{LocalOptions, Location};
 use roadstead_test_servers::{Postgres, PostgresDatabase};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::world::{name, whole};
-use crate::{DistributionOptions, Locations, Registry, RegistryParts};
+use crate::{DistributionOptions, Registry, RegistryParts};
 
 /// Quay's database, ours, and a registry on ours.
 struct Twins {
@@ -109,12 +110,13 @@ impl Twins {
         let topology = Topology::new(both.to_vec(), both.to_vec(), BTreeSet::from(both)).unwrap();
         let registry = Registry::new(RegistryParts {
             database,
-            locations: Arc::new(Locations::new(locations)),
+            locations: Locations::with_defaults(locations, clock.clone()),
             topology: Arc::new(topology),
             environment: Environment {
                 clock: clock.clone(),
                 ids: Arc::new(SeededIds::new(1)),
             },
+            tasks: Tasks::new(),
             options: DistributionOptions {
                 // As the sample's `config.yaml` has them.
                 features: Features {

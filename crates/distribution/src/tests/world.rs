@@ -8,13 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::{iter, unfold};
 use futures_util::{Stream, TryStreamExt};
+use roadstead_locations::Locations;
 use roadstead_metadata::{
     Actor, Blob, Database, DatabaseOptions, Ensured, FirstAccount, NewRepository, Recorded,
     Repository, RepositoryPath, UserId,
 };
 use roadstead_oci::{Algorithm, Digest, Manifest, ManifestLimits, Reference};
 use roadstead_placement::{LocationName, Topology};
-use roadstead_runtime::{Clock, Environment, ManualClock, SeededIds, SystemClock};
+use roadstead_runtime::{Clock, Environment, ManualClock, SeededIds, SystemClock, Tasks};
 use roadstead_storage::faults::Faults;
 use roadstead_storage::{LocalOptions, Location, ObjectKey};
 use tempfile::TempDir;
@@ -22,8 +23,8 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::{
-    Announced, BodyError, ChunkRange, DistributionOptions, Locations, PullError, PushError,
-    PushedBlob, Registry, RegistryParts,
+    Announced, BodyError, ChunkRange, DistributionOptions, PullError, PushError, PushedBlob,
+    Registry, RegistryParts,
 };
 
 /// Objects are read and written in pieces of this size, so that small blobs have many.
@@ -52,6 +53,7 @@ impl World {
         let ground = Ground {
             directory: TempDir::new().unwrap(),
             ids: Arc::new(SeededIds::new(1)),
+            tasks: Tasks::new(),
             options,
             us: Faults::new(clock.clone()),
             eu: Faults::new(clock.clone()),
@@ -194,7 +196,7 @@ impl World {
     pub(super) async fn pull(&self, digest: &Digest) -> Result<Vec<u8>, PullError> {
         let blobs = self.registry.blobs();
         let blob = blobs.find(&self.repository, digest).await?;
-        let stream = blobs.open(&blob, 0..blob.size).await?;
+        let stream = blobs.open(&self.repository, &blob, 0..blob.size).await?;
         assert_eq!(stream.remaining(), blob.size);
         collect(stream).await
     }
@@ -306,6 +308,7 @@ struct Ground {
     directory: TempDir,
     clock: Arc<ManualClock>,
     ids: Arc<SeededIds>,
+    tasks: Tasks,
     options: DistributionOptions,
     us: Faults,
     eu: Faults,
@@ -326,12 +329,13 @@ impl Ground {
         let locations = [self.location("us", &self.us), self.location("eu", &self.eu)];
         Registry::new(RegistryParts {
             database,
-            locations: Arc::new(Locations::new(locations)),
+            locations: Locations::with_defaults(locations, self.clock.clone()),
             topology: Arc::new(topology),
             environment: Environment {
                 clock: self.clock.clone(),
                 ids: self.ids.clone(),
             },
+            tasks: self.tasks.clone(),
             options: self.options.clone(),
         })
     }

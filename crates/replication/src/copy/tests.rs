@@ -58,12 +58,12 @@ impl Pair {
     async fn blob(&self, content: &[u8]) -> BlobContent {
         let blob = content_of(content);
         let id = self.ids.uuid();
-        let mut writer = self.source.stage(id, 0).await.unwrap();
+        let mut writer = self.source.stage(id, &Staged::NOTHING).await.unwrap();
         writer.write(Bytes::copy_from_slice(content)).await.unwrap();
         writer.sync().await.unwrap();
         drop(writer);
         self.source
-            .publish(id, blob.size, &blob.key())
+            .publish(id, &Staged::at(blob.size), &blob.key())
             .await
             .unwrap();
         blob
@@ -130,12 +130,12 @@ async fn a_sha512_blob_is_checked_by_its_own_algorithm() {
         digest: Digest::of(Algorithm::Sha512, content),
         size: content.len() as u64,
     };
-    let mut writer = pair.source.stage(id, 0).await.unwrap();
+    let mut writer = pair.source.stage(id, &Staged::NOTHING).await.unwrap();
     writer.write(Bytes::from_static(content)).await.unwrap();
     writer.sync().await.unwrap();
     drop(writer);
     pair.source
-        .publish(id, blob.size, &blob.key())
+        .publish(id, &Staged::at(blob.size), &blob.key())
         .await
         .unwrap();
     pair.copy(&blob).await.unwrap();

@@ -182,7 +182,7 @@ async fn a_target_that_lies_or_is_full_is_not_recorded_and_gets_its_copy_later()
             "{outcomes:?}"
         );
         assert_eq!(world.present(&blob).await, ["us"]);
-        assert_eq!(staged_files(world.location("eu").root()), 0);
+        assert_eq!(staged_files(world.location("eu").root().unwrap()), 0);
         faults.heal();
         world.clock.advance(Duration::from_secs(1));
     }
@@ -276,7 +276,7 @@ async fn the_end_of_the_process_gives_the_job_back_and_discards_what_was_staged(
     start_worker(&world, &tasks);
     world.faults("eu").until_stalled(1).await;
     assert!(tasks.stop(PATIENCE).await);
-    assert_eq!(staged_files(world.location("eu").root()), 0);
+    assert_eq!(staged_files(world.location("eu").root().unwrap()), 0);
     world.faults("eu").heal();
     assert_eq!(world.work().await, [JobOutcome::Done]);
     assert_eq!(world.present(&blob).await, ["eu", "us"]);
@@ -340,7 +340,7 @@ async fn a_blob_that_was_deleted_while_it_was_copied_never_appears_at_the_target
         .unwrap();
     assert_eq!(arrival, Arrival::NotWanted);
     assert!(!world.object("eu", &blob).exists());
-    assert_eq!(staged_files(world.location("eu").root()), 0);
+    assert_eq!(staged_files(world.location("eu").root().unwrap()), 0);
 }
 
 #[tokio::test]

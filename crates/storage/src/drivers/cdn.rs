@@ -171,13 +171,12 @@ impl CdnRoutes {
             let known = made
                 .iter()
                 .find(|(options, _)| Arc::ptr_eq(options, &rule.provider));
-            let provider = match known {
-                Some((_, provider)) => Arc::clone(provider),
-                None => {
-                    let provider = Arc::new(Provider::new(&rule.provider, http)?);
-                    made.push((Arc::clone(&rule.provider), Arc::clone(&provider)));
-                    provider
-                }
+            let provider = if let Some((_, provider)) = known {
+                Arc::clone(provider)
+            } else {
+                let provider = Arc::new(Provider::new(&rule.provider, http)?);
+                made.push((Arc::clone(&rule.provider), Arc::clone(&provider)));
+                provider
             };
             rules.push((rule.clone(), provider));
         }

@@ -1,6 +1,8 @@
 //! From staged parts to an object. The store copies the parts by itself where it can; where it cannot, their bytes go through us once more.
 //! Either way the object appears whole or not at all.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use futures_util::{StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
 
@@ -110,12 +112,11 @@ impl ObjectStore {
         let calls = &self.calls;
         let deadline = calls.options().assembly_timeout;
         for _ in 0..BLOCK_ATTEMPTS {
-            if blocks.are_lacking() {
-                break;
-            }
             let attempt = new_writer(&*self.environment.ids);
+            let given_up = AtomicBool::new(blocks.are_lacking());
+            let given_up = &given_up;
             let copies = staged.parts.iter().map(|part| async move {
-                if blocks.are_lacking() {
+                if given_up.load(Ordering::Relaxed) {
                     return Ok::<_, StorageError>(None);
                 }
                 let (from, block) = (
@@ -127,7 +128,11 @@ impl ObjectStore {
                         blocks.copy(&from, path, &block, part.bytes, self.environment.now())
                     })
                     .await?;
-                Ok((copied == BlockCopy::Done).then_some(block))
+                if copied == BlockCopy::NotOffered {
+                    given_up.store(true, Ordering::Relaxed);
+                    return Ok(None);
+                }
+                Ok(Some(block))
             });
             let copied: Vec<Option<BlockId>> =
                 stream::iter(copies).buffered(AT_ONCE).try_collect().await?;

@@ -14,7 +14,7 @@ use crate::signed_url::{SignedUrl, UrlMethod, UrlRequest};
 
 /// How long a URL holds where the credentials behind it do not live as long as was asked, and new ones are not given out yet: those of an
 /// instance's role are there five minutes before the old ones end. A client follows a redirect at once.
-const HOLDS_AT_LEAST: Duration = Duration::from_secs(60);
+const HOLDS_AT_LEAST: Duration = Duration::from_mins(1);
 
 impl ObjectStore {
     pub(crate) async fn signed_url(

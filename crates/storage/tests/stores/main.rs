@@ -1,10 +1,17 @@
 //! Every driver against a real store: one contract for all, and what only some can show.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and its own servers end with its runtime"
+)]
+
 mod directory;
 mod s3;
 mod suite;
 mod swift;
 mod trouble;
+mod urls;
 
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt};

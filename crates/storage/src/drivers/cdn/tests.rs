@@ -273,9 +273,9 @@ async fn the_first_rule_that_fits_chooses_the_cdn() {
         (None, None, None, "default"),
     ] {
         let request = UrlRequest {
-            namespace,
             continent,
             host,
+            namespace,
             ..request()
         };
         let url = location.signed_url(&key(), &request).await.unwrap();
