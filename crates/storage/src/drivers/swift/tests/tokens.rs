@@ -164,6 +164,22 @@ async fn a_dead_identity_service_stops_nothing_but_the_location() {
 }
 
 #[tokio::test]
+async fn an_identity_service_that_is_silent_is_waited_for_once() {
+    let mock = Mock::start().await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut swift = options(&mock);
+    swift.auth_url = format!("http://{}/auth/v1.0", silent.local_addr().unwrap());
+    let location = at(&swift);
+    let started = tokio::time::Instant::now();
+    let key = key_of(b"layer");
+    let answers = join_all((0..100).map(|_| location.stat(&key))).await;
+    assert!(started.elapsed() < Duration::from_secs(16));
+    for answer in answers {
+        assert_eq!(answer.unwrap_err().kind(), StorageErrorKind::Timeout);
+    }
+}
+
+#[tokio::test]
 async fn a_configured_token_and_address_ask_nobody_until_they_are_refused() {
     let mock = Mock::start().await;
     mock.state().tokens.insert("configured".to_owned());
