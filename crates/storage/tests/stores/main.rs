@@ -6,6 +6,7 @@
     reason = "a test fails by panicking, and its own servers end with its runtime"
 )]
 
+mod azure;
 mod directory;
 mod s3;
 mod suite;
