@@ -2,7 +2,7 @@
 //!
 //! A [`Location`] reads, lists and deletes objects through an `OpenDAL` operator, and takes new bytes through a staging
 //! area of its own. In a directory an upload is written once, at the offset that was acknowledged, flushed to the disk, and becomes
-//! an object by a rename. In an object store it is written as parts, which the store copies into the object. What it promises:
+//! an object by a rename. In an object store it is written as parts, which the store makes the object of. What it promises:
 //!
 //! - After [`StagedWriter::sync`] the bytes of [`StagedWriter::staged`] survive a power cut; after
 //!   [`Location::publish`] the object does, whole, under its key and nowhere else. Any process can go on from what was acknowledged.

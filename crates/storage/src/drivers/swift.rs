@@ -6,6 +6,7 @@
 
 mod container;
 mod identity;
+mod large_objects;
 mod service;
 mod temp_url;
 mod tokens;
@@ -17,7 +18,8 @@ use roadstead_placement::LocationName;
 use roadstead_runtime::Environment;
 use roadstead_secrets::Secret;
 
-pub(crate) use self::container::{Container, Content, ListedPart};
+pub(crate) use self::container::Container;
+pub(crate) use self::large_objects::{Content, ListedPart};
 use super::{Assembly, UrlSigner};
 use crate::error::{Failure, Operation, StorageError};
 use crate::http::HttpClient;

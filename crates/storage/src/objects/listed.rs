@@ -11,7 +11,7 @@
 //!
 //! Whoever publishes writes the owner and then looks for a discard; whoever discards announces it and then looks for an owner. A look is at
 //! what was written last, so at least one sees the other. Parts with an owner are deleted only when the owner is old and the object, looked
-//! at itself, does not consist of them. The reasons are in `docs/decisions/0013-swift-segments.md`.
+//! at itself, does not consist of them. The reasons are in `docs/decisions/0014-swift-segments.md`.
 
 use std::collections::HashSet;
 use std::time::SystemTime;

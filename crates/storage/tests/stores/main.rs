@@ -10,6 +10,7 @@ mod azure;
 mod directory;
 mod s3;
 mod suite;
+mod swift;
 mod trouble;
 mod urls;
 

@@ -1,31 +1,28 @@
 //! Requests to one container, with a token that is fetched anew when the store refuses it, and what the answers mean. Paths are those below
 //! the configured prefix. Nothing is tried again here, and no deadline is kept.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta};
-use http::header::{ACCEPT, CONTENT_LENGTH, DATE, HeaderName, HeaderValue, LAST_MODIFIED, RANGE};
+use http::header::{CONTENT_LENGTH, DATE, HeaderName, HeaderValue, LAST_MODIFIED, RANGE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use opendal::raw::oio::ReadStream;
-use opendal::raw::{percent_decode_path, percent_encode_path};
+use opendal::raw::percent_encode_path;
 use opendal::{Buffer, HttpBody, HttpTransporter};
 use roadstead_runtime::{Clock, Environment, Timestamp};
 use roadstead_secrets::Secret;
 use serde::Deserialize;
 use tokio::sync::OnceCell;
-use uuid::Uuid;
 
 use super::SwiftOptions;
 use super::temp_url::{self, Algorithm};
 use super::tokens::{Access, Tokens};
 use crate::error::{Failure, Refusal, StorageErrorKind};
 use crate::http::HttpClient;
-use crate::object_key::SEGMENTS;
 
-/// The most of an answer that is held: a list of 1,000 segments or names at about 300 bytes each, ten times over.
-const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// The most of an answer that is held: twice the longest list of segments that Swift takes. Ours have 500 lines of about 300 bytes.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// How many names one page of a listing holds. The default limit of a cluster is 10,000.
 const PAGE_NAMES: usize = 1000;
@@ -54,45 +51,6 @@ pub(crate) struct Container {
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(super) headers: HeaderMap,
-}
-
-/// What an object consists of.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Content {
-    /// There is no such object.
-    Absent,
-    /// Its own bytes.
-    Plain,
-    /// Segments that it lists: a Static Large Object, as this program writes them.
-    List {
-        /// Uploads that segments are of.
-        uploads: BTreeSet<Uuid>,
-    },
-    /// Whatever has a prefix: a Dynamic Large Object, as Quay writes them.
-    Prefix {
-        /// The upload, if the prefix is that of one.
-        upload: Option<Uuid>,
-        /// As configured in the object, with the container.
-        text: String,
-    },
-}
-
-impl Content {
-    /// The uploads whose segments it consists of.
-    pub(crate) fn uploads(&self) -> Vec<Uuid> {
-        match self {
-            Self::Absent | Self::Plain => vec![],
-            Self::List { uploads } => uploads.iter().copied().collect(),
-            Self::Prefix { upload, .. } => upload.iter().copied().collect(),
-        }
-    }
-}
-
-/// One segment of a list.
-#[derive(Clone, Debug)]
-pub(crate) struct ListedPart {
-    pub(crate) path: String,
-    pub(crate) bytes: u64,
 }
 
 /// One line of a listing.
@@ -140,7 +98,7 @@ impl Container {
         self.headers(&request).await
     }
 
-    async fn headers(&self, request: &Planned) -> opendal::Result<Option<Held>> {
+    pub(super) async fn headers(&self, request: &Planned) -> opendal::Result<Option<Held>> {
         let answer = self.send(request).await?;
         if answer.status() == StatusCode::NOT_FOUND {
             self.see_container().await?;
@@ -236,161 +194,6 @@ impl Container {
         format!("{}{path}", self.prefix)
     }
 
-    /// What an object consists of, as it was last written.
-    pub(crate) async fn content(&self, path: &str) -> opendal::Result<Content> {
-        // Of the object itself: what it consists of may be gone.
-        let mut request = self.on(Method::HEAD, path).newest(true);
-        "multipart-manifest=get".clone_into(&mut request.query);
-        let Some(held) = self.headers(&request).await? else {
-            return Ok(Content::Absent);
-        };
-        if let Some(text) = held.text("x-object-manifest") {
-            let text = percent_decode_path(text);
-            let upload = self.upload_of(&text);
-            return Ok(Content::Prefix { upload, text });
-        }
-        if !held.is_list() {
-            return Ok(Content::Plain);
-        }
-        #[derive(Deserialize)]
-        struct Segment {
-            name: String,
-        }
-        let mut request = self.on(Method::GET, path).newest(true);
-        "multipart-manifest=get".clone_into(&mut request.query);
-        let answer = self.send(&request).await?;
-        if answer.status() == StatusCode::NOT_FOUND {
-            self.see_container().await?;
-            return Ok(Content::Absent);
-        }
-        let answer = self.accepted(&request, answer).await?;
-        let body = whole(answer.into_body()).await?;
-        let segments: Vec<Segment> = serde_json::from_slice(&body)
-            .map_err(|error| not_understood("a list of segments", &error))?;
-        let names = segments.iter().map(|segment| segment.name.as_str());
-        let uploads = names.filter_map(|name| self.upload_of(name)).collect();
-        Ok(Content::List { uploads })
-    }
-
-    /// The upload that `[/]<container>/<prefix>segments/<upload>[/...]` names.
-    fn upload_of(&self, name: &str) -> Option<Uuid> {
-        let name = name.trim_start_matches('/').strip_prefix(&self.name)?;
-        let path = self.path_of(name.strip_prefix('/')?)?;
-        let below = path.strip_prefix(SEGMENTS)?.strip_prefix('/')?;
-        crate::inspect::upload_of_file(below.split('/').next()?)
-    }
-
-    /// The path of a Dynamic Large Object's segments below the prefix, if they lie where uploads' segments do.
-    pub(crate) fn segments_prefix<'a>(&self, text: &'a str) -> Option<&'a str> {
-        let path = self.path_of(text.strip_prefix(&self.name)?.strip_prefix('/')?)?;
-        let below = path.strip_prefix(SEGMENTS)?.strip_prefix('/')?;
-        (!below.trim_matches('/').is_empty()).then_some(path)
-    }
-
-    /// Writes an object that consists of these parts. The store looks at every one: that it is there, and its size.
-    pub(crate) async fn write_list(&self, path: &str, parts: &[ListedPart]) -> opendal::Result<()> {
-        let parts: Vec<_> = parts
-            .iter()
-            .map(|part| {
-                let name = format!("/{}/{}{}", self.name, self.prefix, part.path);
-                serde_json::json!({ "path": name, "size_bytes": part.bytes })
-            })
-            .collect();
-        let mut request = self
-            .on(Method::PUT, path)
-            .with(ACCEPT, "application/json")?;
-        "multipart-manifest=put".clone_into(&mut request.query);
-        request.body = Buffer::from(serde_json::Value::from(parts).to_string());
-        let answer = self.send(&request).await?;
-        match answer.status() {
-            StatusCode::BAD_REQUEST => {
-                let body = start_of(answer.into_body()).await;
-                return Err(self.list_refused(&body));
-            }
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                return Err(misconfigured(
-                    "the store takes fewer segments in a list than are needed; raise max_manifest_segments of its slo middleware",
-                ));
-            }
-            _ => self.accepted(&request, answer).await?,
-        };
-        if self
-            .head(path, true)
-            .await?
-            .is_some_and(|held| held.is_list())
-        {
-            return Ok(());
-        }
-        // What was written is the list's own text.
-        self.delete(path).await?;
-        Err(misconfigured(
-            "the store has no Static Large Objects; add the slo middleware to its pipeline",
-        ))
-    }
-
-    fn list_refused(&self, body: &[u8]) -> opendal::Error {
-        #[derive(Deserialize)]
-        struct Answer {
-            #[serde(rename = "Errors", default)]
-            errors: Vec<(String, String)>,
-        }
-        let Ok(Answer { errors }) = serde_json::from_slice(body) else {
-            return self.error(&Method::PUT, StatusCode::BAD_REQUEST, body);
-        };
-        let missing = errors
-            .iter()
-            .find(|(_, problem)| problem.starts_with("404"));
-        let (kind, example) = match (missing, errors.first()) {
-            (Some(missing), _) => (StorageErrorKind::NotFound, missing),
-            (None, Some(other)) => (StorageErrorKind::Corrupt, other),
-            (None, None) => return self.error(&Method::PUT, StatusCode::BAD_REQUEST, body),
-        };
-        let (segment, problem) = example;
-        let message = format!("the store does not take the segment {segment}: {problem}");
-        Refusal { kind, message }.into()
-    }
-
-    /// Deletes the segments that a list names, the lists among them with theirs, and last the list itself. Safe to repeat.
-    pub(crate) async fn delete_list(&self, path: &str) -> opendal::Result<()> {
-        #[derive(Deserialize)]
-        struct Answer {
-            #[serde(rename = "Response Status")]
-            status: String,
-            #[serde(rename = "Errors", default)]
-            errors: Vec<(String, String)>,
-        }
-        let mut request = self
-            .on(Method::DELETE, path)
-            .with(ACCEPT, "application/json")?;
-        "multipart-manifest=delete".clone_into(&mut request.query);
-        let answer = self.send(&request).await?;
-        match answer.status() {
-            StatusCode::NOT_FOUND => return self.see_container().await,
-            // Not asked for: the store has no lists, and the object is gone as any other.
-            StatusCode::NO_CONTENT => return Ok(()),
-            _ => {}
-        }
-        let answer = self.accepted(&request, answer).await?;
-        let body = whole(answer.into_body()).await?;
-        let answer: Answer = serde_json::from_slice(body.trim_ascii())
-            .map_err(|error| not_understood("the answer to a deletion", &error))?;
-        let code = |status: &str| {
-            let code = status.split(' ').next().unwrap_or_default();
-            code.parse::<StatusCode>().ok()
-        };
-        let first = answer.errors.first();
-        let status = first.and_then(|(_, problem)| code(problem));
-        let status = status.or_else(|| code(&answer.status));
-        match status {
-            Some(status) if status.is_success() && first.is_none() => Ok(()),
-            Some(StatusCode::NOT_FOUND) => Ok(()),
-            status => {
-                let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                Err(self.error(&Method::DELETE, status, &body))
-            }
-        }
-    }
-
     /// A URL that whoever has it can make one request with until `expires`, and HEAD as well as GET.
     ///
     /// Asks the store once what it signs by. Nothing says whether the key is the account's: a wrong one shows when the URL is used.
@@ -437,7 +240,7 @@ impl Container {
     }
 
     /// Finds out why something is not there: an error when it is the container that is missing.
-    async fn see_container(&self) -> opendal::Result<()> {
+    pub(super) async fn see_container(&self) -> opendal::Result<()> {
         let now = self.clock.now();
         let trusted = *self.trusted.lock().unwrap_or_else(PoisonError::into_inner);
         if trusted.is_some_and(|until| now < until) {
@@ -451,7 +254,7 @@ impl Container {
         Ok(())
     }
 
-    fn on(&self, method: Method, path: &str) -> Planned {
+    pub(super) fn on(&self, method: Method, path: &str) -> Planned {
         Planned {
             method,
             object: Some(format!("{}{path}", self.prefix)),
@@ -461,7 +264,7 @@ impl Container {
         }
     }
 
-    async fn send(&self, planned: &Planned) -> opendal::Result<Response<HttpBody>> {
+    pub(super) async fn send(&self, planned: &Planned) -> opendal::Result<Response<HttpBody>> {
         let access = self.tokens.access().await?;
         let answer = self
             .transport
@@ -497,7 +300,7 @@ impl Container {
     }
 
     /// The answer, if it is good news.
-    async fn accepted(
+    pub(super) async fn accepted(
         &self,
         request: &Planned,
         answer: Response<HttpBody>,
@@ -520,7 +323,7 @@ impl Container {
     }
 
     /// What a refusal means.
-    fn error(&self, method: &Method, status: StatusCode, body: &[u8]) -> opendal::Error {
+    pub(super) fn error(&self, method: &Method, status: StatusCode, body: &[u8]) -> opendal::Error {
         let kind = match status.as_u16() {
             401 | 403 => StorageErrorKind::Denied,
             404 => StorageErrorKind::NotFound,
@@ -545,11 +348,11 @@ impl Container {
 }
 
 impl Held {
-    fn text(&self, name: &str) -> Option<&str> {
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    fn is_list(&self) -> bool {
+    pub(super) fn is_list(&self) -> bool {
         self.text("x-static-large-object")
             .is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
@@ -569,13 +372,13 @@ impl Held {
 }
 
 /// A request before it is known where it goes.
-struct Planned {
+pub(super) struct Planned {
     method: Method,
     /// With the prefix; the container itself if there is none.
     object: Option<String>,
-    query: String,
+    pub(super) query: String,
     headers: HeaderMap,
-    body: Buffer,
+    pub(super) body: Buffer,
 }
 
 impl Planned {
@@ -589,7 +392,7 @@ impl Planned {
         }
     }
 
-    fn newest(mut self, newest: bool) -> Self {
+    pub(super) fn newest(mut self, newest: bool) -> Self {
         if newest {
             self.headers
                 .insert(NEWEST, HeaderValue::from_static("true"));
@@ -597,7 +400,7 @@ impl Planned {
         self
     }
 
-    fn with(mut self, name: HeaderName, value: &str) -> opendal::Result<Self> {
+    pub(super) fn with(mut self, name: HeaderName, value: &str) -> opendal::Result<Self> {
         let value = HeaderValue::from_str(value).map_err(not_a_request)?;
         self.headers.insert(name, value);
         Ok(self)
@@ -623,7 +426,7 @@ pub(super) async fn whole(mut body: HttpBody) -> opendal::Result<Bytes> {
 }
 
 /// What a refusal says, as far as it fits a log line.
-async fn start_of(mut body: HttpBody) -> Bytes {
+pub(super) async fn start_of(mut body: HttpBody) -> Bytes {
     const SHOWN_BYTES: usize = 4096;
     let mut start = Vec::new();
     while start.len() < SHOWN_BYTES {
@@ -635,7 +438,7 @@ async fn start_of(mut body: HttpBody) -> Bytes {
     start.into()
 }
 
-fn not_understood(what: &str, error: &serde_json::Error) -> opendal::Error {
+pub(super) fn not_understood(what: &str, error: &serde_json::Error) -> opendal::Error {
     misconfigured(format!("{what} of the store is not understood: {error}"))
 }
 
@@ -646,7 +449,7 @@ fn not_a_request(error: impl Into<http::Error>) -> opendal::Error {
     ))
 }
 
-fn misconfigured(message: impl Into<String>) -> opendal::Error {
+pub(super) fn misconfigured(message: impl Into<String>) -> opendal::Error {
     Refusal {
         kind: StorageErrorKind::Misconfigured,
         message: message.into(),

@@ -1,6 +1,7 @@
 //! Tokens: fetched when first needed, shared by all requests, renewed before they end and once the store refuses one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::TimeDelta;
 use opendal::HttpTransporter;
@@ -15,6 +16,9 @@ use crate::error::{Failure, Refusal, StorageErrorKind};
 
 /// How long before its end a token is renewed: twice the longest that a step of a request takes.
 const RENEWED_BEFORE_END: TimeDelta = TimeDelta::seconds(60);
+
+/// How long the identity service may take: less than a step of a request, so that whoever waits is told who does not answer.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(8);
 
 /// A token that the store refuses so shortly after it was given is not renewed: the next one would be refused as well.
 const TRUSTED_FOR: TimeDelta = TimeDelta::seconds(5);
@@ -126,7 +130,15 @@ impl Tokens {
         {
             return Err(refusal.clone());
         }
-        match self.ask().await {
+        let asked = tokio::time::timeout(ANSWERS_WITHIN, self.ask()).await;
+        let answer = asked.unwrap_or_else(|_| {
+            let url = &self.swift.auth_url;
+            Err(Refusal {
+                kind: StorageErrorKind::Timeout,
+                message: format!("the identity service at {url} does not answer in time"),
+            })
+        });
+        match answer {
             Ok(granted) => {
                 let access = Arc::new(Access {
                     token: granted.token,

@@ -117,7 +117,7 @@ async fn wrong_credentials_are_denied_and_not_tried_again_at_once() {
         keystone(&mock, SwiftAuthVersion::V3),
     ] {
         let mut swift = swift;
-        swift.password = Secret::new("wrong");
+        swift.password = Secret::new("hunter2");
         let clock = Arc::new(ManualClock::at(SystemClock.now()));
         let environment = Environment {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
@@ -130,7 +130,7 @@ async fn wrong_credentials_are_denied_and_not_tried_again_at_once() {
             assert_eq!(error.kind(), StorageErrorKind::Denied);
             let shown = format!("{error:?}");
             assert!(
-                shown.contains("swift_password") && !shown.contains("wrong"),
+                shown.contains("swift_password") && !shown.contains("hunter2"),
                 "{shown}"
             );
         }
@@ -161,6 +161,22 @@ async fn a_dead_identity_service_stops_nothing_but_the_location() {
     swift.auth_url = mock.url("/info");
     let error = at(&swift).stat(&key).await.unwrap_err();
     assert_eq!(error.kind(), StorageErrorKind::Misconfigured);
+}
+
+#[tokio::test]
+async fn an_identity_service_that_is_silent_is_waited_for_once() {
+    let mock = Mock::start().await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut swift = options(&mock);
+    swift.auth_url = format!("http://{}/auth/v1.0", silent.local_addr().unwrap());
+    let location = at(&swift);
+    let started = tokio::time::Instant::now();
+    let key = key_of(b"layer");
+    let answers = join_all((0..100).map(|_| location.stat(&key))).await;
+    assert!(started.elapsed() < Duration::from_secs(16));
+    for answer in answers {
+        assert_eq!(answer.unwrap_err().kind(), StorageErrorKind::Timeout);
+    }
 }
 
 #[tokio::test]
