@@ -163,7 +163,8 @@ fn milliseconds(since: Instant) -> u64 {
 async fn work(
     client: Client,
     number: u64,
-    known: Arc<Mutex<Vec<(TestImage, Reference)>>>,
+    known: Arc<Vec<(TestImage, Reference)>>,
+    pushed: Arc<Mutex<Vec<(TestImage, Reference)>>>,
     began: Instant,
     stop: Arc<AtomicBool>,
     tally: Arc<Tally>,
@@ -182,7 +183,7 @@ async fn work(
             tally.count(&tally.pushes);
             match image.push(&client, &repository(), &reference).await {
                 Ok(_) => {
-                    known.lock().unwrap().push((image, reference));
+                    pushed.lock().unwrap().push((image, reference));
                 }
                 Err(error) => {
                     if begun.duration_since(began) <= Duration::from_secs(2) {
@@ -196,15 +197,13 @@ async fn work(
             let took = milliseconds(begun);
             tally.slowest_push_ms.fetch_max(took, Ordering::Relaxed);
         } else {
-            let (image, reference) = {
-                let known = known.lock().unwrap();
-                let chosen = seed.below(known.len() as u64);
-                known[usize::try_from(chosen).unwrap()].clone()
-            };
+            // Those that both regions hold: what is only at a store that corrupts cannot be right.
+            let chosen = seed.below(known.len() as u64);
+            let (image, reference) = &known[usize::try_from(chosen).unwrap()];
             let begun = Instant::now();
             tally.count(&tally.pulls);
             // Every byte is compared.
-            if let Err(error) = image.pull(&client, &repository(), &reference).await {
+            if let Err(error) = image.pull(&client, &repository(), reference).await {
                 tally.count(&tally.failed_pulls);
                 tally.complain("pull", &error);
             }
@@ -222,7 +221,7 @@ async fn a_store_that_fails_in_any_way_costs_no_pull_and_no_push_and_is_used_aga
     let regions = Regions::new();
     let (settings, process) = regions.start("usstorage eustorage").await;
     let (_, other) = regions.start("eustorage usstorage").await;
-    let known = Arc::new(Mutex::new(Vec::new()));
+    let mut known = Vec::new();
     for number in 1..=20 {
         let image = TestImage::new(number, ImageKind::Oci, &[200_000, 50_000 * number]);
         let reference: Reference = format!("v{number}").parse().unwrap();
@@ -231,9 +230,8 @@ async fn a_store_that_fails_in_any_way_costs_no_pull_and_no_push_and_is_used_aga
             .push(&client, &repository(), &reference)
             .await
             .unwrap();
-        known.lock().unwrap().push((image, reference));
+        known.push((image, reference));
     }
-    wait_until_replicated(&settings).await;
     for (name, fault) in [
         ("killed", Fault::Refuse),
         ("black-holed", Fault::BlackHole),
@@ -251,7 +249,8 @@ async fn a_store_that_fails_in_any_way_costs_no_pull_and_no_push_and_is_used_aga
         wait_until_replicated(&settings).await;
         let tally = Arc::new(Tally::default());
         let halt = Arc::new(AtomicBool::new(false));
-        let known_before = Arc::new(Mutex::new(known.lock().unwrap().clone()));
+        let pushed = Arc::new(Mutex::new(Vec::new()));
+        let before = Arc::new(known.clone());
         regions.us.proxy.set(fault);
         let began = Instant::now();
         let clients: Vec<_> = (1..=CLIENTS)
@@ -302,14 +301,12 @@ async fn a_store_that_fails_in_any_way_costs_no_pull_and_no_push_and_is_used_aga
         assert_eq!(of(&tally.failed_pushes), 0, "{name}: {complaints}");
         assert!(of(&tally.pulls) > 0 && of(&tally.pushes) > 0, "{name}");
         assert!(home < Duration::from_secs(60), "{name}: {home:?}");
-        let pushed = known_before.lock().unwrap().clone();
-        *known.lock().unwrap() = pushed;
+        known.append(&mut pushed.lock().unwrap());
     }
     // Everything that was acknowledged is there, and right, wherever it was put.
     wait_until_replicated(&settings).await;
     let client = settings.client();
-    let images = known.lock().unwrap().clone();
-    for (image, reference) in &images {
+    for (image, reference) in &known {
         image.pull(&client, &repository(), reference).await.unwrap();
         for digest in &image.blobs {
             for store in [&regions.us, &regions.eu] {
