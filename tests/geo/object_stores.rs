@@ -257,10 +257,9 @@ async fn a_store_that_fails_in_any_way_costs_no_pull_and_no_push_and_is_used_aga
             .map(|number| {
                 tokio::spawn(work(
                     settings.client(),
-                    milliseconds(began)
-                        + number * 7_919
-                        + known_before.lock().unwrap().len() as u64 * 101,
-                    Arc::clone(&known_before),
+                    1_000 * known.len() as u64 + number,
+                    Arc::clone(&before),
+                    Arc::clone(&pushed),
                     began,
                     Arc::clone(&halt),
                     Arc::clone(&tally),

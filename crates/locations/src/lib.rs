@@ -16,3 +16,6 @@ pub use document::{LocationDocument, UseDocument};
 pub use locations::{Admitted, Locations, Wish};
 pub use probing::ProbeOptions;
 pub use report::LocationReport;
+
+#[cfg(test)]
+mod tests;

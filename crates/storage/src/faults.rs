@@ -91,7 +91,7 @@ impl Faults {
         self.state().orders.stalls.push(operation);
     }
 
-    /// Returns when at least `count` calls hang.
+    /// Returns when at least `count` calls hang, or are held up because of [`Faults::throttle`].
     pub async fn until_stalled(&self, count: usize) {
         self.until(|state| state.stalled >= count).await;
     }
@@ -135,6 +135,7 @@ impl Faults {
         self.stall_if_ordered(operation).await;
         let wait = self.state().orders.pay_debt();
         if !wait.is_zero() {
+            let _held_up = Stalled::begin(self);
             self.clock.sleep(wait).await;
         }
         match self.state().orders.failure(operation, continues) {

@@ -323,7 +323,8 @@ impl Call<'_> {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (service, request) = (self.world.service.clone(), self.build(body));
-        Answer::read(service.answer(request).await)
+        // In a box, as the server has it: the future is larger than the compiler wants to look into.
+        Answer::read(Box::pin(service.answer(request)).await)
             .await
             .expect("a whole body")
     }

@@ -1,32 +1,44 @@
 //! Bringing a blob to this region's own location while clients wait for it: it is read once at another location, written here, and passed on
 //! to everybody who asked, each at a speed of its own.
 //!
-//! The last chunk is passed on only when the digest was right. What lies here is read back before its placement is recorded.
+//! Whoever follows hashes what it passes on, wherever that came from, and gets the last chunk only when the digest is right. What lies here is
+//! read back before it becomes an object, and only then is its placement recorded.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{BoxStream, unfold};
+use futures_util::{StreamExt, TryStreamExt};
 use roadstead_metadata::{Blob, MetadataError, Publication, Publishing, Recorded, UserId};
-use roadstead_oci::Digest;
-use roadstead_placement::{LocationName, required_locations, should_fill};
-use roadstead_storage::{Location, ObjectKey, Staged, StagedWriter, StorageError, Verification};
-use tokio::sync::watch;
+use roadstead_oci::{Digest, Digester};
+use roadstead_placement::{
+    FailureKind, LocationName, Outcome as Seen, Use, required_locations, should_fill,
+};
+use roadstead_storage::{Location, ObjectKey, Staged, StagedWriter, StorageError};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use uuid::Uuid;
 
+use super::pace::SILENCE_MAX;
 use super::reading::Reading;
+use super::stream;
+use crate::body::within;
 use crate::error::PullError;
 use crate::options::Writes;
 use crate::registry::Inner;
 
 /// How many bytes of a fill are kept for those who follow it, at least until they are safe here. Whoever is further behind reads what is safe.
-const WINDOW_BYTES: u64 = 32 << 20;
+const WINDOW_BYTES: u64 = if cfg!(test) { 8 << 10 } else { 32 << 20 };
 
 /// After how many bytes what came is made safe here, so that those who are behind can read it.
-const SYNC_BYTES: u64 = 16 << 20;
+const SYNC_BYTES: u64 = if cfg!(test) { 4 << 10 } else { 16 << 20 };
+
+/// What may stay in memory of a blob that has become an object here: as much as any other read holds.
+const KEPT_WINDOW_BYTES: u64 = if cfg!(test) { 2 << 10 } else { 1 << 20 };
+
+/// How long those who follow wait for this region's own location, which they could do without.
+const OWN_PATIENCE: Duration = SILENCE_MAX;
 
 /// The fills that go on in this process.
 #[derive(Debug, Default)]
@@ -42,6 +54,12 @@ impl Fills {
             .get(digest)
             .and_then(Weak::upgrade)
     }
+
+    /// How many clients a fill has. `None` when there is none.
+    #[cfg(test)]
+    pub(crate) fn followers(&self, digest: &Digest) -> Option<usize> {
+        Some(self.find(digest)?.state.receiver_count())
+    }
 }
 
 /// One blob on its way here.
@@ -51,6 +69,8 @@ struct Fill {
     location: Location,
     upload: Uuid,
     state: watch::Sender<State>,
+    /// Held for as long as the window may be large.
+    permit: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 /// How far a fill has come.
@@ -65,6 +85,8 @@ struct State {
     /// What is safe here.
     safe: Staged,
     outcome: Option<Outcome>,
+    /// Whether it has become an object here, with a placement.
+    kept: bool,
 }
 
 /// How a fill ended.
@@ -94,6 +116,7 @@ pub(super) async fn follow(inner: &Arc<Inner>, blob: &Blob, namespace: UserId) -
         location,
         upload: inner.environment.ids.uuid(),
         state: watch::Sender::new(State::default()),
+        permit: Mutex::new(Some(permit)),
     });
     {
         let mut under_way = inner
@@ -110,10 +133,7 @@ pub(super) async fn follow(inner: &Arc<Inner>, blob: &Blob, namespace: UserId) -
     }
     inner.tasks.spawn({
         let (inner, fill) = (Arc::clone(inner), Arc::clone(&fill));
-        async move {
-            let _permit = permit;
-            run(&inner, &fill).await;
-        }
+        async move { run(&inner, &fill).await }
     });
     Some(Follower::of(inner, fill))
 }
@@ -158,7 +178,13 @@ async fn wanted_here(inner: &Inner, blob: &Blob, namespace: UserId) -> Option<Lo
 
 /// Brings the blob here.
 async fn run(inner: &Arc<Inner>, fill: &Fill) {
-    let (outcome, writer) = match bring(inner, fill).await {
+    let shutdown = inner.tasks.shutdown();
+    let brought = tokio::select! {
+        brought = bring(inner, fill) => brought,
+        // Those who follow read on by themselves for as long as they are given.
+        () = shutdown.wait() => Err(Unfilled::Ending),
+    };
+    let (outcome, writer) = match brought {
         Ok(writer) => (Outcome::Whole, Some(writer)),
         Err(Unfilled::Pull(PullError::Corrupt { actual, .. })) => (Outcome::Corrupt(actual), None),
         Err(unfilled) => {
@@ -187,7 +213,7 @@ async fn run(inner: &Arc<Inner>, fill: &Fill) {
         .unwrap_or_else(PoisonError::into_inner)
         .remove(&fill.blob.digest);
     match kept {
-        Ok(()) => {}
+        Ok(()) => fill.is_kept(),
         Err(Unfilled::NothingToKeep) => discard(fill).await,
         Err(unfilled) => {
             tracing::info!(
@@ -216,26 +242,49 @@ enum Unfilled {
     BeingDeleted,
     #[error("what was written here has other bytes")]
     Damaged,
+    #[error("the location said that the object is there, and it is not")]
+    Lost,
     #[error("it is not wanted any more")]
     NotWanted,
     #[error("it did not come whole")]
     NothingToKeep,
+    #[error("the location took too long, and clients wait")]
+    TooSlow,
+    #[error("the process is ending")]
+    Ending,
 }
 
 /// Reads the blob once, writes it here and shows it to everybody who follows.
 async fn bring(inner: &Arc<Inner>, fill: &Fill) -> Result<StagedWriter, Unfilled> {
-    let size = fill.blob.size;
-    let mut reading = Reading::open(inner, &fill.blob, 0..size).await?;
-    let mut writer = fill.location.stage(fill.upload, &Staged::NOTHING).await?;
-    while let Some(chunk) = reading.next_chunk().await? {
-        writer.write(chunk.clone()).await?;
+    let mut chunks = stream::read(inner, &fill.blob, 0..fill.blob.size).await?;
+    let nothing = Staged::NOTHING;
+    let staging = fill.location.stage(fill.upload, &nothing);
+    let mut writer = in_time(inner, fill, staging).await?;
+    while let Some(chunk) = chunks.try_next().await? {
+        in_time(inner, fill, writer.write(chunk.clone())).await?;
         let unsafe_bytes = fill.show(chunk);
         if unsafe_bytes >= SYNC_BYTES && writer.at_boundary() {
-            writer.sync().await?;
+            in_time(inner, fill, writer.sync()).await?;
             fill.state.send_modify(|state| state.safe = writer.staged());
         }
     }
     Ok(writer)
+}
+
+/// Waits for this region's own location, and not for long: clients wait for what they could read elsewhere.
+async fn in_time<T>(
+    inner: &Inner,
+    fill: &Fill,
+    step: impl Future<Output = Result<T, StorageError>>,
+) -> Result<T, Unfilled> {
+    let Some(done) = within(&*inner.environment.clock, OWN_PATIENCE, step).await else {
+        let silent = Seen::Failed(FailureKind::Timeout);
+        inner
+            .locations
+            .tell(fill.location.name(), Use::Write, silent);
+        return Err(Unfilled::TooSlow);
+    };
+    Ok(done?)
 }
 
 /// Makes what came an object of this location, and records it once it was read back.
@@ -244,14 +293,21 @@ async fn keep(inner: &Inner, fill: &Fill, mut writer: StagedWriter) -> Result<()
     let staged = writer.staged();
     drop(writer);
     let digest = &fill.blob.digest;
+    // Before it is published: an object that somebody else has brought here meanwhile must not be replaced by wrong bytes.
+    let mut digester = Digester::new(digest.algorithm());
+    let mut written = fill.location.read_staged(fill.upload, &staged);
+    while let Some(chunk) = written.try_next().await? {
+        digester.update(&chunk);
+    }
+    if digester.finish() != *digest {
+        return Err(Unfilled::Damaged);
+    }
     let publication = begin(inner, fill).await?;
     let key = ObjectKey::Blob(digest.clone());
     fill.location.publish(fill.upload, &staged, &key).await?;
-    if !matches!(
-        fill.location.verify(digest).await?,
-        Verification::Intact { .. }
-    ) {
-        return Err(Unfilled::Damaged);
+    let found = fill.location.stat(&key).await?;
+    if found.is_none_or(|found| found.size != fill.blob.size) {
+        return Err(Unfilled::Lost);
     }
     let recorded = inner
         .database
@@ -319,6 +375,21 @@ impl Fill {
         });
         unsafe_bytes
     }
+
+    /// Lets those who are far behind read the object from now on, so that slow clients hold no memory.
+    fn is_kept(&self) {
+        self.state.send_modify(|state| {
+            state.kept = true;
+            if state.end - state.window_start > KEPT_WINDOW_BYTES {
+                state.window.clear();
+                state.window_start = state.end;
+            }
+        });
+        self.permit
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+    }
 }
 
 impl State {
@@ -343,10 +414,12 @@ pub(super) struct Follower {
     fill: Arc<Fill>,
     state: watch::Receiver<State>,
     position: u64,
+    /// Hashes what is passed on: it may come from several places.
+    digester: Digester,
     /// What was safe when this client had fallen behind.
     catching_up: Option<BoxStream<'static, Result<Bytes, StorageError>>>,
-    /// What this client reads by itself, after the fill has failed.
-    alone: Option<Box<Reading>>,
+    /// What this client reads by itself, after the fill has failed or become an object.
+    alone: Option<BoxStream<'static, Result<Bytes, PullError>>>,
 }
 
 /// What a follower does next.
@@ -364,6 +437,7 @@ impl Follower {
         Self {
             inner: Arc::clone(inner),
             state: fill.state.subscribe(),
+            digester: Digester::new(fill.blob.digest.algorithm()),
             fill,
             position: 0,
             catching_up: None,
@@ -374,18 +448,14 @@ impl Follower {
     /// The next bytes; the last ones only if all were right.
     pub(super) async fn next_chunk(&mut self) -> Result<Option<Bytes>, PullError> {
         loop {
-            if let Some(reading) = &mut self.alone {
-                return reading.next_chunk().await;
+            if let Some(chunks) = &mut self.alone {
+                return chunks.try_next().await;
             }
-            if let Some(chunk) = self.next_safe().await {
-                self.position += chunk.len() as u64;
-                return Ok(Some(chunk));
+            if let Some(chunk) = self.next_safe().await? {
+                return self.pass(chunk).map(Some);
             }
             match self.next() {
-                Next::Take(chunk) => {
-                    self.position += chunk.len() as u64;
-                    return Ok(Some(chunk));
-                }
+                Next::Take(chunk) => return self.pass(chunk).map(Some),
                 Next::CatchUp(staged) => {
                     let stream = self.fill.location.read_staged_from(
                         self.fill.upload,
@@ -410,13 +480,29 @@ impl Follower {
         }
     }
 
+    /// The chunks as they come; after an error nothing.
+    pub(super) fn into_chunks(self) -> BoxStream<'static, Result<Bytes, PullError>> {
+        unfold(Some(self), |follower| async {
+            let mut follower = follower?;
+            match follower.next_chunk().await.transpose()? {
+                Ok(chunk) => Some((Ok(chunk), Some(follower))),
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+        .boxed()
+    }
+
     fn next(&mut self) -> Next {
         let state = self.state.borrow_and_update();
         if let Some(chunk) = state.at(self.position) {
             return Next::Take(chunk);
         }
         if self.position < state.window_start {
-            return Next::CatchUp(state.safe.clone());
+            return if state.kept {
+                Next::Alone
+            } else {
+                Next::CatchUp(state.safe.clone())
+            };
         }
         match &state.outcome {
             Some(Outcome::Whole) => Next::End,
@@ -426,28 +512,54 @@ impl Follower {
         }
     }
 
-    /// The next of what was safe, as far as it can be read.
-    async fn next_safe(&mut self) -> Option<Bytes> {
-        match self.catching_up.as_mut()?.next().await {
-            Some(Ok(chunk)) => Some(chunk),
-            // It has become an object meanwhile, or the location has failed: whoever reads alone finds out.
-            Some(Err(_)) => {
-                self.catching_up = None;
-                self.go_alone().await.ok()?;
-                None
-            }
-            None => {
-                self.catching_up = None;
-                None
+    /// Passes a chunk on, the last one only if all bytes were right.
+    fn pass(&mut self, chunk: Bytes) -> Result<Bytes, PullError> {
+        self.position += chunk.len() as u64;
+        self.digester.update(&chunk);
+        let blob = &self.fill.blob;
+        if self.position == blob.size {
+            let actual = self.digester.clone().finish();
+            if actual != blob.digest {
+                return Err(PullError::Corrupt {
+                    expected: blob.digest.clone(),
+                    actual,
+                });
             }
         }
+        Ok(chunk)
     }
 
-    /// Reads the rest without the fill. It cannot be hashed, like any part of a blob.
+    /// The next of what was safe, as far as it can be read.
+    async fn next_safe(&mut self) -> Result<Option<Bytes>, PullError> {
+        let Some(safe) = &mut self.catching_up else {
+            return Ok(None);
+        };
+        let clock = &*self.inner.environment.clock;
+        match within(clock, OWN_PATIENCE, safe.next()).await {
+            Some(Some(Ok(chunk))) => return Ok(Some(chunk)),
+            Some(None) => {}
+            // It has become an object meanwhile, or the location has failed or hangs: whoever reads alone finds out.
+            Some(Some(Err(_))) | None => self.go_alone().await?,
+        }
+        self.catching_up = None;
+        Ok(None)
+    }
+
+    /// Reads the rest without the fill.
     async fn go_alone(&mut self) -> Result<(), PullError> {
-        let rest: Range<u64> = self.position..self.fill.blob.size;
-        let reading = Reading::open(&self.inner, &self.fill.blob, rest).await?;
-        self.alone = Some(Box::new(reading));
+        let mut blob = self.fill.blob.clone();
+        if self.state.borrow().kept {
+            blob.present.insert(self.fill.location.name().clone());
+        }
+        let chunks = if self.position == 0 {
+            stream::read(&self.inner, &blob, 0..blob.size).await?
+        } else {
+            let digester = self.digester.clone();
+            let before = self.fill.location.name().clone();
+            let rest = Reading::go_on(&self.inner, &blob, self.position, digester, before).await?;
+            rest.into_chunks()
+        };
+        self.alone = Some(chunks);
         Ok(())
     }
 }

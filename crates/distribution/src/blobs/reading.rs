@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::stream::{BoxStream, unfold};
 use roadstead_metadata::{Blob, LostObjects};
 use roadstead_oci::{Digest, Digester};
 use roadstead_placement::{FailureKind, LocationName, Outcome, Progress, Use};
@@ -46,21 +47,57 @@ impl Reading {
         blob: &Blob,
         range: Range<u64>,
     ) -> Result<Self, PullError> {
+        let whole = range == (0..blob.size);
+        let digester = whole.then(|| Digester::new(blob.digest.algorithm()));
+        Self::begin(inner, blob, range, digester, Vec::new()).await
+    }
+
+    /// Opens the rest of a blob of which `digester` has hashed what came before, from `before` or by way of it.
+    pub(super) async fn go_on(
+        inner: &Arc<Inner>,
+        blob: &Blob,
+        position: u64,
+        digester: Digester,
+        before: LocationName,
+    ) -> Result<Self, PullError> {
+        let rest = position..blob.size;
+        Self::begin(inner, blob, rest, Some(digester), vec![before]).await
+    }
+
+    async fn begin(
+        inner: &Arc<Inner>,
+        blob: &Blob,
+        wanted: Range<u64>,
+        digester: Option<Digester>,
+        read_from: Vec<LocationName>,
+    ) -> Result<Self, PullError> {
         let mut reading = Self {
             candidates: Candidates::of(inner, &blob.present),
-            digester: (range == (0..blob.size)).then(|| Digester::new(blob.digest.algorithm())),
+            digester,
             inner: Arc::clone(inner),
             blob: blob.clone(),
-            wanted: range,
+            wanted,
             source: None,
             pace: Pace::default(),
-            read_from: Vec::new(),
+            read_from,
             last_failure: None,
         };
         if !reading.wanted.is_empty() || !reading.is_empty_blob() {
             reading.source = Some(reading.next_source().await?);
         }
         Ok(reading)
+    }
+
+    /// The chunks as they come; after an error nothing.
+    pub(super) fn into_chunks(self) -> BoxStream<'static, Result<Bytes, PullError>> {
+        unfold(Some(self), |reading| async {
+            let mut reading = reading?;
+            match reading.next_chunk().await.transpose()? {
+                Ok(chunk) => Some((Ok(chunk), Some(reading))),
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+        .boxed()
     }
 
     /// The bytes of nothing are known without asking, and Quay keeps no object for them.
@@ -110,7 +147,14 @@ impl Reading {
                     chunks.clear();
                     self.wanted = 0..self.blob.size;
                     self.digester = Some(Digester::new(self.blob.digest.algorithm()));
-                    self.read_from.clear();
+                    let read_from = std::mem::take(&mut self.read_from);
+                    // Of several it is not known which one is wrong: each is asked for all of it, when there is no other.
+                    if read_from.len() > 1 {
+                        // The first of them failed in the middle and is the likeliest to be wrong.
+                        for location in read_from.into_iter().rev() {
+                            self.candidates.put_back(location);
+                        }
+                    }
                     self.source = match self.next_source().await {
                         Ok(source) => Some(source),
                         Err(_) => return Err(corrupt),

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::stream::{BoxStream, iter, unfold};
+use futures_util::stream::{BoxStream, iter};
 use futures_util::{Stream, StreamExt};
 use roadstead_metadata::{Blob, UserId};
 
-use super::fill::{self, Follower};
+use super::fill;
 use super::reading::Reading;
 use crate::error::PullError;
 use crate::registry::Inner;
@@ -71,46 +71,38 @@ pub(super) async fn open(
     let whole = range == (0..blob.size);
     if whole
         && let Some(namespace) = namespace
-        && let Some(follower) = fill::follow(inner, blob, namespace).await
+        && let Some(mut follower) = fill::follow(inner, blob, namespace).await
     {
+        // As of any other read, the first bytes have come when this returns.
+        let first = follower.next_chunk().await?;
         return Ok(BlobStream {
-            chunks: following(follower),
+            chunks: iter(first.map(Ok)).chain(follower.into_chunks()).boxed(),
             remaining,
         });
     }
-    let reading = Reading::open(inner, blob, range).await?;
-    let chunks = match memory_for(inner, blob.size).filter(|_| whole) {
-        Some(memory) => {
-            let chunks = reading.read_all().await?;
-            // The memory is given back with the last chunk.
-            iter(chunks)
-                .map(move |chunk| {
-                    let _held = &memory;
-                    Ok(chunk)
-                })
-                .boxed()
-        }
-        None => unfold(Some(reading), |reading| async {
-            let mut reading = reading?;
-            match reading.next_chunk().await.transpose()? {
-                Ok(chunk) => Some((Ok(chunk), Some(reading))),
-                Err(error) => Some((Err(error), None)),
-            }
-        })
-        .boxed(),
-    };
+    let chunks = read(inner, blob, range).await?;
     Ok(BlobStream { chunks, remaining })
 }
 
-fn following(follower: Follower) -> BoxStream<'static, Result<Bytes, PullError>> {
-    unfold(Some(follower), |follower| async {
-        let mut follower = follower?;
-        match follower.next_chunk().await.transpose()? {
-            Ok(chunk) => Some((Ok(chunk), Some(follower))),
-            Err(error) => Some((Err(error), None)),
-        }
-    })
-    .boxed()
+/// Reads a range, which the blob has, all of it before any is passed on if the blob is small.
+pub(super) async fn read(
+    inner: &Arc<Inner>,
+    blob: &Blob,
+    range: Range<u64>,
+) -> Result<BoxStream<'static, Result<Bytes, PullError>>, PullError> {
+    let whole = range == (0..blob.size);
+    let reading = Reading::open(inner, blob, range).await?;
+    let Some(memory) = memory_for(inner, blob.size).filter(|_| whole) else {
+        return Ok(reading.into_chunks());
+    };
+    let chunks = reading.read_all().await?;
+    // The memory is given back with the last chunk.
+    Ok(iter(chunks)
+        .map(move |chunk| {
+            let _held = &memory;
+            Ok(chunk)
+        })
+        .boxed())
 }
 
 /// Memory for a blob that is small enough to be read before any of it is passed on, if there is any left.

@@ -204,10 +204,11 @@ async fn a_publication_that_fails_can_be_tried_again() {
     let blob = content(29, 4_000);
     let digest = sha256(&blob);
     let id = world.start().await;
+    world.append(id, None, &blob).await.unwrap();
     world
         .us
         .fail_next(Operation::Publish, 1, StorageErrorKind::Full);
-    let refused = world.finish(id, &blob, &digest).await;
+    let refused = world.finish(id, b"", &digest).await;
     assert!(
         matches!(refused, Err(PushError::Storage { .. })),
         "{refused:?}"

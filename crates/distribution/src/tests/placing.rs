@@ -59,7 +59,7 @@ async fn a_push_goes_to_the_next_location_when_the_preferred_one_cannot_be_writt
 
 #[tokio::test]
 async fn a_location_that_failed_in_an_upload_is_passed_over_by_the_next() {
-    let world = World::new().await;
+    let world = World::with(|options| options.kept_bytes_max = 0).await;
     let id = world.start().await;
     world.us.fill_after(0);
     world.append(id, None, b"abc").await.unwrap_err();

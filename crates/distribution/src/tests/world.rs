@@ -1,6 +1,5 @@
-//! A registry with two locations, `us` (preferred) and `eu`, in a directory that goes with it.
+//! A registry with two locations, `us` (preferred) and `eu`, in a directory that goes with it; where a test says so with a third, `ap`.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use roadstead_metadata::{
     Repository, RepositoryPath, UserId,
 };
 use roadstead_oci::{Algorithm, Digest, Manifest, ManifestLimits, Reference};
-use roadstead_placement::{LocationName, Topology};
+use roadstead_placement::{HealthOptions, HedgeOptions, LocationName, Topology};
 use roadstead_runtime::{Clock, Environment, ManualClock, SeededIds, SystemClock, Tasks};
 use roadstead_storage::faults::Faults;
 use roadstead_storage::{LocalOptions, Location, ObjectKey};
@@ -24,11 +23,33 @@ use uuid::Uuid;
 
 use crate::{
     Announced, BodyError, ChunkRange, DistributionOptions, PullError, PushError, PushedBlob,
-    Registry, RegistryParts,
+    Registry, RegistryParts, Writes,
 };
 
 /// Objects are read and written in pieces of this size, so that small blobs have many.
 pub(super) const PIECE: usize = 1024;
+
+/// What a world is made of.
+pub(super) struct Plan {
+    pub(super) options: DistributionOptions,
+    pub(super) health: HealthOptions,
+    pub(super) hedge: HedgeOptions,
+    pub(super) locations: &'static [&'static str],
+    /// Where every blob belongs.
+    pub(super) required: &'static [&'static str],
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            options: DistributionOptions::default(),
+            health: HealthOptions::default(),
+            hedge: HedgeOptions::default(),
+            locations: &["us", "eu"],
+            required: &["us", "eu"],
+        }
+    }
+}
 
 pub(super) struct World {
     pub(super) registry: Registry,
@@ -38,6 +59,7 @@ pub(super) struct World {
     pub(super) other: Repository,
     pub(super) us: Faults,
     pub(super) eu: Faults,
+    pub(super) ap: Faults,
     ground: Ground,
 }
 
@@ -47,22 +69,27 @@ impl World {
     }
 
     pub(super) async fn with(change: impl FnOnce(&mut DistributionOptions)) -> Self {
-        let mut options = DistributionOptions::default();
-        change(&mut options);
+        let mut plan = Plan::default();
+        change(&mut plan.options);
+        Self::of(plan).await
+    }
+
+    pub(super) async fn of(plan: Plan) -> Self {
         let clock = Arc::new(ManualClock::at(SystemClock.now()));
         let ground = Ground {
             directory: TempDir::new().unwrap(),
             ids: Arc::new(SeededIds::new(1)),
             tasks: Tasks::new(),
-            options,
             us: Faults::new(clock.clone()),
             eu: Faults::new(clock.clone()),
+            ap: Faults::new(clock.clone()),
             clock: clock.clone(),
+            plan,
         };
         let database = ground.database().await;
         database.migrate().await.unwrap();
         database
-            .ensure_locations(&[name("us"), name("eu")])
+            .ensure_locations(&names(ground.plan.locations))
             .await
             .unwrap();
         let account = FirstAccount {
@@ -77,7 +104,7 @@ impl World {
         let creator = database.find_account("admin").await.unwrap().unwrap().id;
         let repository = make_repository(&database, &clock, creator, "app", true).await;
         let other = make_repository(&database, &clock, creator, "other", true).await;
-        let registry = ground.registry(database.clone());
+        let registry = ground.registry(database.clone(), "us", ground.plan.options.clone());
         for location in registry.locations().iter() {
             location.create_root().await.unwrap();
         }
@@ -89,13 +116,49 @@ impl World {
             other,
             us: ground.us.clone(),
             eu: ground.eu.clone(),
+            ap: ground.ap.clone(),
             ground,
         }
     }
 
     /// Another registry on the same database and directories, as another process or after a restart.
     pub(super) async fn another_registry(&self) -> Registry {
-        self.ground.registry(self.ground.database().await)
+        let options = self.ground.plan.options.clone();
+        let database = self.ground.database().await;
+        self.ground.registry(database, "us", options)
+    }
+
+    /// Pushes a blob in another region, which prefers `eu`. It is there and nowhere else then.
+    pub(super) async fn push_at_eu(&self, content: &[u8]) -> Digest {
+        let digest = sha256(content);
+        let options = DistributionOptions {
+            writes: Writes::Taken,
+            ..self.ground.plan.options.clone()
+        };
+        let database = self.ground.database().await;
+        self.ground
+            .registry(database, "eu", options)
+            .uploads()
+            .monolithic(&self.repository, &digest, None, whole(content))
+            .await
+            .unwrap();
+        assert_eq!(self.placements(&digest).await, ["eu"]);
+        digest
+    }
+
+    /// Copies an object from one location to another behind the registry's back, and records it.
+    pub(super) async fn copy(&self, digest: &Digest, from: &str, to: &str) {
+        let key = ObjectKey::Blob(digest.clone());
+        let target = self.file(to, &key);
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::copy(self.file(from, &key), target).unwrap();
+        let found = self.database.find_blob_anywhere(digest).await;
+        self.record_copy(&found.unwrap().unwrap(), &name(to)).await;
+    }
+
+    /// Ends the process, as far as it has work in the background. False if that does not end.
+    pub(super) async fn stop(&self) -> bool {
+        self.ground.tasks.stop(Duration::from_secs(20)).await
     }
 
     /// The world's time and ids.
@@ -153,17 +216,7 @@ impl World {
 
     /// Copies an object from `us` to `eu`, as the replication would, and records it.
     pub(super) async fn replicate(&self, digest: &Digest) {
-        let key = ObjectKey::Blob(digest.clone());
-        let target = self.file("eu", &key);
-        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
-        std::fs::copy(self.file("us", &key), target).unwrap();
-        let blob = self
-            .database
-            .find_blob_anywhere(digest)
-            .await
-            .unwrap()
-            .unwrap();
-        self.record_copy(&blob, &name("eu")).await;
+        self.copy(digest, "us", "eu").await;
     }
 
     /// Records that a location has a copy of a blob.
@@ -309,9 +362,10 @@ struct Ground {
     clock: Arc<ManualClock>,
     ids: Arc<SeededIds>,
     tasks: Tasks,
-    options: DistributionOptions,
+    plan: Plan,
     us: Faults,
     eu: Faults,
+    ap: Faults,
 }
 
 impl Ground {
@@ -322,21 +376,39 @@ impl Ground {
         Database::open(&options).await.unwrap()
     }
 
-    fn registry(&self, database: Database) -> Registry {
-        let both = [name("us"), name("eu")];
-        let topology =
-            Topology::new(both.to_vec(), vec![name("us")], BTreeSet::from(both)).unwrap();
-        let locations = [self.location("us", &self.us), self.location("eu", &self.eu)];
+    fn registry(
+        &self,
+        database: Database,
+        preferred: &str,
+        options: DistributionOptions,
+    ) -> Registry {
+        let all = names(self.plan.locations);
+        let required = names(self.plan.required).into_iter().collect();
+        let topology = Topology::new(all, vec![name(preferred)], required).unwrap();
+        let locations = self.plan.locations.iter().map(|location| {
+            let faults = match *location {
+                "us" => &self.us,
+                "eu" => &self.eu,
+                _ => &self.ap,
+            };
+            self.location(location, faults)
+        });
+        let locations = Locations::new(
+            locations,
+            self.plan.health,
+            self.plan.hedge,
+            self.clock.clone(),
+        );
         Registry::new(RegistryParts {
             database,
-            locations: Locations::with_defaults(locations, self.clock.clone()),
+            locations,
             topology: Arc::new(topology),
             environment: Environment {
                 clock: self.clock.clone(),
                 ids: self.ids.clone(),
             },
             tasks: self.tasks.clone(),
-            options: self.options.clone(),
+            options,
         })
     }
 
@@ -353,6 +425,10 @@ impl Ground {
 
 pub(super) fn name(location: &str) -> LocationName {
     LocationName::new(location).unwrap()
+}
+
+fn names(locations: &[&str]) -> Vec<LocationName> {
+    locations.iter().map(|location| name(location)).collect()
 }
 
 pub(super) fn sha256(content: &[u8]) -> Digest {
@@ -404,6 +480,39 @@ pub(super) fn by_hand() -> (mpsc::Sender<Piece>, impl Stream<Item = Piece> + Sen
         Some((piece, receiver))
     });
     (sender, body)
+}
+
+/// Returns once the condition holds.
+pub(super) async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    for _ in 0..10_000 {
+        if condition().await {
+            return;
+        }
+        SystemClock.sleep(Duration::from_millis(2)).await;
+    }
+    panic!("never: {what}");
+}
+
+/// Whether `work` has still not ended when `meanwhile` has.
+pub(super) async fn still_waits<T: std::fmt::Debug>(
+    work: &mut (impl Future<Output = T> + Unpin),
+    meanwhile: impl Future<Output = ()>,
+) -> bool {
+    tokio::select! {
+        biased;
+        ended = work => {
+            println!("it ended: {ended:?}");
+            false
+        }
+        () = meanwhile => true,
+    }
+}
+
+/// Lets everything go on that can without the clock.
+pub(super) async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
 }
 
 pub(super) async fn collect(

@@ -135,17 +135,23 @@ impl Model<'_> {
         let Some(blob) = found.filter(|blob| blob.present.len() == 1) else {
             return;
         };
+        // A location that fails in a collection is passed over by pushes.
+        let (source, target) = if blob.present.contains(&name("us")) {
+            ("us", "eu")
+        } else {
+            ("eu", "us")
+        };
         let publishing = database
-            .begin_publication(&digest, &name("eu"), now + Duration::from_hours(1), now)
+            .begin_publication(&digest, &name(target), now + Duration::from_hours(1), now)
             .await
             .unwrap();
         let Publishing::Begun(publication) = publishing else {
             return;
         };
         let key = ObjectKey::Blob(digest);
-        let target = self.world.file("eu", &key);
+        let target = self.world.file(target, &key);
         std::fs::create_dir_all(target.parent().unwrap()).unwrap();
-        std::fs::copy(self.world.file("us", &key), target).unwrap();
+        std::fs::copy(self.world.file(source, &key), target).unwrap();
         if self.draw(5) > 0 {
             database
                 .record_copy(blob.storage, &publication, now)
