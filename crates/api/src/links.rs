@@ -40,6 +40,13 @@ impl Links<'_> {
         header(format!("<{}{url}>; rel=\"next\"", self.base()))
     }
 
+    /// The storage proxy's own URL. `None` for what cannot stand in a header. It is worth as much as a password, and nothing prints it.
+    pub(crate) fn proxied(self, path_and_query: &str) -> Option<HeaderValue> {
+        let mut url = HeaderValue::try_from(format!("{}{path_and_query}", self.base())).ok()?;
+        url.set_sensitive(true);
+        Some(url)
+    }
+
     fn url(self, path: &str) -> HeaderValue {
         header(format!("{}{path}", self.base()))
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use roadstead_storage::HttpClient;
 
 /// Settings of a [`RegistryService`](crate::RegistryService).
 #[derive(Clone, Debug)]
@@ -27,6 +28,9 @@ pub struct ApiOptions {
     pub redirects: Redirects,
     /// Namespaces whose clients are sent to the CDN even where the store is near (`CDN_SPECIFIC_NAMESPACES`).
     pub cdn_namespaces: BTreeSet<String>,
+    /// `FEATURE_PROXY_STORAGE`: clients are sent to this registry's own storage proxy instead of to the store. Default `None`: there is no
+    /// storage proxy.
+    pub storage_proxy: Option<StorageProxy>,
     /// What `Retry-After` says when something is not available at present. Default 10 s: as long as a location that failed is
     /// passed over.
     pub retry_after: Duration,
@@ -41,6 +45,7 @@ impl Default for ApiOptions {
             body_idle_timeout: Duration::from_mins(1),
             redirects: Redirects::default(),
             cdn_namespaces: BTreeSet::new(),
+            storage_proxy: None,
             retry_after: Duration::from_secs(10),
         }
     }
@@ -67,6 +72,28 @@ impl fmt::Debug for Redirects {
             .debug_tuple("Redirects")
             .field(&self.0.as_ref().map(|_| "some"))
             .finish()
+    }
+}
+
+/// How blobs are fetched from stores for the clients that were sent to the storage proxy.
+#[derive(Clone, Debug)]
+pub struct StorageProxy {
+    /// What stores are reached with.
+    pub http: HttpClient,
+    /// How long a store may take to answer, the connection included. Default 10 s, as when a location is read from.
+    pub answer_timeout: Duration,
+    /// How long a store may send nothing of a body. Default 60 s, as long as Quay's proxy waits: the client cannot be helped any more.
+    pub idle_timeout: Duration,
+}
+
+impl StorageProxy {
+    /// With the default deadlines.
+    pub const fn new(http: HttpClient) -> Self {
+        Self {
+            http,
+            answer_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_mins(1),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use roadstead_api::{
     ApiOptions, ExternalUrl, Health, HealthOptions, Redirects, RegistryService, ServiceParts,
+    StorageProxy,
 };
 use roadstead_auth::{AuthOptions, Authenticator, FieldKey, SigningKeyOptions, SigningKeys};
 use roadstead_config::{Config, Delivery, Network, RegistryState, UrlScheme};
@@ -179,7 +180,7 @@ impl Running {
             environment: environment.clone(),
             tasks: tasks.clone(),
             wake_up: deployment.wake_up.clone(),
-            options: api_options(&config)?,
+            options: api_options(&config, &deployment)?,
         });
 
         let replication = deployment.replication(&config);
@@ -426,7 +427,7 @@ pub(crate) fn features(config: &Config) -> Features {
     }
 }
 
-fn api_options(config: &Config) -> Result<ApiOptions, StartError> {
+fn api_options(config: &Config, deployment: &Deployment) -> Result<ApiOptions, StartError> {
     let scheme = match config.hosting.preferred_url_scheme {
         UrlScheme::Http => roadstead_api::UrlScheme::Http,
         UrlScheme::Https => roadstead_api::UrlScheme::Https,
@@ -440,6 +441,10 @@ fn api_options(config: &Config) -> Result<ApiOptions, StartError> {
             .transpose()?,
         manifest_bytes_max: config.registry.manifest_size_limit,
         redirects: redirects(&config.delivery),
+        storage_proxy: config
+            .delivery
+            .proxy_storage
+            .then(|| StorageProxy::new(deployment.http.clone())),
         cdn_namespaces: config.delivery.cdn_namespaces.iter().cloned().collect(),
         chunk_bytes_min: config.registry.upload_chunk_min_length.map(Into::into),
         ..ApiOptions::default()

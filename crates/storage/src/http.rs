@@ -1,5 +1,7 @@
 //! The HTTP client that all object stores of a process are reached with.
 
+mod fetch;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
@@ -14,6 +16,9 @@ use md5::{Digest, Md5};
 use opendal::{Buffer, HttpBody, HttpTransport, HttpTransporter, OperationContext};
 use opendal_http_transport_reqwest::ReqwestTransport;
 use reqwest::Certificate;
+use reqwest::redirect::Policy;
+
+pub use fetch::{FetchError, FetchRequest, Fetched};
 
 /// How long a connection may take, its TLS handshake included. Three seconds: twice what a handshake around the world takes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -21,10 +26,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a connection is kept for the next request.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A pool of connections. Clones share it.
+/// Two pools of connections: one for what is asked of stores in our own name, one for [`HttpClient::fetch`]. Clones share them.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
     transport: HttpTransporter,
+    /// Sends what it is told to where it is told to: follows no redirects.
+    untouched: reqwest::Client,
 }
 
 /// Why there is no client.
@@ -51,24 +58,32 @@ impl HttpClient {
         rustls::crypto::ring::default_provider()
             .install_default()
             .ok();
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .tcp_nodelay(true);
+        let mut certificates = Vec::new();
         for (name, pem) in authorities {
-            let certificates = Certificate::from_pem_bundle(pem).map_err(|source| {
+            let bundle = Certificate::from_pem_bundle(pem).map_err(|source| {
                 HttpClientError::Certificate {
                     name: name.clone(),
                     source,
                 }
             })?;
-            for certificate in certificates {
-                builder = builder.add_root_certificate(certificate);
-            }
+            certificates.extend(bundle);
         }
-        let client = builder.build().map_err(HttpClientError::Client)?;
+        let client = |redirects: Policy| {
+            let builder = reqwest::Client::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .pool_idle_timeout(IDLE_TIMEOUT)
+                .tcp_nodelay(true)
+                .redirect(redirects);
+            let builder = certificates
+                .iter()
+                .cloned()
+                .fold(builder, reqwest::ClientBuilder::add_root_certificate);
+            builder.build().map_err(HttpClientError::Client)
+        };
+        let transport = ReqwestTransport::new(client(Policy::default())?);
         Ok(Self {
-            transport: HttpTransporter::new(Transport(ReqwestTransport::new(client))),
+            transport: HttpTransporter::new(Transport(transport)),
+            untouched: client(Policy::none())?,
         })
     }
 

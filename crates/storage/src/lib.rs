@@ -57,7 +57,7 @@ mod signed_url;
 mod staged;
 mod writer;
 
-pub use self::http::{HttpClient, HttpClientError};
+pub use self::http::{FetchError, FetchRequest, Fetched, HttpClient, HttpClientError};
 pub use drivers::{
     AkamaiOptions, AzureCredentials, AzureOptions, CdnOptions, CdnProvider, CdnRule,
     CloudFlareOptions, CloudFrontOptions, MultiCdnOptions, OpenStackOptions, S3Credentials,

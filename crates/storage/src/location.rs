@@ -230,7 +230,10 @@ impl Location {
     ) -> Result<Option<SignedUrl>, StorageError> {
         match &self.backing {
             Backing::Directory(_) => Ok(None),
-            Backing::Objects(store) => store.signed_url(key, request).await,
+            Backing::Objects(store) => {
+                let url = store.signed_url(key, request).await?;
+                Ok(url.map(|url| url.of(&self.name)))
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
 use roadstead_secrets::Secret;
 
@@ -98,6 +99,7 @@ pub enum Continent {
 pub struct SignedUrl {
     url: Secret,
     expires_at: Timestamp,
+    location: Option<LocationName>,
 }
 
 impl SignedUrl {
@@ -105,7 +107,14 @@ impl SignedUrl {
         Self {
             url: Secret::new(url),
             expires_at,
+            location: None,
         }
+    }
+
+    /// The same URL, of an object at this location.
+    pub(crate) fn of(mut self, location: &LocationName) -> Self {
+        self.location = Some(location.clone());
+        self
     }
 
     /// The URL itself. The caller answers for where it goes.
@@ -116,6 +125,11 @@ impl SignedUrl {
     /// Until when it can be used.
     pub const fn expires_at(&self) -> Timestamp {
         self.expires_at
+    }
+
+    /// Where the object is.
+    pub const fn location(&self) -> Option<&LocationName> {
+        self.location.as_ref()
     }
 }
 

@@ -21,6 +21,7 @@ use crate::headers::OCTET_STREAM;
 use crate::range::RangeRequest;
 use crate::response::{With as _, empty};
 use crate::service::{Head, Inner};
+use crate::storage_proxy;
 
 /// Content that a digest names never changes, so that who has it may keep it. Only the client's own cache may: what others may see
 /// can change.
@@ -121,7 +122,7 @@ async fn pull(
     Ok(response)
 }
 
-/// Sends the client to the store, if it is one that may be sent there and the store can be relied on at the moment. Ranges are the store's to
+/// Sends the client to the store, or to the storage proxy in front of it, if it is one that may be sent there and the store can be relied on at the moment. Ranges are the store's to
 /// answer.
 async fn redirect(
     inner: &Inner,
@@ -147,9 +148,14 @@ async fn redirect(
     let url = blobs
         .direct_url(&admitted.repository, blob, &request)
         .await?;
-    let mut location = HeaderValue::try_from(url.expose()).ok()?;
-    location.set_sensitive(true);
-    let life = url.expires_at() - request.now;
+    let (location, ends) = if inner.options.storage_proxy.is_some() {
+        storage_proxy::wrap(inner, &url).await?
+    } else {
+        let mut location = HeaderValue::try_from(url.expose()).ok()?;
+        location.set_sensitive(true);
+        (location, url.expires_at())
+    };
+    let life = ends - request.now;
     // Never kept for longer than the URL works.
     let kept = (life.num_seconds() - URL_MARGIN_SECONDS).max(0);
     let kept = HeaderValue::try_from(format!("private, max-age={kept}")).ok()?;
