@@ -24,7 +24,7 @@ pub use fetch::{FetchError, FetchRequest, Fetched};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a connection is kept for the next request.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Two pools of connections: one for what is asked of stores in our own name, one for [`HttpClient::fetch`]. Clones share them.
 #[derive(Clone, Debug)]
