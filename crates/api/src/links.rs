@@ -103,6 +103,17 @@ mod tests {
     }
 
     #[test]
+    fn urls_of_the_storage_proxy_are_secret() {
+        let url = ExternalUrl::new(UrlScheme::Https, "registry.example.com").expect("a good host");
+        let path = "/_storage_proxy/e30=/https/s3.example/b/k?sig=x";
+        let proxied = Links(Some(&url)).proxied(path).expect("visible ASCII");
+        assert_eq!(proxied, format!("https://registry.example.com{path}"));
+        assert!(proxied.is_sensitive());
+        assert_eq!(Links(None).proxied(path).expect("visible ASCII"), path);
+        assert_eq!(Links(None).proxied("/_storage_proxy/\r\n"), None);
+    }
+
+    #[test]
     fn the_token_endpoint_is_at_the_configured_host_or_at_the_one_that_was_asked() {
         let url = ExternalUrl::new(UrlScheme::Https, "registry.example.com").expect("a good host");
         let (path, absolute) = (

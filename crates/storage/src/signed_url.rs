@@ -148,6 +148,7 @@ impl fmt::Debug for SignedUrl {
         f.debug_struct("SignedUrl")
             .field("url", &format_args!("{self}"))
             .field("expires_at", &self.expires_at)
+            .field("location", &self.location)
             .finish()
     }
 }

@@ -162,6 +162,12 @@ fn kind_of(error: &FetchError) -> Option<FailureKind> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use roadstead_placement::HealthState;
+    use roadstead_runtime::{Clock as _, ManualClock, SeededIds, SystemClock};
+    use roadstead_storage::{LocalOptions, Location};
+
     use super::*;
 
     #[test]
@@ -194,6 +200,41 @@ mod tests {
         ] {
             assert_eq!(base(host, uri).as_deref(), expected, "{host} {uri}");
         }
+    }
+
+    #[test]
+    fn what_is_seen_of_a_known_store_counts_for_its_location() {
+        let us = LocationName::new("us").expect("a good name");
+        let location = Location::local(us.clone(), "/nowhere", LocalOptions::default());
+        let clock = Arc::new(ManualClock::at(SystemClock.now()));
+        let environment = Environment {
+            clock: clock.clone(),
+            ids: Arc::new(SeededIds::new(1)),
+        };
+        let locations = Locations::with_defaults(location, clock);
+        let address = |uri| ProxiedAddress {
+            scheme: "http",
+            host: "s3.example",
+            uri,
+        };
+        let known = KnownStores::default();
+        known.learn(&address("bucket/sha256/ab/abcd?sig=x"), &us);
+        let watch = |uri| known.watch(&address(uri), &locations, &environment);
+        let state = || locations.standings().get(&us).read.state;
+        let silent = || FetchError::TimedOut {
+            host: "s3.example".to_owned(),
+            after: Duration::from_secs(10),
+        };
+        for _ in 0..100 {
+            // Another bucket, and what a client can bring about.
+            watch("other/sha256/ab/abcd").failed(&silent());
+            watch("bucket/sha256/ab/abcd").answered(StatusCode::FORBIDDEN, TimeDelta::zero());
+        }
+        assert_eq!(state(), HealthState::Healthy);
+        for _ in 0..100 {
+            watch("bucket/sha256/cd/cdef?sig=y").failed(&silent());
+        }
+        assert_ne!(state(), HealthState::Healthy);
     }
 
     #[test]

@@ -365,7 +365,13 @@ async fn every_url_but_the_granted_one_is_401_and_the_store_is_not_asked() {
             );
         }
     }
-    for url in ["", "/", "/v2/", "/_storage_proxy_auth", &good[1..]] {
+    for url in [
+        "",
+        "/",
+        "/v2/",
+        "/_storage_proxy_auth",
+        good.trim_start_matches('/'),
+    ] {
         assert_eq!(proxy.authorize(url).await.error().0, 401, "{url}");
     }
     let without = proxy.world.request("GET", "/_storage_proxy_auth").send();
@@ -559,7 +565,8 @@ async fn nothing_that_opens_a_store_is_in_the_log() {
     for grant in grants {
         let (_, signature) = grant.rsplit_once('.').unwrap();
         let encoded = URL_SAFE.encode(&grant);
-        for secret in [signature, &encoded[..200], &encoded[encoded.len() - 200..]] {
+        let (first, rest) = encoded.split_at(200);
+        for secret in [signature, first, rest] {
             assert!(!text.contains(secret), "{secret} in the log");
         }
     }
