@@ -10,8 +10,8 @@ use crate::error::MetadataError;
 /// A process of this registry, as it last told of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
-    /// Which: a name of its own.
-    pub instance: String,
+    /// A name of its own.
+    pub name: String,
     /// The location that its region prefers.
     pub region: LocationName,
     /// When it said so.
@@ -22,7 +22,7 @@ pub struct Instance {
 
 #[derive(Debug, FromQueryResult)]
 struct Row {
-    instance: String,
+    name: String,
     region: String,
     seen_at: chrono::NaiveDateTime,
     locations: String,
@@ -36,12 +36,12 @@ impl TryFrom<Row> for Instance {
             MetadataError::corrupt(
                 "roadstead_instance",
                 "region",
-                &row.instance,
+                &row.name,
                 error.to_string(),
             )
         })?;
         Ok(Self {
-            instance: row.instance,
+            name: row.name,
             region,
             seen_at: row.seen_at.and_utc(),
             locations: row.locations,
@@ -63,7 +63,7 @@ impl Database {
             "INSERT INTO roadstead_instance (instance, region, seen_at, locations) VALUES ($1, $2, $3, $4)
              ON CONFLICT (instance) DO UPDATE SET region = excluded.region, seen_at = excluded.seen_at, locations = excluded.locations",
             params![
-                instance.instance.as_str(),
+                instance.name.as_str(),
                 instance.region.as_str(),
                 instance.seen_at.naive_utc(),
                 instance.locations.as_str(),
@@ -85,7 +85,7 @@ impl Database {
             .reader()
             .rows(
                 "list the running processes",
-                "SELECT instance, region, seen_at, locations FROM roadstead_instance
+                "SELECT instance AS name, region, seen_at, locations FROM roadstead_instance
                  WHERE seen_at >= $1 ORDER BY region, instance LIMIT 1000",
                 params![since.naive_utc()],
             )

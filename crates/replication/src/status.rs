@@ -267,7 +267,7 @@ impl Replication {
                 serde_json::from_str(&instance.locations).unwrap_or_default();
             let seconds = (now - instance.seen_at).num_seconds();
             seen.extend(documents.into_iter().map(|health| SeenBy {
-                instance: instance.instance.clone(),
+                instance: instance.name.clone(),
                 region: instance.region.clone(),
                 seconds_ago: u64::try_from(seconds).unwrap_or(0),
                 health,

@@ -32,7 +32,7 @@ pub(crate) async fn keep_telling(deployment: &Deployment, name: String, shutdown
 async fn tell(deployment: &Deployment, name: &str) -> Result<(), MetadataError> {
     let now = deployment.environment.now();
     let instance = Instance {
-        instance: name.to_owned(),
+        name: name.to_owned(),
         region: deployment.topology.preferred().clone(),
         seen_at: now,
         locations: deployment.locations.document_text(PATIENCE).await,
