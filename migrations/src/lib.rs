@@ -6,7 +6,9 @@ mod m20261122_000001_quay_tables;
 mod m20261122_000002_roadstead_tables;
 mod m20261122_000003_garbage;
 mod m20261122_000004_owed_labels;
-mod m20261125_000005_staged_parts;
+mod m20261125_000005_indexes;
+mod m20261125_000006_staged_parts;
+mod m20261125_000007_instances;
 mod quay_tables;
 mod schema;
 
@@ -26,7 +28,9 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000002_roadstead_tables::Migration),
             Box::new(m20261122_000003_garbage::Migration),
             Box::new(m20261122_000004_owed_labels::Migration),
-            Box::new(m20261125_000005_staged_parts::Migration),
+            Box::new(m20261125_000005_indexes::Migration),
+            Box::new(m20261125_000006_staged_parts::Migration),
+            Box::new(m20261125_000007_instances::Migration),
         ]
     }
 

@@ -446,6 +446,19 @@ pub(crate) async fn create(
     execute(manager, &statements).await
 }
 
+/// Adds indexes to tables of ours.
+pub(crate) async fn create_indexes(
+    manager: &SchemaManager<'_>,
+    indexes: impl IntoIterator<Item = &(&'static str, Index)>,
+) -> Result<(), DbErr> {
+    let backend = manager.get_database_backend();
+    let statements: Vec<String> = indexes
+        .into_iter()
+        .filter_map(|(table, index)| index.definition(table, backend))
+        .collect();
+    execute(manager, &statements).await
+}
+
 /// Runs statements in one round trip.
 pub(crate) async fn execute(
     manager: &SchemaManager<'_>,

@@ -18,6 +18,8 @@ mod large_layer;
 #[cfg(test)]
 mod loss;
 #[cfg(test)]
+mod object_stores;
+#[cfg(test)]
 mod regions;
 #[cfg(test)]
 mod removal;

@@ -28,6 +28,8 @@ mod start;
 #[cfg(test)]
 mod storage_failures;
 #[cfg(test)]
+mod storage_proxy;
+#[cfg(test)]
 mod uploads;
 #[cfg(test)]
 mod wire;

@@ -8,8 +8,11 @@ use crate::process::{Step, say};
 use crate::tools;
 use crate::workspace::Workspace;
 
-/// Tells the tests where the real `registry`, `replicator` and `admin` are: the directory that holds them.
+/// Tells the tests where the real `registry`, `replicator` and `admin` are, and the S3 server: the directory that holds them.
 const BINARIES: &str = "ROADSTEAD_BINARIES";
+
+/// Tells the tests where the programs are that this installs for them.
+const PROGRAMS: &str = "ROADSTEAD_TEST_PROGRAMS";
 
 /// How the tests went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +46,8 @@ impl Tally {
 /// Installs what is missing, builds the binaries and runs the tests whose name contains `filter`.
 pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<Tally> {
     tools::ensure_test_programs()?;
+    let programs = workspace.target.join("test-programs");
+    tools::ensure_test_program_directory(&programs)?;
     // Apart from the tests, because tests build some crates with features for tests and these are the real thing.
     Step::cargo(
         [
@@ -54,6 +59,8 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<Tally> 
             "replicator",
             "--package",
             "admin",
+            "--package",
+            "test-s3-server",
         ],
         Duration::from_mins(30),
     )
@@ -66,6 +73,7 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<Tally> 
     let outcome = Step::cargo(arguments, Duration::from_mins(40))
         .directory(&workspace.root)
         .env(BINARIES, workspace.target.join("debug"))
+        .env(PROGRAMS, &programs)
         .run_reading(|line| tally.add(line));
     tally.say();
     outcome?;

@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::{Step, say};
 
-/// What the tests run: the program that shows whether it is there, and Debian's package that brings it.
-const TEST_PROGRAMS: [(&str, &str); 13] = [
+/// What the tests run: the program, or the file, that shows whether it is there, and Debian's package that brings it.
+const TEST_PROGRAMS: [(&str, &str); 16] = [
     ("skopeo", "skopeo"),
     ("podman", "podman"),
     ("buildah", "buildah"),
@@ -25,7 +25,21 @@ const TEST_PROGRAMS: [(&str, &str); 13] = [
     // Debian starts a cluster of its own with the package, on its own port; the tests leave it alone.
     ("initdb", "postgresql"),
     ("psql", "postgresql-client"),
+    // Swift's servers are modules that the tests start themselves; the packages named after them would start daemons.
+    (
+        "/usr/lib/python3/dist-packages/swift/proxy/server.py",
+        "python3-swift",
+    ),
+    ("node", "nodejs"),
+    ("npm", "npm"),
 ];
+
+/// The server of Azure's blob storage, from npm: the package, and the day after which nothing that it depends on has changed.
+const AZURITE: &str = "azurite@3.35.0";
+const AZURITE_DAY: &str = "2025-12-01";
+
+/// Where the tests look for it, in the directory that they are told.
+const AZURITE_DIRECTORY: &str = "azurite-3.35.0";
 
 /// Where Debian keeps the programs of PostgreSQL's server, in a directory for each version.
 const POSTGRESQL: &str = "/usr/lib/postgresql";
@@ -71,6 +85,39 @@ pub(crate) fn ensure_test_programs() -> Result<()> {
             bail!("{package} is installed, and yet {program} is not found")
         }
     }
+}
+
+/// Makes sure that the programs are in `directory` that come from elsewhere than Debian.
+pub(crate) fn ensure_test_program_directory(directory: &Path) -> Result<()> {
+    let azurite = directory.join(AZURITE_DIRECTORY);
+    if azurite.is_dir() {
+        return Ok(());
+    }
+    // Under another name until it is whole.
+    let partial = directory.join(format!("{AZURITE_DIRECTORY}.partial"));
+    if partial.is_dir() {
+        fs::remove_dir_all(&partial)
+            .with_context(|| format!("could not remove {}", partial.display()))?;
+    }
+    fs::create_dir_all(&partial)
+        .with_context(|| format!("could not make {}", partial.display()))?;
+    let arguments = [
+        "install",
+        "--no-save",
+        "--no-audit",
+        "--no-fund",
+        "--ignore-scripts",
+        "--omit=optional",
+        "--loglevel=error",
+        "--before",
+        AZURITE_DAY,
+        "--prefix",
+        &partial.to_string_lossy(),
+        AZURITE,
+    ];
+    Step::new("npm", arguments, Duration::from_mins(10)).run()?;
+    fs::rename(&partial, &azurite)
+        .with_context(|| format!("could not move what was installed to {}", azurite.display()))
 }
 
 fn apt_get(arguments: &[&str]) -> Result<()> {

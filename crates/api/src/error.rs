@@ -34,6 +34,7 @@ use crate::request_body::CollectError;
 use crate::request_log::Chain;
 use crate::response::json_response;
 use crate::route::{PathPart, RouteError};
+use crate::storage_proxy::ProxyError;
 
 /// The most missing digests that one answer names.
 const MISSING_MAX: usize = 100;
@@ -102,6 +103,8 @@ pub(crate) enum ApiError {
     Pull(#[from] PullError),
     #[error(transparent)]
     Delete(#[from] DeleteError),
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     #[error("the metadata could not be read or changed")]
     Metadata(#[from] MetadataError),
     /// A task of ours ended before it had an answer.
@@ -216,6 +219,9 @@ impl ApiError {
             Self::Delete(DeleteError::Refused(refusal)) => refused(refusal),
             Self::Delete(error @ DeleteError::BlobInUse { .. }) => (S::CONFLICT, error.code()),
             Self::Delete(error) => usual(error.code()),
+            Self::Proxy(ProxyError::Range { .. }) => usual(ErrorCode::RangeInvalid),
+            Self::Proxy(error) if error.is_temporary() => usual(ErrorCode::Unavailable),
+            Self::Proxy(_) => (S::BAD_GATEWAY, ErrorCode::Unavailable),
             Self::Metadata(error) if error.is_temporary() => usual(ErrorCode::Unavailable),
             Self::Metadata(_) => usual(ErrorCode::InternalError),
             Self::CutOff => usual(ErrorCode::Unavailable),
@@ -303,6 +309,9 @@ impl ApiError {
             } if source.kind() == StorageErrorKind::Full => {
                 "no space is left in the storage location"
             }
+            Self::Proxy(_) => {
+                "the store of the blob could not be read; ask the registry for the blob again"
+            }
             Self::Pull(PullError::NoCopy { .. }) => "no copy of the blob can be read at present",
             _ => code.description(),
         }
@@ -348,6 +357,12 @@ impl ApiError {
             }
             Self::RangeNotSatisfiable { size } => {
                 headers.insert(CONTENT_RANGE, text(format!("bytes */{size}")));
+                headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+            }
+            Self::Proxy(ProxyError::Range { size }) => {
+                if let Some(size) = size {
+                    headers.insert(CONTENT_RANGE, size.clone());
+                }
                 headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
             }
             Self::Collect(CollectError::Broken(_))

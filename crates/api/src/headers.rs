@@ -21,5 +21,7 @@ pub(crate) const TAG: HeaderName = HeaderName::from_static("oci-tag");
 pub(crate) const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
 /// The id by which the log knows a request.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The path and query that nginx was asked for, where it asks whether it may answer.
+pub(crate) const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
 /// What the container of a blob is: nobody's business.
 pub(crate) const OCTET_STREAM: HeaderValue = HeaderValue::from_static("application/octet-stream");

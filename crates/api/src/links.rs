@@ -40,6 +40,13 @@ impl Links<'_> {
         header(format!("<{}{url}>; rel=\"next\"", self.base()))
     }
 
+    /// The storage proxy's own URL. `None` for what cannot stand in a header. It is worth as much as a password, and nothing prints it.
+    pub(crate) fn proxied(self, path_and_query: &str) -> Option<HeaderValue> {
+        let mut url = HeaderValue::try_from(format!("{}{path_and_query}", self.base())).ok()?;
+        url.set_sensitive(true);
+        Some(url)
+    }
+
     fn url(self, path: &str) -> HeaderValue {
         header(format!("{}{path}", self.base()))
     }
@@ -93,6 +100,17 @@ mod tests {
             Links(Some(&url)).next_page("/v2/a/b/tags/list", &[("n", "2"), ("last", "a+b&c")]),
             "<https://registry.example.com/v2/a/b/tags/list?n=2&last=a%2Bb%26c>; rel=\"next\""
         );
+    }
+
+    #[test]
+    fn urls_of_the_storage_proxy_are_secret() {
+        let url = ExternalUrl::new(UrlScheme::Https, "registry.example.com").expect("a good host");
+        let path = "/_storage_proxy/e30=/https/s3.example/b/k?sig=x";
+        let proxied = Links(Some(&url)).proxied(path).expect("visible ASCII");
+        assert_eq!(proxied, format!("https://registry.example.com{path}"));
+        assert!(proxied.is_sensitive());
+        assert_eq!(Links(None).proxied(path).expect("visible ASCII"), path);
+        assert_eq!(Links(None).proxied("/_storage_proxy/\r\n"), None);
     }
 
     #[test]

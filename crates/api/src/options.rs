@@ -1,8 +1,13 @@
 //! What the HTTP layer can be told. Reading it from a configuration is `config`'s work.
 
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use roadstead_storage::HttpClient;
 
 /// Settings of a [`RegistryService`](crate::RegistryService).
 #[derive(Clone, Debug)]
@@ -19,6 +24,13 @@ pub struct ApiOptions {
     /// How long the next piece of a request's body may take. Default 60 s, as long as Quay's proxy waits. Bodies of blobs have their
     /// own limit, [`DistributionOptions::body_idle_timeout`](roadstead_distribution::DistributionOptions::body_idle_timeout).
     pub body_idle_timeout: Duration,
+    /// Which clients are sent to the store for blobs, where it has signed URLs. Default: nobody.
+    pub redirects: Redirects,
+    /// Namespaces whose clients are sent to the CDN even where the store is near (`CDN_SPECIFIC_NAMESPACES`).
+    pub cdn_namespaces: BTreeSet<String>,
+    /// `FEATURE_PROXY_STORAGE`: clients are sent to this registry's own storage proxy instead of to the store. Default `None`: there is no
+    /// storage proxy.
+    pub storage_proxy: Option<StorageProxy>,
     /// What `Retry-After` says when something is not available at present. Default 10 s: as long as a location that failed is
     /// passed over.
     pub retry_after: Duration,
@@ -31,7 +43,56 @@ impl Default for ApiOptions {
             manifest_bytes_max: 4 << 20,
             chunk_bytes_min: None,
             body_idle_timeout: Duration::from_mins(1),
+            redirects: Redirects::default(),
+            cdn_namespaces: BTreeSet::new(),
+            storage_proxy: None,
             retry_after: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Which clients are sent to the store for blobs.
+#[derive(Clone, Default)]
+pub struct Redirects(Option<Arc<dyn Fn(Option<IpAddr>) -> bool + Send + Sync>>);
+
+impl Redirects {
+    /// Those of which this is true. Of a client behind a balancer the address may not be known.
+    pub fn of(clients: impl Fn(Option<IpAddr>) -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(clients)))
+    }
+
+    pub(crate) fn apply_to(&self, client: Option<IpAddr>) -> bool {
+        self.0.as_ref().is_some_and(|clients| clients(client))
+    }
+}
+
+impl fmt::Debug for Redirects {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_tuple("Redirects")
+            .field(&self.0.as_ref().map(|_| "some"))
+            .finish()
+    }
+}
+
+/// How blobs are fetched from stores for the clients that were sent to the storage proxy.
+#[derive(Clone, Debug)]
+pub struct StorageProxy {
+    /// What stores are reached with.
+    pub http: HttpClient,
+    /// How long a store may take to answer, the connection included. Default 10 s, as when a location is read from.
+    pub answer_timeout: Duration,
+    /// How long a store may send nothing of a body. Default 60 s, as long as Quay's proxy waits: the client cannot be helped any more.
+    pub idle_timeout: Duration,
+}
+
+impl StorageProxy {
+    /// With the default deadlines.
+    pub const fn new(http: HttpClient) -> Self {
+        Self {
+            http,
+            answer_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_mins(1),
         }
     }
 }

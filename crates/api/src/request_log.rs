@@ -7,7 +7,7 @@
 //! | `request.id` | the id that the answer carries in `X-Request-Id` |
 //! | `http.request.method`, `http.response.status_code` | |
 //! | `http.route` | [`Route::label`](crate::Route::label), `none` where the path names nothing |
-//! | `url.path` | the path, escaped and cut to 512 bytes; never the query, which can hold secrets |
+//! | `url.path` | the path, escaped and cut to 512 bytes; never the query, and no segment longer than any name: they can hold secrets |
 //! | `repository.name`, `user.name` | where the path names one, where the client is known |
 //! | `http.response.body.bytes` | bytes handed to the connection |
 //! | `http.response.complete` | whether that was all of them |
@@ -28,6 +28,10 @@ use crate::body::BodyError;
 
 /// The most bytes of a path in the log. A path that names something has less than 255 + 135 + a few.
 const PATH_BYTES_MAX: usize = 512;
+
+/// The most bytes of a segment of a path in the log: as many as a name has. Longer ones name nothing, or hold a grant of the storage proxy, which has
+/// more than that in its signature alone.
+const SEGMENT_BYTES_MAX: usize = 255;
 
 /// What is known of a request when its answer begins.
 #[derive(Debug)]
@@ -112,15 +116,29 @@ impl Drop for Pending {
     }
 }
 
-/// A path as it may stand in a log: without control characters, cut.
+/// A path as it may stand in a log: without control characters and without what may be a secret, cut.
 pub(crate) fn loggable_path(path: &str) -> String {
     let mut loggable = String::with_capacity(path.len().min(PATH_BYTES_MAX));
-    for character in path.chars() {
+    for (number, segment) in path.split('/').enumerate() {
+        if number > 0 {
+            loggable.push('/');
+        }
+        let segment = if segment.len() > SEGMENT_BYTES_MAX {
+            "***"
+        } else {
+            segment
+        };
+        for character in segment.chars() {
+            if loggable.len() >= PATH_BYTES_MAX {
+                loggable.push('…');
+                return loggable;
+            }
+            loggable.extend(character.escape_debug());
+        }
         if loggable.len() >= PATH_BYTES_MAX {
             loggable.push('…');
-            break;
+            return loggable;
         }
-        loggable.extend(character.escape_debug());
     }
     loggable
 }
@@ -146,7 +164,18 @@ mod tests {
 
     #[test]
     fn a_path_in_the_log_is_cut_and_has_no_control_characters() {
+        let grant = "e".repeat(SEGMENT_BYTES_MAX + 1);
+        assert_eq!(
+            loggable_path(&format!("/_storage_proxy/{grant}/https/s3.example/b/k")),
+            "/_storage_proxy/***/https/s3.example/b/k"
+        );
         assert_eq!(loggable_path("/v2/a\n\u{1b}[31m"), "/v2/a\\n\\u{1b}[31m");
-        assert!(loggable_path(&"/a".repeat(100_000)).len() < PATH_BYTES_MAX + 16);
+        for long in ["/a", "/", "a/"] {
+            let cut = loggable_path(&long.repeat(100_000));
+            assert!(
+                cut.len() < PATH_BYTES_MAX + 16 && cut.ends_with('…'),
+                "{cut}"
+            );
+        }
     }
 }

@@ -18,14 +18,19 @@
 //! | `/health/locations` | [`Route::Locations`] |
 //! | `/_internal_ping`, `/v1/_internal_ping` | [`Route::InternalPing`] |
 //! | `/v1/_ping` | [`Route::LegacyPing`] |
+//! | `/_storage_proxy/...` | [`Route::StorageProxy`] (Quay) |
+//! | `/_storage_proxy_auth` | [`Route::StorageProxyAuth`] (Quay) |
 //!
-//! Every segment is percent-decoded once, after the path was divided; nothing is normalised. So `..`, `%2e%2e`, NUL and encoded
+//! What follows `/_storage_proxy/` is taken as it stands and read elsewhere, with the query: it has to be the address that was signed. Elsewhere every segment is percent-decoded once, after the path was divided; nothing is normalised. So `..`, `%2e%2e`, NUL and encoded
 //! slashes reach the grammars of names and references, which know none of them, and bytes that are not UTF-8 are refused.
 
 use roadstead_oci::{Digest, DigestError, NameError, Reference, ReferenceError, RepositoryName};
 use uuid::Uuid;
 
 use crate::percent::{EncodingFault, decode};
+
+/// What every path of the storage proxy begins with.
+pub(crate) const STORAGE_PROXY: &str = "/_storage_proxy/";
 
 /// What a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +87,10 @@ pub enum Route {
     InternalPing,
     /// What clients of Docker's API v1 ask first.
     LegacyPing,
+    /// A blob, by the store's own address in the path and query, which the route does not hold.
+    StorageProxy,
+    /// Whether somebody else may answer a request for a [`Route::StorageProxy`].
+    StorageProxyAuth,
 }
 
 /// Which health check.
@@ -175,7 +184,9 @@ impl Route {
             | Self::Health(_)
             | Self::Locations
             | Self::InternalPing
-            | Self::LegacyPing => None,
+            | Self::LegacyPing
+            | Self::StorageProxy
+            | Self::StorageProxyAuth => None,
         }
     }
 
@@ -193,6 +204,8 @@ impl Route {
             Self::Referrers { .. } => "referrers",
             Self::Health(_) | Self::Locations => "health",
             Self::InternalPing | Self::LegacyPing => "ping",
+            Self::StorageProxy => "storage-proxy",
+            Self::StorageProxyAuth => "storage-proxy-auth",
         }
     }
 
@@ -205,6 +218,8 @@ impl Route {
             "/health/warning" => Self::Health(HealthRoute::Warning),
             "/_internal_ping" | "/v1/_internal_ping" => Self::InternalPing,
             "/v1/_ping" => Self::LegacyPing,
+            "/_storage_proxy_auth" => Self::StorageProxyAuth,
+            _ if path.starts_with(STORAGE_PROXY) => Self::StorageProxy,
             _ => return Err(RouteError::NotFound),
         })
     }

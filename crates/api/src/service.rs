@@ -28,6 +28,7 @@ use crate::request_body::RequestBody;
 use crate::request_log::{Entry, Pending, loggable_path};
 use crate::response::{With as _, finish, json_response};
 use crate::route::Route;
+use crate::storage_proxy::{self, KnownStores};
 use crate::v2;
 
 /// The most characters of a request's id that is taken over from a balancer.
@@ -75,6 +76,7 @@ pub(crate) struct Inner {
     pub(crate) tasks: Tasks,
     pub(crate) wake_up: WakeUp,
     pub(crate) options: ApiOptions,
+    pub(crate) known_stores: KnownStores,
 }
 
 /// A request without its body.
@@ -143,6 +145,7 @@ impl RegistryService {
                 tasks,
                 wake_up,
                 options,
+                known_stores: KnownStores::default(),
             }),
             client: None,
         }
@@ -304,6 +307,8 @@ impl Inner {
                     http::HeaderName::from_static("x-docker-registry-standalone"),
                     HeaderValue::from_static("0"),
                 )),
+            Route::StorageProxy => storage_proxy::answer(self, head).await,
+            Route::StorageProxyAuth => storage_proxy::authorize(self, head).await,
             Route::Health(_) | Route::Locations | Route::InternalPing | Route::LegacyPing => {
                 Err(ApiError::Method {
                     allowed: "GET, HEAD",

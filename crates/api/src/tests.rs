@@ -12,4 +12,5 @@ mod probes;
 mod pulls;
 mod pushes;
 mod statements;
+mod storage_proxy;
 mod world;

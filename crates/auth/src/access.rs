@@ -13,6 +13,7 @@ use jsonwebtoken::{Header, Validation};
 use roadstead_metadata::{MetadataError, Repository, RepositoryPath};
 use roadstead_oci::RepositoryName;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::authenticator::Authenticator;
 use crate::known_keys::{NoKey, Stranger};
@@ -170,16 +171,17 @@ impl From<NoKey> for TokenError {
     }
 }
 
+/// The claims of a token whose signature was checked. `A` is what one item of `access` has to be.
 #[derive(Debug, Deserialize)]
-struct Claims {
+pub(crate) struct Claims<A> {
     iss: Option<String>,
     aud: Option<Audience>,
     nbf: i64,
     iat: i64,
     exp: i64,
-    sub: Option<String>,
-    #[serde(default)]
-    access: Vec<AccessClaim>,
+    pub(crate) sub: Option<String>,
+    #[serde(default = "Vec::new")]
+    pub(crate) access: Vec<A>,
     #[serde(default)]
     context: ContextClaim,
 }
@@ -225,14 +227,24 @@ impl Authenticator {
     /// this service, and is remembered for a minute, which is the bound on honouring that it was deleted. Time is the environment's, with a
     /// leeway of 30 s for `exp`, `nbf` and `iat`.
     pub async fn verify(&self, token: &str) -> Result<Access, TokenError> {
+        let claims = self.verified(token, TOKEN_BYTES_MAX).await?;
+        self.access(claims)
+    }
+
+    /// Checks everything about a token but what it grants.
+    pub(crate) async fn verified<A: DeserializeOwned>(
+        &self,
+        token: &str,
+        bytes_max: usize,
+    ) -> Result<Claims<A>, TokenError> {
         let malformed = |reason| TokenError::Malformed { reason };
-        if token.len() > TOKEN_BYTES_MAX {
+        if token.len() > bytes_max {
             return Err(malformed("it is too long"));
         }
         let kid = key_id(token)?;
         let key = self.inner.known_keys.find(&kid).await?;
         let decoded =
-            jsonwebtoken::decode::<Claims>(token, &key, &signature_only()).map_err(|error| {
+            jsonwebtoken::decode::<Claims<A>>(token, &key, &signature_only()).map_err(|error| {
                 match error.kind() {
                     ErrorKind::InvalidSignature => TokenError::Signature,
                     ErrorKind::InvalidAlgorithm => TokenError::Algorithm,
@@ -240,10 +252,10 @@ impl Authenticator {
                 }
             })?;
         self.check_claims(&decoded.claims)?;
-        self.access(decoded.claims)
+        Ok(decoded.claims)
     }
 
-    fn check_claims(&self, claims: &Claims) -> Result<(), TokenError> {
+    fn check_claims<A>(&self, claims: &Claims<A>) -> Result<(), TokenError> {
         let options = &self.inner.options;
         if claims.iss.as_deref() != Some(options.service.as_str()) {
             return Err(TokenError::Issuer);
@@ -274,7 +286,7 @@ impl Authenticator {
         }
     }
 
-    fn access(&self, claims: Claims) -> Result<Access, TokenError> {
+    fn access(&self, claims: Claims<AccessClaim>) -> Result<Access, TokenError> {
         let options = &self.inner.options;
         let malformed = |reason| TokenError::Malformed { reason };
         let mut granted: HashMap<RepositoryPath, Level> = HashMap::new();

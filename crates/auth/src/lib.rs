@@ -20,6 +20,7 @@ mod oauth_scopes;
 mod options;
 mod outage;
 mod passwords;
+mod proxy_grant;
 mod recent;
 mod rights;
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub use grant::{GrantError, GrantedScope, TokenRefusal, TokenRequest};
 pub use identity::{Identity, User};
 pub use login::{CredentialKind, Credentials, LoginError};
 pub use options::AuthOptions;
+pub use proxy_grant::{PROXY_GRANT_BYTES_MAX, PROXY_GRANT_LIFE, ProxiedAddress, ProxyGrantError};
 pub use rights::Action;
 pub use roadstead_secrets::{FieldKey, KeyTextError, Secret};
 pub use scope::{RequestedScope, SCOPE_BYTES_MAX, SCOPES_MAX, ScopeError};

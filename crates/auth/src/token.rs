@@ -5,6 +5,7 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, Header};
@@ -15,6 +16,7 @@ use crate::authenticator::Authenticator;
 use crate::grant::GrantedScope;
 use crate::identity::{Identity, Proof, User};
 use crate::signing_keys::KeyError;
+use crate::web_key::PrivateKey;
 use roadstead_secrets::Secret;
 
 /// How long a token can be used: Quay's 3600 s.
@@ -54,6 +56,14 @@ pub enum IssueError {
         /// Its length.
         bytes: usize,
     },
+    /// The address that a grant of the storage proxy is asked for is longer than any store's.
+    #[error("the address to be fetched from has {bytes} bytes; at most {bytes_max} are allowed")]
+    Address {
+        /// Its length.
+        bytes: usize,
+        /// The most that it may have.
+        bytes_max: usize,
+    },
     /// There is no key to sign with.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -66,16 +76,17 @@ pub enum IssueError {
     },
 }
 
+/// The claims of everything that this instance signs. `A` is what one item of `access` is.
 #[derive(Debug, Serialize)]
-struct Claims<'a> {
-    iss: &'a str,
-    aud: &'a str,
-    nbf: i64,
-    iat: i64,
-    exp: i64,
-    sub: &'a str,
-    access: Vec<AccessClaim<'a>>,
-    context: ContextClaim<'a>,
+pub(crate) struct Claims<'a, A, C> {
+    pub(crate) iss: &'a str,
+    pub(crate) aud: &'a str,
+    pub(crate) nbf: i64,
+    pub(crate) iat: i64,
+    pub(crate) exp: i64,
+    pub(crate) sub: &'a str,
+    pub(crate) access: Vec<A>,
+    pub(crate) context: C,
 }
 
 #[derive(Debug, Serialize)]
@@ -162,21 +173,8 @@ impl Authenticator {
             access: grants.iter().map(access_claim).collect(),
             context: self.context_claim(identity, grants),
         };
-        let header = Header {
-            kid: Some(key.kid.clone()),
-            ..Header::new(ALGORITHM)
-        };
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| IssueError::Sign { source };
-        let claims = serde_json::to_value(&claims).map_err(|error| failed(error.into()))?;
-        // A signature takes 2 ms of one core: too long for a thread that serves other requests.
-        let value = tokio::task::spawn_blocking(move || {
-            jsonwebtoken::encode(&header, &claims, &key.signing)
-        })
-        .await
-        .map_err(|error| failed(error.into()))?
-        .map_err(|error| failed(error.into()))?;
         Ok(Token {
-            value: Secret::new(value),
+            value: sign(key, &claims).await?,
             issued: Timestamp::from_timestamp(now, 0).unwrap_or_default(),
             life: TOKEN_LIFE,
         })
@@ -200,6 +198,26 @@ impl Authenticator {
             root: NO_TRUST,
         }
     }
+}
+
+/// A token of these claims.
+pub(crate) async fn sign(
+    key: Arc<PrivateKey>,
+    claims: &impl Serialize,
+) -> Result<Secret, IssueError> {
+    let header = Header {
+        kid: Some(key.kid.clone()),
+        ..Header::new(ALGORITHM)
+    };
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| IssueError::Sign { source };
+    let claims = serde_json::to_value(claims).map_err(|error| failed(error.into()))?;
+    // A signature takes 2 ms of one core: too long for a thread that serves other requests.
+    let value =
+        tokio::task::spawn_blocking(move || jsonwebtoken::encode(&header, &claims, &key.signing))
+            .await
+            .map_err(|error| failed(error.into()))?
+            .map_err(|error| failed(error.into()))?;
+    Ok(Secret::new(value))
 }
 
 fn access_claim(grant: &GrantedScope) -> AccessClaim<'_> {

@@ -132,11 +132,11 @@ impl RngCore for Chance<'_> {
 impl CryptoRng for Chance<'_> {}
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// The public service key of a sample database that Quay filled, and the name that Quay gave it.
-    const QUAYS: &str = r#"{"n": "oTaVpzRqoNMKMQsygoqVupyW4vormh1oT0XNi6pSM-vdaWOeXM6ce9x_xLgkSURL59LuBrm10seAh_UFzx-5ZX-NsCVVtQ8eW6o2tYhUM3jYMZHhmTtojUnJEiBl0brNGtVxxRlMqOFCX4C0nS6gPHOJTsDw6bQELeDprDF6j6U8CJiI3VtZPtAyndOgpSzXlOZEjzPSuDe385KK-kGHVK4mFFU2QpPzbYIftTaH4yH55AG6fNJvuFuCcNbXUKxfMmGRRTVDz5yXT4aXhVZJeawGb_RvEyoS3pnhh6QYpr4ZYm34BKqZBC9vNf_QGxFH4RbRU-NqDcT7I2WWI4ZmXw", "e": "AQAB", "kty": "RSA", "kid": "xGTO-2hxO-Fsroj1NNcDJ6rAGgOVoclwRe16g_ltBy8"}"#;
+    pub(crate) const QUAYS: &str = r#"{"n": "oTaVpzRqoNMKMQsygoqVupyW4vormh1oT0XNi6pSM-vdaWOeXM6ce9x_xLgkSURL59LuBrm10seAh_UFzx-5ZX-NsCVVtQ8eW6o2tYhUM3jYMZHhmTtojUnJEiBl0brNGtVxxRlMqOFCX4C0nS6gPHOJTsDw6bQELeDprDF6j6U8CJiI3VtZPtAyndOgpSzXlOZEjzPSuDe385KK-kGHVK4mFFU2QpPzbYIftTaH4yH55AG6fNJvuFuCcNbXUKxfMmGRRTVDz5yXT4aXhVZJeawGb_RvEyoS3pnhh6QYpr4ZYm34BKqZBC9vNf_QGxFH4RbRU-NqDcT7I2WWI4ZmXw", "e": "AQAB", "kty": "RSA", "kid": "xGTO-2hxO-Fsroj1NNcDJ6rAGgOVoclwRe16g_ltBy8"}"#;
 
     #[test]
     fn a_key_is_named_as_quay_names_it() {

@@ -1,6 +1,7 @@
 //! Pulling and deleting blobs. Which location is read, and what happens when it fails, is `reading`'s; who waits for it is `stream`'s.
 
 mod candidates;
+mod direct;
 mod fill;
 mod opening;
 mod pace;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use roadstead_metadata::{Blob, BlobDeletion, Repository};
 use roadstead_oci::Digest;
+use roadstead_storage::{SignedUrl, UrlRequest};
 
 pub(crate) use self::fill::Fills;
 pub use self::stream::BlobStream;
@@ -63,6 +65,17 @@ impl<'a> Blobs<'a> {
         range: Range<u64>,
     ) -> Result<BlobStream, PullError> {
         stream::open(self.inner, blob, range, Some(repository.namespace_id)).await
+    }
+
+    /// A URL under which the client gets a blob from its store, if that is where it would be read from now: at the best location, which is
+    /// healthy and has signed URLs. `None` when the blob is to be streamed: also when it is to be brought to this region on the way.
+    pub async fn direct_url(
+        &self,
+        repository: &Repository,
+        blob: &Blob,
+        request: &UrlRequest<'_>,
+    ) -> Option<SignedUrl> {
+        direct::url(self.inner, repository, blob, request).await
     }
 
     /// Takes a blob out of the repository. It is gone from there at once; its bytes stay for the other repositories that hold it.

@@ -6,11 +6,13 @@
 //!
 //! Invariant: what is known of a location is one thing in a process, and nothing here decides.
 
+mod document;
 mod locations;
 mod probing;
 mod report;
 mod seen;
 
+pub use document::{LocationDocument, UseDocument};
 pub use locations::{Admitted, Locations, Wish};
 pub use probing::ProbeOptions;
 pub use report::LocationReport;

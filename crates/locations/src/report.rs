@@ -6,6 +6,7 @@ use roadstead_placement::{HealthView, LocationName};
 use roadstead_runtime::Timestamp;
 use roadstead_storage::{Capabilities, Location};
 
+use crate::document::LocationDocument;
 use crate::locations::Locations;
 
 /// How one location is at this moment, as this process has seen it.
@@ -42,6 +43,26 @@ impl Locations {
             });
         }
         reports
+    }
+}
+
+impl Locations {
+    /// The same as documents.
+    pub async fn documents(&self, patience: Duration) -> Vec<LocationDocument> {
+        let reports = self.report(patience).await;
+        reports.into_iter().map(LocationDocument::from).collect()
+    }
+}
+
+impl Locations {
+    /// The same as text: JSON.
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "texts and numbers can be written"
+    )]
+    pub async fn document_text(&self, patience: Duration) -> String {
+        let documents = self.documents(patience).await;
+        serde_json::to_string(&documents).expect("texts and numbers can be written")
     }
 }
 

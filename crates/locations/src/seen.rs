@@ -201,7 +201,7 @@ impl Seen {
 fn uses(operation: Operation) -> (bool, bool) {
     match operation {
         Operation::Open | Operation::CreateRoot | Operation::Probe => (true, true),
-        Operation::Stat | Operation::Read | Operation::List => (true, false),
+        Operation::Stat | Operation::Read | Operation::List | Operation::SignUrl => (true, false),
         Operation::Stage
         | Operation::Write
         | Operation::Sync

@@ -158,8 +158,8 @@ impl Database {
                         JOIN repository r ON r.id = mb.repository_id
                         JOIN visibility v ON v.id = r.visibility_id
                         WHERE mb.blob_id = s.id AND v.name = 'public' AND r.state <> 3
-                          AND NOT EXISTS (SELECT 1 FROM roadstead_hidden_blob h
-                                          WHERE h.storage_id = s.id AND h.repository_id = r.id))",
+                          AND (SELECT h.id FROM roadstead_hidden_blob h
+                               WHERE h.storage_id = s.id AND h.repository_id = r.id) IS NULL)",
                     params![digest.to_string()],
                 )
                 .await

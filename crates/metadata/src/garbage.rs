@@ -37,7 +37,7 @@ pub use publications::{Publication, Publishing};
 pub(crate) use publications::{consume, give_up, lapsed};
 pub use repositories::{MarkDeleted, Purged, REPOSITORY_QUEUE};
 pub use runs::{GarbageRun, Removed, Sweep, SweepProgress};
-pub use tags::CollectedTags;
+pub use tags::{CollectedTags, PastTags};
 
 use crate::database::Database;
 use crate::error::MetadataError;

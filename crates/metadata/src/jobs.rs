@@ -65,40 +65,61 @@ struct CopyRow {
     wanted_since: NaiveDateTime,
 }
 
+/// What is due of a queue. Two searches, because one index cannot serve both: what waits for its time, and what was taken and not finished. Each is
+/// sorted as the index is. A row that Quay's worker put off is taken when the lease that it had is over.
+const DUE: &str = "
+    SELECT due.id FROM (
+        SELECT waiting.id, waiting.available_after FROM (
+            SELECT id, available_after FROM queueitem
+            WHERE processing_expires IS NULL AND available AND available_after <= $2
+              AND @prefix(queue_name, $1 || '/')
+            ORDER BY processing_expires, available_after LIMIT $5 @skip_locked) AS waiting
+        UNION ALL
+        SELECT taken.id, taken.available_after FROM (
+            SELECT id, available_after FROM queueitem
+            WHERE processing_expires <= $2 AND available_after <= $2
+              AND @prefix(queue_name, $1 || '/')
+            ORDER BY processing_expires, available_after LIMIT $5 @skip_locked) AS taken) AS due
+    ORDER BY due.available_after, due.id LIMIT $5";
+
+/// What is due of a queue with these rows, `$6`: the few of a short queue are not looked for among the many of the others.
+const DUE_OF_ROWS: &str = "
+    SELECT due.id FROM (
+        SELECT id FROM queueitem
+        WHERE id IN @ids($6) AND @prefix(queue_name, $1 || '/') AND available_after <= $2
+          AND (processing_expires <= $2 OR (processing_expires IS NULL AND available))
+        ORDER BY available_after, id LIMIT $5 @skip_locked) AS due";
+
 impl Database {
-    /// Takes jobs that are due or whose lease ran out, those that have been due the longest first.
+    /// Takes jobs that are due or whose lease ran out, those that have been due the longest first. Deletions are found by their markers: a row of
+    /// their queues that no marker names is nothing to be done.
     pub async fn claim_jobs(&self, claim: &ClaimJobs<'_>) -> Result<Vec<Job>, MetadataError> {
         const OPERATION: &str = "take jobs from the queue";
+        let mut values = params![
+            claim.queue,
+            claim.now.naive_utc(),
+            claim.lease_until.naive_utc(),
+            claim.token.to_string(),
+            limit_column(claim.limit),
+        ];
+        let due = match self.queued_deletions(claim.queue).await? {
+            Some(rows) => {
+                values.extend(params![json_ids(rows)]);
+                DUE_OF_ROWS
+            }
+            None => DUE,
+        };
         let transaction = self.begin(OPERATION).await?;
         let rows: Vec<JobRow> = transaction
             .rows(
                 OPERATION,
-                // Two searches, because one index cannot serve both: what waits for its time, and what was taken and not finished. Each is
-                // sorted as the index is. A row that Quay's worker put off is taken when the lease that it had is over.
-                "UPDATE queueitem
-                 SET available = false, processing_expires = $3, state_id = $4 || '-' || CAST(id AS varchar)
-                 WHERE id IN (
-                     SELECT due.id FROM (
-                         SELECT waiting.id, waiting.available_after FROM (
-                             SELECT id, available_after FROM queueitem
-                             WHERE processing_expires IS NULL AND available AND available_after <= $2
-                               AND @prefix(queue_name, $1 || '/')
-                             ORDER BY processing_expires, available_after LIMIT $5 @skip_locked) AS waiting
-                         UNION ALL
-                         SELECT taken.id, taken.available_after FROM (
-                             SELECT id, available_after FROM queueitem
-                             WHERE processing_expires <= $2 AND available_after <= $2
-                               AND @prefix(queue_name, $1 || '/')
-                             ORDER BY processing_expires, available_after LIMIT $5 @skip_locked) AS taken) AS due
-                     ORDER BY due.available_after, due.id LIMIT $5)
-                 RETURNING id, queue_name, body, state_id",
-                params![
-                    claim.queue,
-                    claim.now.naive_utc(),
-                    claim.lease_until.naive_utc(),
-                    claim.token.to_string(),
-                    limit_column(claim.limit),
-                ],
+                &format!(
+                    "UPDATE queueitem
+                     SET available = false, processing_expires = $3, state_id = $4 || '-' || CAST(id AS varchar)
+                     WHERE id IN ({due})
+                     RETURNING id, queue_name, body, state_id"
+                ),
+                values,
             )
             .await?;
         let copies: Vec<CopyRow> = if rows.is_empty() {

@@ -22,6 +22,7 @@ mod features;
 mod garbage;
 mod ids;
 mod immutability;
+mod instances;
 mod jobs;
 mod labels;
 mod locations;
@@ -53,14 +54,15 @@ pub use features::Features;
 pub use garbage::{
     ClaimObjects, CollectedBlobs, CollectedTags, Collection, DoomedAt, DoomedObject,
     FailedDeletion, GarbageForecast, GarbageNames, GarbageRun, MarkDeleted, NAMESPACE_QUEUE,
-    NamespacePurge, Publication, Publishing, Purged, REPOSITORY_QUEUE, Removed, StrayManifests,
-    Sweep, SweepProgress,
+    NamespacePurge, PastTags, Publication, Publishing, Purged, REPOSITORY_QUEUE, Removed,
+    StrayManifests, Sweep, SweepProgress,
 };
 pub use ids::{
     AppTokenId, JobId, LocationId, ManifestId, OauthTokenId, RepositoryId, StorageId, UploadId,
     UserId,
 };
 pub use immutability::ImmutableTags;
+pub use instances::Instance;
 pub use jobs::{ClaimJobs, Job};
 pub use labels::owed::OwedLabels;
 pub use labels::{Labels, PushedLabels};

@@ -77,13 +77,16 @@ pub(crate) async fn blobs_linked(
         }
         Some(_) => {}
         None => {
+            // Materialized, or PostgreSQL walks through all repositories in the hope of an early end.
             transaction
                 .execute(
                     OPERATION,
-                    "INSERT INTO quotanamespacesize (namespace_user_id, size_bytes, backfill_start_ms, backfill_complete)
+                    "WITH own AS MATERIALIZED (
+                         SELECT id FROM repository WHERE namespace_user_id = $1 AND state <> 3)
+                     INSERT INTO quotanamespacesize (namespace_user_id, size_bytes, backfill_start_ms, backfill_complete)
                      SELECT $1, $2, 0, true WHERE NOT EXISTS (
-                         SELECT 1 FROM repository r JOIN manifestblob mb ON mb.repository_id = r.id
-                         WHERE r.namespace_user_id = $1 AND r.state <> 3 AND mb.manifest_id <> $3)",
+                         SELECT 1 FROM own JOIN manifestblob mb ON mb.repository_id = own.id
+                         WHERE mb.manifest_id <> $3)",
                     params![namespace.0, change.namespace_bytes, manifest.0],
                 )
                 .await?;

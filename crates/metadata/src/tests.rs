@@ -310,10 +310,14 @@ impl World {
     }
 
     async fn claim(&self, now: Timestamp) -> Vec<Job> {
+        self.claim_of(QUEUE, 100, now).await
+    }
+
+    async fn claim_of(&self, queue: &str, limit: u32, now: Timestamp) -> Vec<Job> {
         self.database
             .claim_jobs(&ClaimJobs {
-                queue: QUEUE,
-                limit: 100,
+                queue,
+                limit,
                 now,
                 lease_until: later(now, 60),
                 token: self.ids.uuid(),

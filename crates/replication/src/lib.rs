@@ -37,7 +37,7 @@ pub use replication::{Amount, Replication, ReplicationParts};
 pub use roadstead_metadata::LocationState;
 pub use roadstead_placement::LocationName;
 pub use status::{
-    LocationListing, LocationStatus, Progress, StatusError, StatusOptions, StatusReport,
+    LocationListing, LocationStatus, Progress, SeenBy, StatusError, StatusOptions, StatusReport,
     StoreStatus, WaitOptions,
 };
 pub use store_check::{Defect, LostObject, StoreCheckError};

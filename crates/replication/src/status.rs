@@ -6,7 +6,10 @@ mod wait;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use futures_util::future::join_all;
+use roadstead_locations::LocationDocument;
 use roadstead_metadata::{LocationRow, LocationState, MetadataError, MissingCopies, StorageId};
 use roadstead_oci::Algorithm;
 use roadstead_placement::LocationName;
@@ -122,9 +125,30 @@ pub struct LocationListing {
     pub reachable: Option<bool>,
     /// Why it does not.
     pub problem: Option<String>,
+    /// How long the probe took, in milliseconds.
+    pub probe_ms: Option<u64>,
     /// What has a placement there.
     pub placed: Amount,
+    /// How the running processes see it.
+    pub seen_by: Vec<SeenBy>,
 }
+
+/// How one running process sees a location.
+#[derive(Clone, Debug, Serialize)]
+pub struct SeenBy {
+    /// The process.
+    pub instance: String,
+    /// The location that its region prefers.
+    pub region: LocationName,
+    /// How many seconds ago it said so.
+    pub seconds_ago: u64,
+    /// What it said.
+    #[serde(flatten)]
+    pub health: LocationDocument,
+}
+
+/// After how long a process of which nothing is heard is not shown.
+const HEARD_OF_WITHIN: Duration = Duration::from_mins(2);
 
 /// Why a report could not be made. That a store cannot be read is part of a report.
 #[derive(Debug, thiserror::Error)]
@@ -194,18 +218,25 @@ impl Replication {
 
     /// The configured locations and the others that matter, each probed unless the configuration does not say where it is.
     pub async fn list_locations(&self) -> Result<Vec<LocationListing>, StatusError> {
+        let rows = self.known_locations().await?;
+        let seen = self.seen().await?;
+        // All at once: one that hangs is waited for once.
+        let probes = rows.iter().map(|row| self.probe(&row.name));
+        let probes = join_all(probes).await;
         let mut listings = Vec::new();
-        for row in self.known_locations().await? {
-            let probed = match self.locations.get(&row.name) {
-                Some(location) => Some(location.probe().await),
-                None => None,
-            };
+        for (row, (probed, took)) in rows.into_iter().zip(probes) {
             listings.push(LocationListing {
                 state: row.state,
                 configured: self.locations.get(&row.name).is_some(),
                 default: self.topology.defaults().contains(&row.name),
                 reachable: probed.as_ref().map(Result::is_ok),
                 problem: probed.and_then(Result::err).map(|error| reason(&error)),
+                probe_ms: took,
+                seen_by: seen
+                    .iter()
+                    .filter(|seen| seen.health.location == row.name.as_str())
+                    .cloned()
+                    .collect(),
                 placed: Amount {
                     blobs: row.blobs,
                     bytes: row.bytes,
@@ -214,6 +245,35 @@ impl Replication {
             });
         }
         Ok(listings)
+    }
+
+    async fn probe(&self, name: &LocationName) -> (Option<Result<(), StorageError>>, Option<u64>) {
+        let Some(location) = self.locations.get(name) else {
+            return (None, None);
+        };
+        let begun = self.environment.now();
+        let probed = location.probe().await;
+        let took = (self.environment.now() - begun).num_milliseconds();
+        (Some(probed), u64::try_from(took).ok())
+    }
+
+    /// What the running processes say of the locations. What cannot be read is of another version, and left out.
+    async fn seen(&self) -> Result<Vec<SeenBy>, StatusError> {
+        let now = self.environment.now();
+        let instances = self.database.instances(now - HEARD_OF_WITHIN).await?;
+        let mut seen = Vec::new();
+        for instance in instances {
+            let documents: Vec<LocationDocument> =
+                serde_json::from_str(&instance.locations).unwrap_or_default();
+            let seconds = (now - instance.seen_at).num_seconds();
+            seen.extend(documents.into_iter().map(|health| SeenBy {
+                instance: instance.name.clone(),
+                region: instance.region.clone(),
+                seconds_ago: u64::try_from(seconds).unwrap_or(0),
+                health,
+            }));
+        }
+        Ok(seen)
     }
 
     /// The configured locations, and those others that hold something or are on their way out. A database of Quay's has rows

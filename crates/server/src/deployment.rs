@@ -43,6 +43,8 @@ pub struct Deployment {
     pub locations: Locations,
     /// In which order they are used from here, and which must hold everything.
     pub topology: Arc<Topology>,
+    /// What object stores are reached with.
+    pub http: HttpClient,
     /// Time, ids, chance.
     pub environment: Environment,
     /// The replication queue's name; none when replication is off.
@@ -89,9 +91,10 @@ impl Deployment {
             Migrations::Refuse => database.check_schema().await?,
         }
 
+        let http = HttpClient::new(&[])?;
         let opening = Opening {
             open_local: &open_local,
-            http: HttpClient::new(&[])?,
+            http: http.clone(),
             environment: environment.clone(),
         };
         let configured = config.storage.locations.iter();
@@ -126,6 +129,7 @@ impl Deployment {
             database,
             locations,
             topology: Arc::new(topology),
+            http,
             environment,
             queue: config
                 .replication

@@ -73,6 +73,15 @@ pub enum StartError {
         #[from]
         source: StorageError,
     },
+    /// A key or certificate that the configuration names cannot be read.
+    #[error("could not read `{}`: put it there, readable for this user", path.display())]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// Object stores cannot be reached.
     #[error("could not prepare for object stores")]
     Http {

@@ -9,6 +9,7 @@ mod encrypted_fields;
 mod error;
 mod first_start;
 mod garbage;
+mod instance;
 mod probes;
 mod server;
 mod stores;

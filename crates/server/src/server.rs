@@ -1,14 +1,15 @@
 //! A running server: what is started, in which order, and how it ends.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use roadstead_api::{
-    ApiOptions, ExternalUrl, Health, HealthOptions, RegistryService, ServiceParts,
+    ApiOptions, ExternalUrl, Health, HealthOptions, Redirects, RegistryService, ServiceParts,
+    StorageProxy,
 };
 use roadstead_auth::{AuthOptions, Authenticator, FieldKey, SigningKeyOptions, SigningKeys};
-use roadstead_config::{Config, RegistryState, UrlScheme};
+use roadstead_config::{Config, Delivery, Network, RegistryState, UrlScheme};
 use roadstead_distribution::{
     DistributionOptions, GarbageCollector, Registry, RegistryParts, Writes,
 };
@@ -23,6 +24,7 @@ use crate::deployment::{Deployment, Migrations, OpenLocal};
 use crate::encrypted_fields;
 use crate::error::StartError;
 use crate::first_start::{FirstAccount, make_first_account};
+use crate::instance;
 use crate::probes;
 
 /// How often uploads that were given up are looked for: Quay's `BLOBUPLOAD_CLEANUP_FREQUENCY`.
@@ -178,7 +180,7 @@ impl Running {
             environment: environment.clone(),
             tasks: tasks.clone(),
             wake_up: deployment.wake_up.clone(),
-            options: api_options(&config)?,
+            options: api_options(&config, &deployment)?,
         });
 
         let replication = deployment.replication(&config);
@@ -197,6 +199,15 @@ impl Running {
             shutdown.clone(),
         ));
         tasks.spawn(keep_probed(&deployment, &tasks));
+        tasks.spawn({
+            let (deployment, shutdown) = (deployment.clone(), shutdown.clone());
+            let name = format!(
+                "{} {}",
+                address_for_people(&config, address),
+                environment.ids.uuid()
+            );
+            async move { instance::keep_telling(&deployment, name, &shutdown).await }
+        });
         let garbage = deployment.garbage(&config);
         tasks.spawn({
             let (garbage, shutdown) = (garbage.clone(), shutdown.clone());
@@ -416,7 +427,7 @@ pub(crate) fn features(config: &Config) -> Features {
     }
 }
 
-fn api_options(config: &Config) -> Result<ApiOptions, StartError> {
+fn api_options(config: &Config, deployment: &Deployment) -> Result<ApiOptions, StartError> {
     let scheme = match config.hosting.preferred_url_scheme {
         UrlScheme::Http => roadstead_api::UrlScheme::Http,
         UrlScheme::Https => roadstead_api::UrlScheme::Https,
@@ -429,7 +440,31 @@ fn api_options(config: &Config) -> Result<ApiOptions, StartError> {
             .map(|host| ExternalUrl::new(scheme, host))
             .transpose()?,
         manifest_bytes_max: config.registry.manifest_size_limit,
+        redirects: redirects(&config.delivery),
+        storage_proxy: config
+            .delivery
+            .proxy_storage
+            .then(|| StorageProxy::new(deployment.http.clone())),
+        cdn_namespaces: config.delivery.cdn_namespaces.iter().cloned().collect(),
         chunk_bytes_min: config.registry.upload_chunk_min_length.map(Into::into),
         ..ApiOptions::default()
+    })
+}
+
+/// Who is sent to a store: everybody, as with Quay, but for networks that are streamed to.
+fn redirects(delivery: &Delivery) -> Redirects {
+    let Delivery {
+        stream_networks,
+        redirect_networks,
+        ..
+    } = delivery.clone();
+    let within = |networks: &[Network], client: Option<IpAddr>| {
+        client.is_some_and(|client| networks.iter().any(|network| network.contains(client)))
+    };
+    Redirects::of(move |client| {
+        !within(&stream_networks, client)
+            && redirect_networks
+                .as_deref()
+                .is_none_or(|networks| within(networks, client))
     })
 }

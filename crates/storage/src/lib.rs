@@ -2,7 +2,7 @@
 //!
 //! A [`Location`] reads, lists and deletes objects through an `OpenDAL` operator, and takes new bytes through a staging
 //! area of its own. In a directory an upload is written once, at the offset that was acknowledged, flushed to the disk, and becomes
-//! an object by a rename. In an object store it is written as parts, which the store copies into the object. What it promises:
+//! an object by a rename. In an object store it is written as parts, which the store makes the object of. What it promises:
 //!
 //! - After [`StagedWriter::sync`] the bytes of [`StagedWriter::staged`] survive a power cut; after
 //!   [`Location::publish`] the object does, whole, under its key and nowhere else. Any process can go on from what was acknowledged.
@@ -51,12 +51,18 @@ mod objects;
 mod observer;
 mod options;
 mod probe;
+mod query;
 mod read;
+mod signed_url;
 mod staged;
 mod writer;
 
-pub use self::http::{HttpClient, HttpClientError};
-pub use drivers::{S3Credentials, S3Options};
+pub use self::http::{FetchError, FetchRequest, Fetched, HttpClient, HttpClientError};
+pub use drivers::{
+    AkamaiOptions, AzureCredentials, AzureOptions, CdnOptions, CdnProvider, CdnRule,
+    CloudFlareOptions, CloudFrontOptions, MultiCdnOptions, OpenStackOptions, S3Credentials,
+    S3Options, SwiftAuthVersion, SwiftOptions,
+};
 pub use error::{Operation, StorageError, StorageErrorKind};
 pub use inspect::{ListedObject, ObjectPage, StagedPage, StagedUpload, Verification};
 pub use location::{Capabilities, Location, ObjectStat, PublicationCost};
@@ -64,5 +70,6 @@ pub use object_key::{ObjectKey, Shard};
 pub use observer::{Observation, Observer};
 pub use options::{LocalOptions, StoreOptions};
 pub use read::{ByteRange, ObjectStream};
+pub use signed_url::{Continent, SignedUrl, UrlMethod, UrlRequest};
 pub use staged::{Staged, StagedParts, StagedPartsError};
 pub use writer::StagedWriter;

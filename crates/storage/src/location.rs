@@ -22,6 +22,7 @@ use crate::objects::ObjectStore;
 use crate::observer::{Observer, Watch};
 use crate::options::LocalOptions;
 use crate::read::{ByteRange, ObjectStream};
+use crate::signed_url::{SignedUrl, UrlRequest};
 use crate::staged::{Part, Staged};
 use crate::writer::StagedWriter;
 
@@ -49,7 +50,7 @@ enum Backing {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// Clients can be sent to the store with a signed URL. A local directory: no.
+    /// Clients can be sent to the store with a signed URL, as a rule: see [`Location::signed_url`]. A local directory: no.
     pub signed_urls: bool,
     /// What becoming an object costs staged bytes.
     pub publication: PublicationCost,
@@ -64,6 +65,8 @@ pub enum PublicationCost {
     StoreCopies,
     /// They are read and written once more, through this process.
     Streamed,
+    /// They stay where they are: the object is a list of them. Those of a small object, a few megabytes, are copied by the store.
+    InPlace,
 }
 
 /// What is known of an object without reading it.
@@ -209,6 +212,29 @@ impl Location {
                 })
             })
             .await
+    }
+
+    /// Signs a URL that a client can read an object with, without any credentials of its own. `None` where the store has none for such a
+    /// request; then the object goes through this process. Whether the object is there is not asked.
+    ///
+    /// Asks nobody anything, unless credentials of the machine or of a role have to be fetched first. Not told to an observer: it says
+    /// nothing about the store.
+    ///
+    /// # Errors
+    ///
+    /// When there are no credentials that live long enough; a caller streams instead.
+    pub async fn signed_url(
+        &self,
+        key: &ObjectKey,
+        request: &UrlRequest<'_>,
+    ) -> Result<Option<SignedUrl>, StorageError> {
+        match &self.backing {
+            Backing::Directory(_) => Ok(None),
+            Backing::Objects(store) => {
+                let url = store.signed_url(key, request).await?;
+                Ok(url.map(|url| url.of(&self.name)))
+            }
+        }
     }
 
     /// Opens the staged bytes of upload `id` to go on behind exactly those that were acknowledged; behind [`Staged::NOTHING`]

@@ -9,6 +9,9 @@ use uuid::Uuid;
 /// The folder of uploads that are not objects yet.
 pub(crate) const UPLOADS: &str = "uploads";
 
+/// The folder of segments in Swift, of uploads as well as of objects: `segments/<upload>/...`.
+pub(crate) const SEGMENTS: &str = "segments";
+
 /// Names one object of a location, in Quay's layout.
 #[derive(Clone, Debug, Eq, PartialEq, Hash)]
 pub enum ObjectKey {

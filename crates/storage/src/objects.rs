@@ -3,10 +3,12 @@
 
 mod body;
 mod calls;
+mod listed;
 mod listing;
 mod probe;
 mod publish;
 mod segments;
+mod urls;
 
 use std::sync::Arc;
 
@@ -18,10 +20,10 @@ use uuid::Uuid;
 pub(crate) use self::body::BodyStream;
 use self::calls::Calls;
 pub(crate) use self::segments::SegmentWriter;
-use crate::drivers::Assembly;
+use crate::drivers::{Assembly, UrlSigner};
 use crate::error::{Operation, StorageError, StorageErrorKind};
 use crate::exclusive::Uploads;
-use crate::object_key::ObjectKey;
+use crate::object_key::{ObjectKey, SEGMENTS, UPLOADS};
 use crate::observer::Watch;
 use crate::options::StoreOptions;
 use crate::read::ByteRange;
@@ -31,7 +33,9 @@ use crate::staged::{Part, Staged};
 #[derive(Debug)]
 pub(crate) struct ObjectStore {
     calls: Arc<Calls>,
+    parts: PartsFolder,
     assembly: Assembly,
+    urls: UrlSigner,
     environment: Environment,
     uploads: Uploads,
 }
@@ -44,7 +48,14 @@ impl ObjectStore {
         options: StoreOptions,
         environment: Environment,
     ) -> Self {
+        let parts = match assembly {
+            Assembly::CopyParts | Assembly::CopyBlocks(_) | Assembly::Stream => {
+                PartsFolder(UPLOADS)
+            }
+            Assembly::ListParts(_) => PartsFolder(SEGMENTS),
+        };
         Self {
+            parts,
             calls: Arc::new(Calls::new(
                 name,
                 operator,
@@ -52,9 +63,17 @@ impl ObjectStore {
                 Arc::clone(&environment.clock),
             )),
             assembly,
+            urls: UrlSigner::Nobody,
             environment,
             uploads: Uploads::default(),
         }
+    }
+
+    /// The same store, for whose objects `urls` signs URLs.
+    #[must_use]
+    pub(crate) fn with_urls(mut self, urls: UrlSigner) -> Self {
+        self.urls = urls;
+        self
     }
 
     pub(crate) async fn stat(&self, key: &ObjectKey) -> Result<Option<u64>, StorageError> {
@@ -89,7 +108,10 @@ impl ObjectStore {
     }
 
     pub(crate) async fn delete(&self, key: &ObjectKey) -> Result<(), StorageError> {
-        self.delete_path(Operation::Delete, &key.path()).await
+        match self.assembly.lists_parts() {
+            Some(container) => self.delete_with_parts(container, &key.path()).await,
+            None => self.delete_path(Operation::Delete, &key.path()).await,
+        }
     }
 
     async fn delete_path(&self, operation: Operation, path: &str) -> Result<(), StorageError> {
@@ -104,12 +126,18 @@ impl ObjectStore {
     }
 }
 
-/// The folder of what was staged of an upload.
-fn folder_of(id: Uuid) -> String {
-    format!("{}/", ObjectKey::Upload(id))
-}
+/// The folder that the parts of uploads lie in, a folder for each.
+#[derive(Clone, Copy, Debug)]
+struct PartsFolder(&'static str);
 
-/// The object of a part.
-fn path_of(id: Uuid, part: Part) -> String {
-    format!("{}{:015}-{:016x}", folder_of(id), part.start, part.writer)
+impl PartsFolder {
+    /// The folder of what was staged of an upload.
+    fn of(self, id: Uuid) -> String {
+        format!("{}/{}/", self.0, id.hyphenated())
+    }
+
+    /// The object of a part.
+    fn path_of(self, id: Uuid, part: Part) -> String {
+        format!("{}{:015}-{:016x}", self.of(id), part.start, part.writer)
+    }
 }

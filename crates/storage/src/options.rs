@@ -62,7 +62,7 @@ pub struct StoreOptions {
     /// Putting an object together from its parts, which the store does by itself: the longest that one request for it may take. Default
     /// 5 min; S3 says that it may take minutes.
     pub assembly_timeout: Duration,
-    /// One step of a probe. Default 3 s: health must be known before clients give up.
+    /// One step of a probe. Default 2 s: health must be known before clients give up.
     pub probe_timeout: Duration,
     /// As [`LocalOptions::lock_timeout`].
     pub lock_timeout: Duration,
@@ -93,7 +93,7 @@ impl Default for StoreOptions {
             step_timeout: Duration::from_secs(10),
             part_bytes_per_second_min: 64 << 10,
             assembly_timeout: Duration::from_mins(5),
-            probe_timeout: Duration::from_secs(3),
+            probe_timeout: Duration::from_secs(2),
             lock_timeout: Duration::from_secs(2),
             upload_memory_bytes: 64 << 20,
             calls_max: 256,

@@ -1,10 +1,25 @@
-//! Real servers for tests: started on free loopback ports when a test asks for one, and gone with the test process, however it ends.
+//! Real servers for tests: started on free loopback ports when a test asks for one, and gone with the test process, however it ends. And a proxy
+//! that makes them fail.
 //!
 //! A server that cannot be started is a failed test, never a skipped one. Nothing here is part of a release.
 
+mod azurite;
+mod http;
 mod ports;
 mod postgres;
+mod process;
+mod programs;
+mod proxy;
+mod request;
+mod s3;
 mod spawn;
+mod swift;
 
+pub use azurite::Azurite;
 pub use ports::free_port;
 pub use postgres::{Postgres, PostgresDatabase, PostgresSettings};
+pub use programs::program_directory;
+pub use proxy::{Direction, Fault, FaultProxy, Traffic};
+pub use request::Request;
+pub use s3::S3Server;
+pub use swift::Swift;

@@ -370,11 +370,31 @@ impl PostgresDatabase {
         );
     }
 
+    /// All rows and definitions as statements, with `pg_dump` of the server's own version, which refuses newer ones.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn dump(&self, arguments: &[&str]) -> String {
+        let output = self
+            .client("pg_dump")
+            .args(arguments)
+            .output()
+            .expect("pg_dump can be run");
+        assert!(output.status.success(), "pg_dump failed: {}", said(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     fn command(&self) -> Command {
-        // The program itself: Debian's `psql` in PATH is a script that looks for it first, ten times as long as a query takes.
-        let mut command = Command::new(program("psql"));
+        let mut command = self.client("psql");
+        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]);
         command
-            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
+    }
+
+    /// A program of the server's, connected to this database.
+    fn client(&self, name: &str) -> Command {
+        // The program itself: Debian's `psql` in PATH is a script that looks for it first, ten times as long as a query takes.
+        let mut command = Command::new(program(name));
+        command
             .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
             .args(["-U", &self.user, "-d", &self.name])
             .env("PGPASSWORD", &self.password);

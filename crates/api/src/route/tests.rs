@@ -23,6 +23,9 @@ fn every_endpoint_is_found() {
         ("/v2/", Route::Base),
         ("/v2/auth", Route::Token),
         ("/v2/_catalog", Route::Catalog),
+        ("/_storage_proxy/", Route::StorageProxy),
+        ("/_storage_proxy/%2e./..//%zz", Route::StorageProxy),
+        ("/_storage_proxy_auth", Route::StorageProxyAuth),
         (
             "/v2/busybox/tags/list",
             Route::Tags {

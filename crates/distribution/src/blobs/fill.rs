@@ -102,11 +102,7 @@ enum Outcome {
 
 /// Follows a fill of the blob, one that is under way or a new one. `None` when it is not to be brought here, or not now.
 pub(super) async fn follow(inner: &Arc<Inner>, blob: &Blob, namespace: UserId) -> Option<Follower> {
-    let own = inner.topology.preferred();
-    if blob.present.contains(own)
-        || inner.options.writes == Writes::ReadOnly
-        || blob.present.is_empty()
-    {
+    if !may_be_due(inner, blob) {
         return None;
     }
     if let Some(fill) = inner.fills.find(&blob.digest) {
@@ -140,6 +136,18 @@ pub(super) async fn follow(inner: &Arc<Inner>, blob: &Blob, namespace: UserId) -
         async move { run(&inner, &fill).await }
     });
     Some(Follower::of(inner, fill))
+}
+
+/// Whether the blob is to be brought here when it is next asked for.
+pub(super) async fn is_due(inner: &Inner, blob: &Blob, namespace: UserId) -> bool {
+    may_be_due(inner, blob) && wanted_here(inner, blob, namespace).await.is_some()
+}
+
+/// What can be told without asking anybody.
+fn may_be_due(inner: &Inner, blob: &Blob) -> bool {
+    !blob.present.is_empty()
+        && !blob.present.contains(inner.topology.preferred())
+        && inner.options.writes != Writes::ReadOnly
 }
 
 /// This region's own location, if the blob belongs there and it can take it.

@@ -2,6 +2,7 @@
 //! first is read.
 
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,6 +95,16 @@ pub(super) async fn open(
     }
 }
 
+/// What happens while locations are asked.
+enum Event {
+    /// One has answered; none if all have.
+    Answered(Option<Result<Source, NotOpened>>),
+    /// The only one that was asked takes long.
+    Late,
+    /// The only one that was asked is not used any more.
+    GivenUp,
+}
+
 /// One location, and after a while a second one.
 struct Race<'a> {
     inner: &'a Arc<Inner>,
@@ -111,19 +122,20 @@ impl Race<'_> {
         failures: &mut Vec<NotOpened>,
     ) -> Option<Source> {
         loop {
-            let answered = match patience {
-                Some(wait) => {
-                    let timer = self.inner.environment.clock.sleep(wait);
-                    match select(self.attempts.next(), timer).await {
-                        Either::Left((answered, _)) => answered,
-                        Either::Right(((), _)) => {
-                            patience = None;
-                            self.ask_another();
-                            continue;
-                        }
+            let answered = match self.next_answer(patience).await {
+                Event::Answered(answered) => answered,
+                Event::Late => {
+                    patience = None;
+                    if self.inner.locations.take_hedge() {
+                        self.ask_another();
                     }
+                    continue;
                 }
-                None => self.attempts.next().await,
+                // Nobody is waited for who has been given up meanwhile, whatever it costs.
+                Event::GivenUp => {
+                    self.ask_another();
+                    continue;
+                }
             };
             match answered? {
                 Ok(source) => {
@@ -139,11 +151,34 @@ impl Race<'_> {
         }
     }
 
-    /// Asks the next location that lets requests through, if there is one and there were not too many such reads.
-    fn ask_another(&mut self) {
-        if !self.candidates.has_another() || !self.inner.locations.take_hedge() {
-            return;
+    /// Waits for an answer, and while only one location is asked and there is another: not beyond `patience`, and not for one whose circuit
+    /// opens.
+    async fn next_answer(&mut self, patience: Option<Duration>) -> Event {
+        let alone = match self.asked.as_slice() {
+            [asked] if self.candidates.has_another() => Some(asked.location.clone()),
+            _ => None,
+        };
+        let Some(location) = alone else {
+            return Event::Answered(self.attempts.next().await);
+        };
+        let inner = self.inner;
+        let late = async {
+            match patience {
+                Some(wait) => inner.environment.clock.sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        let late = pin!(late);
+        let given_up = pin!(inner.locations.shut(&location, Use::Read));
+        match select(self.attempts.next(), select(late, given_up)).await {
+            Either::Left((answered, _)) => Event::Answered(answered),
+            Either::Right((Either::Left(_), _)) => Event::Late,
+            Either::Right((Either::Right(_), _)) => Event::GivenUp,
         }
+    }
+
+    /// Asks the next location that lets requests through, if there is one.
+    fn ask_another(&mut self) {
         let Some(candidate) = self.candidates.next_that_admits() else {
             return;
         };

@@ -297,7 +297,9 @@ impl Reading {
                     waited: Duration::ZERO,
                     progress: Progress::Verified,
                 };
-                self.inner.locations.tell(location, Use::Read, verified);
+                for wanted in [Use::Read, Use::Write] {
+                    self.inner.locations.tell(location, wanted, verified);
+                }
             }
             return Ok(());
         }
@@ -323,7 +325,10 @@ impl Reading {
             let damaged = Outcome::Damaged {
                 object: number_of(&self.blob.digest),
             };
-            self.inner.locations.tell(&location, Use::Read, damaged);
+            // What returns wrong bytes is not given any, either.
+            for wanted in [Use::Read, Use::Write] {
+                self.inner.locations.tell(&location, wanted, damaged);
+            }
             report_lost(
                 &self.inner,
                 &self.blob,

@@ -23,8 +23,11 @@ const BLOBS: u32 = 100;
 /// Rows of a deleted repository removed in one transaction.
 const PURGED_ROWS: u32 = 500;
 
-/// How many ids one page of the search for strays spans.
+/// How many ids one page of the search for strays spans, and how many tags that have ended one of the search for those whose time is over.
 const PAGE: u32 = 1000;
+
+/// How many pages of tags a round looks through: some 0.1 s. Only where namespaces have windows of different lengths are there many that shall stay.
+const TAG_PAGES: usize = 20;
 
 /// How long the search for strays rests when it has come to the end: they are rare.
 const SWEEP_REST: Duration = Duration::from_hours(24);
@@ -45,12 +48,14 @@ const AGAIN: Duration = Duration::from_mins(1);
 /// How far a round searches for what no note was made of.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Search {
-    /// A page at a time, from where whatever process came to, and nothing for a day after the last.
+    /// From where whatever process came to: strays a page at a time, and nothing for a day after the last; tags that have ended some pages at a time,
+    /// over and over.
     Gentle,
-    /// From the beginning to the end; behind which ids the next pages begin.
+    /// From the beginning to the end; behind which ids, or ends of tags, the next pages begin.
     Whole {
-        manifests: Option<i32>,
-        blobs: Option<i32>,
+        tags: Option<i64>,
+        manifests: Option<i64>,
+        blobs: Option<i64>,
     },
 }
 
@@ -58,6 +63,7 @@ impl Search {
     /// A search that is about to begin.
     pub(super) const fn whole() -> Self {
         Self::Whole {
+            tags: Some(0),
             manifests: Some(0),
             blobs: Some(0),
         }
@@ -78,7 +84,7 @@ impl Inner {
             return Ok(round);
         }
         round.more |= self.end_protections().await?;
-        self.collect_tags(collection, &mut round).await?;
+        self.sweep_tags(collection, search, &mut round).await?;
         self.sweep_manifests(collection, search, &mut round).await?;
         self.sweep_blobs(search, &mut round).await?;
         self.collect_blobs(collection, &mut round).await?;
@@ -110,61 +116,91 @@ impl Inner {
         Ok(true)
     }
 
+    /// Removes tags whose time is over, some pages of those that have ended.
+    async fn sweep_tags(
+        &self,
+        collection: &Collection,
+        search: &mut Search,
+        round: &mut GarbageRound,
+    ) -> Result<(), MetadataError> {
+        let Some(began) = self.next_page(Sweep::Tags, search).await? else {
+            return Ok(());
+        };
+        let removed_before = round.removed.tags;
+        let until = self.database.latest_past_end(self.now()).await?;
+        let mut next = Some(began);
+        let mut steps = STEPS_MAX;
+        for _ in 0..TAG_PAGES {
+            let Some(after) = next else { break };
+            let page = self
+                .database
+                .repositories_with_past_tags(after, until, self.now(), PAGE)
+                .await?;
+            for repository in page.repositories {
+                self.collect_tags(collection, repository, &mut steps, round)
+                    .await?;
+            }
+            let removing = round.removed.tags > removed_before;
+            // A page that there were too few steps for is looked through again, unless nothing in it can be removed.
+            if steps > 0 || !removing {
+                next = page.next;
+            }
+            if steps == 0 {
+                break;
+            }
+        }
+        round.more |= next.is_some() && round.removed.tags > removed_before;
+        if began == 0 && next.is_none() && matches!(search, Search::Gentle) {
+            // Whole in one go, as nearly always: nothing to note.
+            return Ok(());
+        }
+        self.turn_page(Sweep::Tags, search, next, round).await
+    }
+
+    /// Removes the tags of a repository whose time is over, as long as the round has steps left.
     async fn collect_tags(
         &self,
         collection: &Collection,
+        repository: RepositoryId,
+        steps: &mut usize,
         round: &mut GarbageRound,
     ) -> Result<(), MetadataError> {
-        let mut failed = BTreeSet::new();
-        let mut steps = 0;
-        loop {
-            let repositories = self
+        while *steps > 0 {
+            *steps -= 1;
+            match self
                 .database
-                .repositories_with_past_tags(&failed, self.now(), ROWS)
-                .await?;
-            if repositories.is_empty() {
-                return Ok(());
-            }
-            for repository in repositories {
-                loop {
-                    steps += 1;
-                    if steps > STEPS_MAX {
-                        round.more = true;
-                        return Ok(());
+                .collect_tags(collection, repository, self.now(), TAGS)
+                .await
+            {
+                Ok(collected) => {
+                    round.removed.tags += collected.tags;
+                    round.removed.manifests += collected.manifests;
+                    if collected.tags < u64::from(TAGS) {
+                        break;
                     }
-                    match self
-                        .database
-                        .collect_tags(collection, repository, self.now(), TAGS)
-                        .await
-                    {
-                        Ok(collected) => {
-                            round.removed.tags += collected.tags;
-                            round.removed.manifests += collected.manifests;
-                            if collected.tags < u64::from(TAGS) {
-                                break;
-                            }
-                        }
-                        Err(error) => {
-                            tolerate(repository, error)?;
-                            failed.insert(repository);
-                            break;
-                        }
-                    }
+                }
+                Err(error) => {
+                    tolerate(repository, error)?;
+                    break;
                 }
             }
         }
+        Ok(())
     }
 
-    /// Behind which id the next page of a search begins, if it goes on.
-    async fn next_page(&self, sweep: Sweep, search: &Search) -> Result<Option<i32>, MetadataError> {
+    /// Behind which id, or which end of a tag, the next page of a search begins, if it goes on.
+    async fn next_page(&self, sweep: Sweep, search: &Search) -> Result<Option<i64>, MetadataError> {
         match (search, sweep) {
+            (Search::Whole { tags, .. }, Sweep::Tags) => Ok(*tags),
             (Search::Whole { manifests, .. }, Sweep::Manifests) => Ok(*manifests),
             (Search::Whole { blobs, .. }, _) => Ok(*blobs),
             (Search::Gentle, _) => {
                 let progress = self.database.sweep_progress(sweep).await?;
-                let resting = progress
-                    .finished_at
-                    .is_some_and(|at| self.now() < at + SWEEP_REST);
+                // Strays are rare, but tags come to their ends all the time.
+                let resting = sweep != Sweep::Tags
+                    && progress
+                        .finished_at
+                        .is_some_and(|at| self.now() < at + SWEEP_REST);
                 Ok((!resting).then_some(progress.position))
             }
         }
@@ -175,10 +211,11 @@ impl Inner {
         &self,
         sweep: Sweep,
         search: &mut Search,
-        next: Option<i32>,
+        next: Option<i64>,
         round: &mut GarbageRound,
     ) -> Result<(), MetadataError> {
         match (search, sweep) {
+            (Search::Whole { tags, .. }, Sweep::Tags) => *tags = next,
             (Search::Whole { manifests, .. }, Sweep::Manifests) => *manifests = next,
             (Search::Whole { blobs, .. }, _) => *blobs = next,
             (Search::Gentle, _) => {
@@ -210,7 +247,7 @@ impl Inner {
         };
         let page = self
             .database
-            .stray_manifests(ManifestId(position), PAGE)
+            .stray_manifests(ManifestId(id_of(position)), PAGE)
             .await?;
         let repositories: BTreeSet<RepositoryId> = page
             .strays
@@ -237,7 +274,7 @@ impl Inner {
         self.turn_page(
             Sweep::Manifests,
             search,
-            page.next.map(|next| next.0),
+            page.next.map(|next| next.0.into()),
             round,
         )
         .await
@@ -253,12 +290,12 @@ impl Inner {
         };
         let next = self
             .database
-            .note_stray_blobs(StorageId(position), PAGE, self.now())
+            .note_stray_blobs(StorageId(id_of(position)), PAGE, self.now())
             .await?;
         if next.is_none() {
             self.database.forget_notes_of_the_gone().await?;
         }
-        self.turn_page(Sweep::Blobs, search, next.map(|next| next.0), round)
+        self.turn_page(Sweep::Blobs, search, next.map(|next| next.0.into()), round)
             .await
     }
 
@@ -459,6 +496,11 @@ impl Inner {
         }
         Ok(false)
     }
+}
+
+/// The id that a page begins behind. What is no id lies behind all of them, and ends the search.
+fn id_of(position: i64) -> i32 {
+    position.try_into().unwrap_or(i32::MAX)
 }
 
 /// Logs a failure that concerns one repository, so that it does not keep the others from being cleaned. One of the database as a whole ends the

@@ -2,11 +2,13 @@
 //! what becomes of them, is decided by those who call.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 
 use bytes::Bytes;
 use futures_util::Stream;
+use futures_util::future::{Either, select};
 use roadstead_oci::{Digest, Digester};
-use roadstead_placement::LocationName;
+use roadstead_placement::{LocationName, Use};
 use roadstead_storage::{Location, Staged, StagedWriter, StorageError};
 use uuid::Uuid;
 
@@ -149,24 +151,17 @@ impl Kept {
         }
     }
 
-    /// Writes the bytes at another location after `failure` of one. The failure comes back if it is not the location's, if the bytes are
-    /// not at hand, or if no location takes them: each is tried once.
+    /// Writes the bytes at another location because `from` has failed. `None` if the bytes are not at hand, or no location takes them: each is
+    /// tried once.
     async fn write_elsewhere(
         &mut self,
         inner: &Inner,
         id: Uuid,
-        failure: StorageError,
-    ) -> Result<(Location, StagedWriter), StorageError> {
-        let Some(pieces) = &self.pieces else {
-            return Err(failure);
-        };
-        if !failure.kind().is_the_locations() {
-            return Err(failure);
-        }
-        self.failed.insert(failure.location().clone());
-        let Ok(mut writable) = Writable::without(inner, &self.failed).await else {
-            return Err(failure);
-        };
+        from: &LocationName,
+    ) -> Option<(Location, StagedWriter)> {
+        let pieces = self.pieces.as_ref()?;
+        self.failed.insert(from.clone());
+        let mut writable = Writable::without(inner, &self.failed).await.ok()?;
         while let Ok((location, mut writer)) = writable.stage(id).await {
             let written = async {
                 for piece in pieces {
@@ -178,11 +173,10 @@ impl Kept {
                 tracing::info!(
                     upload.id = %id,
                     location.id = %location.name(),
-                    "Upload {id} goes on at location {} because {} failed",
-                    location.name(),
-                    failure.location()
+                    "Upload {id} goes on at location {} because {from} failed",
+                    location.name()
                 );
-                return Ok((location, writer));
+                return Some((location, writer));
             };
             tracing::debug!(
                 upload.id = %id,
@@ -192,7 +186,22 @@ impl Kept {
             self.failed.insert(location.name().clone());
             writable.exclude(location.name());
         }
-        Err(failure)
+        None
+    }
+
+    /// Returns when a location is not used any more and the bytes can go to a better one, which may be never.
+    async fn given_up(&self, inner: &Inner, location: &LocationName) {
+        if self.pieces.is_some() {
+            inner.locations.shut(location, Use::Write).await;
+            let mut failed = self.failed.clone();
+            failed.insert(location.clone());
+            let better = inner.locations.choose_write(&inner.topology, &failed);
+            let standings = inner.locations.standings();
+            if better.is_ok_and(|better| standings.get(&better).write.admits()) {
+                return;
+            }
+        }
+        std::future::pending().await
     }
 }
 
@@ -222,7 +231,11 @@ impl Settled {
             other,
             mut kept,
         } = self;
-        let (location, writer) = kept.write_elsewhere(inner, id, failure).await?;
+        if !failure.kind().is_the_locations() {
+            return Err(failure);
+        }
+        let elsewhere = kept.write_elsewhere(inner, id, failure.location()).await;
+        let (location, writer) = elsewhere.ok_or(failure)?;
         Ok(Sink {
             id,
             location,
@@ -293,16 +306,39 @@ impl Sink {
 
     /// Makes what was taken survive a crash.
     pub(super) async fn sync(&mut self, inner: &Inner) -> Result<(), StorageError> {
-        while let Err(failure) = self.writer.sync().await {
-            self.move_on(inner, failure).await?;
+        loop {
+            let location = self.location.name().clone();
+            // `None`: it was given up before it had answered.
+            let synced = {
+                let syncing = pin!(self.writer.sync());
+                let given_up = pin!(self.kept.given_up(inner, &location));
+                match select(syncing, given_up).await {
+                    Either::Left((synced, _)) => Some(synced),
+                    Either::Right(((), _)) => None,
+                }
+            };
+            match synced {
+                Some(Ok(())) => return Ok(()),
+                Some(Err(failure)) => self.move_on(inner, failure).await?,
+                None => match self.kept.write_elsewhere(inner, self.id, &location).await {
+                    Some(elsewhere) => (self.location, self.writer) = elsewhere,
+                    // Fails: its writer was interrupted.
+                    None => return self.writer.sync().await,
+                },
+            }
         }
-        Ok(())
     }
 
     /// Goes on at another location after a failure of this one, if that is possible.
     async fn move_on(&mut self, inner: &Inner, failure: StorageError) -> Result<(), StorageError> {
-        let id = self.id;
-        (self.location, self.writer) = self.kept.write_elsewhere(inner, id, failure).await?;
+        if !failure.kind().is_the_locations() {
+            return Err(failure);
+        }
+        let elsewhere = self
+            .kept
+            .write_elsewhere(inner, self.id, failure.location())
+            .await;
+        (self.location, self.writer) = elsewhere.ok_or(failure)?;
         Ok(())
     }
 

@@ -57,6 +57,12 @@ struct PageEnd {
 /// digest says nothing.
 pub(crate) const OURS: &str = "(s.cas_path AND s.content_checksum IS NOT NULL)";
 
+/// That no manifest refers to blob `s` and no push protects it. Asked blob by blob: as `NOT EXISTS`, PostgreSQL may think it worth while to read all
+/// that refers to any blob for one page of blobs.
+const UNREFERRED: &str = "(
+    (SELECT mb.id FROM manifestblob mb WHERE mb.blob_id = s.id LIMIT 1) IS NULL
+    AND (SELECT u.id FROM uploadedblob u WHERE u.blob_id = s.id LIMIT 1) IS NULL)";
+
 /// Whether anybody publishes an object of blob `s`.
 const PUBLISHED: &str =
     "EXISTS (SELECT 1 FROM roadstead_publication n WHERE n.digest = s.content_checksum)";
@@ -145,8 +151,9 @@ impl Database {
         let freed: Vec<FreedRow> = transaction
             .rows(
                 OPERATION,
+                // By nothing else, or all that were noted together are sorted for each batch of them.
                 "SELECT storage_id FROM roadstead_freed_blob WHERE due_at <= $1
-                 ORDER BY due_at, id LIMIT $2 @skip_locked",
+                 ORDER BY due_at LIMIT $2 @skip_locked",
                 params![now.naive_utc(), limit_column(limit)],
             )
             .await?;
@@ -210,9 +217,7 @@ impl Database {
                 OPERATION,
                 &format!(
                     "SELECT s.id AS storage_id FROM imagestorage s
-                     WHERE s.id > $1 AND s.id <= $2 AND {OURS}
-                       AND NOT EXISTS (SELECT 1 FROM manifestblob mb WHERE mb.blob_id = s.id)
-                       AND NOT EXISTS (SELECT 1 FROM uploadedblob u WHERE u.blob_id = s.id)"
+                     WHERE s.id > $1 AND s.id <= $2 AND {OURS} AND {UNREFERRED}"
                 ),
                 params![after.0, until],
             )
@@ -269,7 +274,8 @@ async fn remove_unheld(
     transaction
         .execute(
             OPERATION,
-            "DELETE FROM uploadedblob WHERE blob_id IN @ids($1) AND expires_at <= $2",
+            // Of these blobs, not of all whose protection has ended: the form keeps PostgreSQL from beginning with those.
+            "DELETE FROM uploadedblob WHERE blob_id IN @ids($1) AND COALESCE(expires_at <= $2, false)",
             params![locked.as_str(), now.naive_utc()],
         )
         .await?;
@@ -279,9 +285,7 @@ async fn remove_unheld(
             OPERATION,
             &format!(
                 "SELECT s.id, COALESCE(s.image_size, 0) AS size FROM imagestorage s
-                 WHERE s.id IN @ids($1)
-                   AND NOT EXISTS (SELECT 1 FROM manifestblob mb WHERE mb.blob_id = s.id)
-                   AND NOT EXISTS (SELECT 1 FROM uploadedblob u WHERE u.blob_id = s.id)
+                 WHERE s.id IN @ids($1) AND {UNREFERRED}
                    AND NOT {PUBLISHED}"
             ),
             params![locked],
@@ -362,10 +366,10 @@ async fn settle_freed(
     transaction
         .execute(
             OPERATION,
-            "UPDATE roadstead_freed_blob SET due_at = $2 WHERE storage_id IN (
-                 SELECT s.id FROM imagestorage s WHERE s.id IN @ids($1)
-                   AND NOT EXISTS (SELECT 1 FROM manifestblob mb WHERE mb.blob_id = s.id)
-                   AND NOT EXISTS (SELECT 1 FROM uploadedblob u WHERE u.blob_id = s.id))",
+            &format!(
+                "UPDATE roadstead_freed_blob SET due_at = $2 WHERE storage_id IN (
+                     SELECT s.id FROM imagestorage s WHERE s.id IN @ids($1) AND {UNREFERRED})"
+            ),
             params![candidates, again_at.naive_utc()],
         )
         .await?;

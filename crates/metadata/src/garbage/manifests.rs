@@ -55,10 +55,11 @@ struct PageEnd {
     next: Option<i32>,
 }
 
-/// That no row of `tag` points to manifest `m` and no index has it.
+/// That no row of `tag` points to manifest `m` and no index has it. Asked manifest by manifest: as `NOT EXISTS`, PostgreSQL may think it worth while
+/// to read all tags for one page of manifests.
 pub(crate) const UNHELD: &str = "(
-    NOT EXISTS (SELECT 1 FROM tag t WHERE t.manifest_id = m.id)
-    AND NOT EXISTS (SELECT 1 FROM manifestchild c WHERE c.child_manifest_id = m.id AND c.manifest_id <> m.id))";
+    (SELECT t.id FROM tag t WHERE t.manifest_id = m.id LIMIT 1) IS NULL
+    AND (SELECT c.id FROM manifestchild c WHERE c.child_manifest_id = m.id AND c.manifest_id <> m.id LIMIT 1) IS NULL)";
 
 impl Database {
     /// Looks through one page of ids for manifests that nothing holds: those that Quay or an older version let go of. Repositories that are

@@ -188,21 +188,22 @@ impl Database {
                 what: format!("namespace {namespace} is not marked as deleted"),
             });
         }
-        transaction
-            .execute(
-                OPERATION,
-                "UPDATE repository SET state = 3 WHERE namespace_user_id = $1 AND state <> 3",
-                params![namespace.0],
-            )
-            .await?;
         let next: Option<Identified> = transaction
             .row(
                 OPERATION,
-                "SELECT id FROM repository WHERE namespace_user_id = $1 ORDER BY id LIMIT 1",
+                // By name, as the index is: PostgreSQL would look for the lowest id among the repositories of all namespaces.
+                "SELECT id FROM repository WHERE namespace_user_id = $1 ORDER BY name LIMIT 1",
                 params![namespace.0],
             )
             .await?;
         let purge = if let Some(row) = next {
+            transaction
+                .execute(
+                    OPERATION,
+                    "UPDATE repository SET state = 3 WHERE id = $1 AND state <> 3",
+                    params![row.id],
+                )
+                .await?;
             NamespacePurge::Repository(RepositoryId(row.id))
         } else {
             remove_queue_row(

@@ -51,7 +51,7 @@ pub(crate) const MANIFEST: &[Step] = &[
     delete("roadstead_owed_labels", "manifest_id IN @ids($1)"),
 ];
 
-/// What a repository may have very many rows of besides tags, manifests and protections: deleted in batches.
+/// What a repository may have very many rows of besides tags, manifests, protections and uploads: deleted in batches.
 pub(crate) const REPOSITORY_IN_BATCHES: &[&str] = &[
     "manifestpullstatistics",
     "tagpullstatistics",
@@ -61,10 +61,6 @@ pub(crate) const REPOSITORY_IN_BATCHES: &[&str] = &[
 /// What refers to repositories without tags and manifests.
 pub(crate) const REPOSITORY: &[Step] = &[
     delete("roadstead_hidden_blob", "repository_id IN @ids($1)"),
-    delete(
-        "roadstead_upload",
-        "upload_id IN (SELECT id FROM blobupload WHERE repository_id IN @ids($1))",
-    ),
     delete("blobupload", "repository_id IN @ids($1)"),
     delete(
         "tagnotificationsuccess",

@@ -8,6 +8,7 @@ use sea_orm::FromQueryResult;
 use super::Collection;
 use super::blobs::free_blobs;
 use super::manifests::{FreeRow, remove as remove_manifests, remove_tags};
+use super::namespaces::NAMESPACE_QUEUE;
 use super::referring::{REPOSITORY, REPOSITORY_IN_BATCHES};
 use crate::database::{
     Connection, Counted, Database, Identified, Lock, Transaction, contended, json_ids, params,
@@ -211,7 +212,7 @@ impl Database {
     }
 }
 
-/// Removes what comes next: tags, then manifests, then protections, then what there may be much of, then the rest.
+/// Removes what comes next: tags, then manifests, then protections, then uploads, then what else there may be much of, then the rest.
 async fn purge_step(
     transaction: &Transaction,
     collection: &Collection,
@@ -263,7 +264,8 @@ async fn purge_step(
     let protected: Vec<Identified> = transaction
         .rows(
             OPERATION,
-            "SELECT DISTINCT blob_id AS id FROM uploadedblob WHERE repository_id = $1 LIMIT $2",
+            "SELECT DISTINCT p.blob_id AS id FROM (
+                 SELECT blob_id FROM uploadedblob WHERE repository_id = $1 LIMIT $2) p",
             params![repository.0, limit_rows],
         )
         .await?;
@@ -277,6 +279,25 @@ async fn purge_step(
                 params![repository.0, blobs],
             )
             .await?;
+        return Ok(Purged::default());
+    }
+    let uploads: Vec<Identified> = transaction
+        .rows(
+            OPERATION,
+            "SELECT id FROM blobupload WHERE repository_id = $1 LIMIT $2",
+            params![repository.0, limit_rows],
+        )
+        .await?;
+    if !uploads.is_empty() {
+        let uploads = json_ids(uploads.into_iter().map(|row| row.id));
+        for statement in [
+            "DELETE FROM roadstead_upload WHERE upload_id IN @ids($1)",
+            "DELETE FROM blobupload WHERE id IN @ids($1)",
+        ] {
+            transaction
+                .execute(OPERATION, statement, params![uploads.as_str()])
+                .await?;
+        }
         return Ok(Purged::default());
     }
     for table in REPOSITORY_IN_BATCHES {
@@ -397,6 +418,41 @@ struct MarkerRow {
     queue_id: Option<String>,
 }
 
+impl Database {
+    /// The rows of a queue that the markers of deletions name; none if it is another queue than those of deletions.
+    pub(crate) async fn queued_deletions(
+        &self,
+        queue: &str,
+    ) -> Result<Option<Vec<i32>>, MetadataError> {
+        let marker = match queue {
+            REPOSITORY_QUEUE => "deletedrepository",
+            NAMESPACE_QUEUE => "deletednamespace",
+            _ => return Ok(None),
+        };
+        let markers = markers(self, marker).await?;
+        Ok(Some(markers.iter().filter_map(MarkerRow::row).collect()))
+    }
+}
+
+/// What waits to be deleted, with the rows of the queue.
+async fn markers(database: &Database, marker: &str) -> Result<Vec<MarkerRow>, MetadataError> {
+    database
+        .reader()
+        .rows(
+            "look up what waits to be deleted",
+            &format!("SELECT id, queue_id FROM {marker} ORDER BY id LIMIT $1"),
+            params![MARKERS_MAX],
+        )
+        .await
+}
+
+impl MarkerRow {
+    /// The row of the queue, which Quay's column has as a text.
+    fn row(&self) -> Option<i32> {
+        self.queue_id.as_deref()?.parse().ok()
+    }
+}
+
 pub(super) async fn requeue(
     database: &Database,
     requeue: &Requeue,
@@ -410,19 +466,11 @@ pub(super) async fn requeue(
         body,
         from,
     } = requeue;
-    let markers: Vec<MarkerRow> = database
-        .reader()
-        .rows(
-            OPERATION,
-            &format!("SELECT id, queue_id FROM {marker} ORDER BY id LIMIT $1"),
-            params![MARKERS_MAX],
-        )
-        .await?;
+    let markers = markers(database, marker).await?;
     let waiting = markers.len() as u64;
     if markers.is_empty() {
         return Ok(waiting);
     }
-    let named = |marker: &MarkerRow| marker.queue_id.as_deref()?.parse::<i32>().ok();
     let token = ids.uuid().to_string();
     contended(|| async {
         let transaction = database.begin(OPERATION).await?;
@@ -431,12 +479,12 @@ pub(super) async fn requeue(
             .rows(
                 OPERATION,
                 "SELECT id FROM queueitem WHERE id IN @ids($1)",
-                params![json_ids(markers.iter().filter_map(named))],
+                params![json_ids(markers.iter().filter_map(MarkerRow::row))],
             )
             .await?;
         let lost: Vec<i32> = markers
             .iter()
-            .filter(|marker| !there.iter().any(|row| Some(row.id) == named(marker)))
+            .filter(|marker| !there.iter().any(|row| Some(row.id) == marker.row()))
             .map(|marker| marker.id)
             .collect();
         if lost.is_empty() {

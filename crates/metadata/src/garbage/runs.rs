@@ -11,9 +11,33 @@ use crate::uploads::bytes_column;
 /// How many runs are kept.
 const RUNS_KEPT: i64 = 100;
 
+/// How many notes are looked at in one transaction.
+const NOTES_PAGE: i64 = 1000;
+
+const FORGET: &str = "forget notes of what is gone";
+
+/// Our tables of notes `n`, and that what a note is of is gone.
+const NOTES: [(&str, &str); 3] = [
+    (
+        "roadstead_hidden_manifest",
+        "(SELECT m.id FROM manifest m WHERE m.id = n.manifest_id) IS NULL",
+    ),
+    (
+        "roadstead_hidden_blob",
+        "((SELECT s.id FROM imagestorage s WHERE s.id = n.storage_id) IS NULL
+          OR (SELECT r.id FROM repository r WHERE r.id = n.repository_id) IS NULL)",
+    ),
+    (
+        "roadstead_upload",
+        "(SELECT b.id FROM blobupload b WHERE b.id = n.upload_id) IS NULL",
+    ),
+];
+
 /// What is searched page by page for what no note was made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sweep {
+    /// Tags whose time is over, by their ends.
+    Tags,
     /// Manifests that nothing holds.
     Manifests,
     /// Blobs that nothing refers to.
@@ -25,6 +49,7 @@ pub enum Sweep {
 impl Sweep {
     const fn as_str(self) -> &'static str {
         match self {
+            Self::Tags => "tags",
             Self::Manifests => "manifests",
             Self::Blobs => "blobs",
             Self::Looks => "looks",
@@ -35,8 +60,8 @@ impl Sweep {
 /// How far a search has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SweepProgress {
-    /// The next page begins behind this id; 0 at the beginning.
-    pub position: i32,
+    /// The next page begins behind this id, or behind this end of a tag in milliseconds; 0 at the beginning.
+    pub position: i64,
     /// When it last came to the end.
     pub finished_at: Option<Timestamp>,
 }
@@ -97,6 +122,11 @@ struct SweepRow {
 }
 
 #[derive(Debug, FromQueryResult)]
+struct NotesEnd {
+    next: Option<i64>,
+}
+
+#[derive(Debug, FromQueryResult)]
 struct RunRow {
     started_at: NaiveDateTime,
     finished_at: NaiveDateTime,
@@ -121,7 +151,7 @@ impl Database {
             )
             .await?;
         Ok(row.map_or(SweepProgress::default(), |row| SweepProgress {
-            position: row.position.try_into().unwrap_or_default(),
+            position: row.position,
             finished_at: row.finished_at.map(|at| at.and_utc()),
         }))
     }
@@ -138,7 +168,7 @@ impl Database {
              ON CONFLICT (name) DO UPDATE SET position = excluded.position, finished_at = excluded.finished_at",
             params![
                 sweep.as_str(),
-                i64::from(progress.position),
+                progress.position,
                 progress.finished_at.map(|at| at.naive_utc()),
             ],
         )
@@ -146,24 +176,41 @@ impl Database {
         Ok(())
     }
 
-    /// Forgets what was noted of manifests, blobs and copies that another program has removed. Tells how many notes.
+    /// Forgets what was noted of manifests, blobs and uploads that another program has removed. Goes through all notes, page by page, each in a
+    /// transaction of its own. Tells how many it forgot.
     pub async fn forget_notes_of_the_gone(&self) -> Result<u64, MetadataError> {
-        const OPERATION: &str = "forget notes of what is gone";
-        let transaction = self.begin(OPERATION).await?;
         let mut forgotten = 0;
-        for statement in [
-            "DELETE FROM roadstead_hidden_manifest WHERE NOT EXISTS (
-                 SELECT 1 FROM manifest m WHERE m.id = roadstead_hidden_manifest.manifest_id)",
-            "DELETE FROM roadstead_hidden_blob WHERE NOT EXISTS (
-                 SELECT 1 FROM imagestorage s WHERE s.id = roadstead_hidden_blob.storage_id)
-               OR NOT EXISTS (SELECT 1 FROM repository r WHERE r.id = roadstead_hidden_blob.repository_id)",
-            "DELETE FROM roadstead_upload WHERE NOT EXISTS (
-                 SELECT 1 FROM blobupload b WHERE b.id = roadstead_upload.upload_id)",
-        ] {
-            forgotten += transaction.execute(OPERATION, statement, params![]).await?;
+        for (table, gone) in NOTES {
+            let mut after = 0;
+            while let Some(next) = self.end_of_notes(table, after).await? {
+                forgotten += self
+                    .execute(
+                        FORGET,
+                        &format!(
+                            "DELETE FROM {table} AS n WHERE n.id > $1 AND n.id <= $2 AND {gone}"
+                        ),
+                        params![after, next],
+                    )
+                    .await?;
+                after = next;
+            }
         }
-        transaction.commit().await?;
         Ok(forgotten)
+    }
+
+    /// Where the page of a table of notes ends that begins behind this id.
+    async fn end_of_notes(&self, table: &str, after: i64) -> Result<Option<i64>, MetadataError> {
+        let end: Option<NotesEnd> = self
+            .reader()
+            .row(
+                FORGET,
+                &format!(
+                    "SELECT max(p.id) AS next FROM (SELECT id FROM {table} WHERE id > $1 ORDER BY id LIMIT $2) p"
+                ),
+                params![after, NOTES_PAGE],
+            )
+            .await?;
+        Ok(end.and_then(|row| row.next))
     }
 
     /// Keeps the figures of a collection, and forgets those of the oldest.

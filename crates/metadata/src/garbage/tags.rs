@@ -1,19 +1,25 @@
 //! Tags whose time is over: their end lies further back than their namespace's window, so that the time machine cannot bring them back.
 
-use std::collections::BTreeSet;
-
 use roadstead_runtime::Timestamp;
 use sea_orm::FromQueryResult;
 
 use super::Collection;
 use super::manifests::{remove_tags, remove_unheld};
-use crate::database::{Connection, Database, Identified, Lock, contended, json_ids, params};
+use crate::database::{Connection, Database, Identified, Lock, contended, params};
 use crate::error::MetadataError;
 use crate::ids::RepositoryId;
 use crate::locations::limit_column;
 
-/// How many groups namespaces are looked at in, by the lengths of their windows. Quay allows five lengths unless told otherwise.
-const GROUPS_MAX: usize = 16;
+const SEARCH: &str = "look for tags whose time is over";
+
+/// One page of [`Database::repositories_with_past_tags`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PastTags {
+    /// Repositories that have tags whose time is over, each once.
+    pub repositories: Vec<RepositoryId>,
+    /// The end of a tag behind which the next page begins; none after the last.
+    pub next: Option<i64>,
+}
 
 /// What one step of a collection has removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,7 +32,13 @@ pub struct CollectedTags {
 
 #[derive(Debug, FromQueryResult)]
 struct Window {
-    seconds: i64,
+    /// Null when there is no account.
+    seconds: Option<i64>,
+}
+
+#[derive(Debug, FromQueryResult)]
+struct PageEnd {
+    next: Option<i64>,
 }
 
 #[derive(Debug, FromQueryResult)]
@@ -41,66 +53,62 @@ pub(crate) const PAST: &str =
     "t.lifetime_end_ms <= $1 AND ($1 - t.lifetime_end_ms) / 1000 >= u.removed_tag_expiration_s";
 
 impl Database {
-    /// Repositories with tags whose time is over, those with the oldest first, without `except`. About `limit` tags are looked at for each
-    /// length of window. Repositories that are being deleted are left out.
-    pub async fn repositories_with_past_tags(
-        &self,
-        except: &BTreeSet<RepositoryId>,
-        now: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<RepositoryId>, MetadataError> {
-        const OPERATION: &str = "look for tags whose time is over";
-        let windows: Vec<Window> = self
+    /// The millisecond that every tag has ended at whose time is over: no later than the shortest window of any namespace ago. Reads all accounts.
+    pub async fn latest_past_end(&self, now: Timestamp) -> Result<i64, MetadataError> {
+        let shortest: Option<Window> = self
             .reader()
-            .rows(
-                OPERATION,
-                r#"SELECT removed_tag_expiration_s AS seconds FROM "user"
-                   WHERE NOT robot GROUP BY removed_tag_expiration_s ORDER BY removed_tag_expiration_s"#,
+            .row(
+                SEARCH,
+                r#"SELECT min(removed_tag_expiration_s) AS seconds FROM "user" WHERE NOT robot"#,
                 params![],
             )
             .await?;
-        let except = json_ids(except.iter().map(|repository| repository.0));
-        let mut found = Vec::new();
-        for group in windows.chunks(windows.len().div_ceil(GROUPS_MAX).max(1)) {
-            let [Window { seconds: shortest }, ..] = group else {
-                continue;
-            };
-            let longest = group.last().map_or(*shortest, |window| window.seconds);
-            // What ended before this is of this group and past, or of namespaces with longer windows: few rows, at the low end of the index.
-            let bound = now
-                .timestamp_millis()
-                .saturating_sub(shortest.saturating_mul(1000));
-            let rows: Vec<Identified> = self
-                .reader()
-                .rows(
-                    OPERATION,
-                    &format!(
-                        r#"SELECT r.id FROM tag t
-                           JOIN repository r ON r.id = t.repository_id
-                           JOIN "user" u ON u.id = r.namespace_user_id
-                           WHERE t.lifetime_end_ms <= $2 AND {PAST}
-                             AND u.removed_tag_expiration_s >= $3 AND u.removed_tag_expiration_s <= $4
-                             AND r.state <> 3 AND r.id NOT IN @ids($5)
-                           ORDER BY t.lifetime_end_ms LIMIT $6"#
-                    ),
-                    params![
-                        now.timestamp_millis(),
-                        bound,
-                        *shortest,
-                        longest,
-                        except.as_str(),
-                        limit_column(limit),
-                    ],
-                )
-                .await?;
-            for row in rows {
-                let repository = RepositoryId(row.id);
-                if !found.contains(&repository) {
-                    found.push(repository);
-                }
-            }
-        }
-        Ok(found)
+        let window = shortest.and_then(|row| row.seconds).unwrap_or_default();
+        Ok(now
+            .timestamp_millis()
+            .saturating_sub(window.saturating_mul(1000)))
+    }
+
+    /// Looks through one page of tags by the milliseconds at which they ended, some `span` tags that ended behind `after` and not behind `until`, for
+    /// such whose time is over: what a namespace's longer window still keeps is among them. Repositories that are being deleted are left out.
+    pub async fn repositories_with_past_tags(
+        &self,
+        after: i64,
+        until: i64,
+        now: Timestamp,
+        span: u32,
+    ) -> Result<PastTags, MetadataError> {
+        let end: Option<PageEnd> = self
+            .reader()
+            .row(
+                SEARCH,
+                "SELECT max(p.lifetime_end_ms) AS next FROM (
+                     SELECT lifetime_end_ms FROM tag WHERE lifetime_end_ms > $1 AND lifetime_end_ms <= $2
+                     ORDER BY lifetime_end_ms LIMIT $3) p",
+                params![after, until, limit_column(span)],
+            )
+            .await?;
+        let Some(next) = end.and_then(|row| row.next) else {
+            return Ok(PastTags::default());
+        };
+        let rows: Vec<Identified> = self
+            .reader()
+            .rows(
+                SEARCH,
+                // [`PAST`], with the window asked for tag by tag: a join may read all repositories for one page of tags.
+                r#"SELECT DISTINCT t.repository_id AS id FROM tag t
+                   WHERE t.lifetime_end_ms > $2 AND t.lifetime_end_ms <= $3
+                     AND ($1 - t.lifetime_end_ms) / 1000 >= (
+                         SELECT u.removed_tag_expiration_s FROM repository r
+                         JOIN "user" u ON u.id = r.namespace_user_id
+                         WHERE r.id = t.repository_id AND r.state <> 3)"#,
+                params![now.timestamp_millis(), after, next],
+            )
+            .await?;
+        Ok(PastTags {
+            repositories: rows.into_iter().map(|row| RepositoryId(row.id)).collect(),
+            next: Some(next),
+        })
     }
 
     /// Removes tags of a repository whose time is over, at most `limit`, and the manifests that they were the last to hold, in one

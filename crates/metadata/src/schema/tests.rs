@@ -4,7 +4,6 @@ mod refusals;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Command;
 use std::sync::OnceLock;
 
 use chrono::TimeDelta;
@@ -104,16 +103,8 @@ fn sessions(server: &PostgresDatabase, what: &str) -> String {
 
 /// All rows and definitions but for our tables.
 fn dump(server: &PostgresDatabase) -> Vec<String> {
-    let output = Command::new("pg_dump")
-        .args(["--exclude-table", "roadstead_*"])
-        .args(["-h", "127.0.0.1", "-p", &server.port.to_string()])
-        .args(["-U", &server.user, "-d", &server.name])
-        .env("PGPASSWORD", &server.password)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout)
-        .unwrap()
+    server
+        .dump(&["--exclude-table", "roadstead_*"])
         .lines()
         // A random word against injection, in newer releases.
         .filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"))

@@ -28,21 +28,29 @@ impl World {
         let database = &self.database;
         let mut removed = Removed::default();
         while database.end_upload_protections(now, 10).await.unwrap() > 0 {}
+        let until = database.latest_past_end(now).await.unwrap();
+        let mut after = 0;
         loop {
-            let due = database
-                .repositories_with_past_tags(&BTreeSet::new(), now, 10)
+            let page = database
+                .repositories_with_past_tags(after, until, now, 3)
                 .await
                 .unwrap();
-            if due.is_empty() {
-                break;
+            for repository in page.repositories {
+                loop {
+                    let collected = database
+                        .collect_tags(&collection, repository, now, 10)
+                        .await
+                        .unwrap();
+                    removed.tags += collected.tags;
+                    removed.manifests += collected.manifests;
+                    if collected.tags < 10 {
+                        break;
+                    }
+                }
             }
-            for repository in due {
-                let collected = database
-                    .collect_tags(&collection, repository, now, 10)
-                    .await
-                    .unwrap();
-                removed.tags += collected.tags;
-                removed.manifests += collected.manifests;
+            match page.next {
+                Some(next) => after = next,
+                None => break,
             }
         }
         loop {

@@ -1,4 +1,4 @@
-//! StagedFile uploads: bytes that are written once, at the offset that was acknowledged, and that survive a power cut once
+//! Staged uploads: bytes that are written once, at the offset that was acknowledged, and that survive a power cut once
 //! they are. Which offset is acknowledged, and to whom an upload belongs, is in the database and not here.
 
 mod gathered;

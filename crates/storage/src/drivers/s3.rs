@@ -7,7 +7,7 @@ use roadstead_placement::LocationName;
 use roadstead_runtime::Environment;
 use roadstead_secrets::Secret;
 
-use super::Assembly;
+use super::{Assembly, UrlSigner};
 use crate::error::{Failure, Operation, StorageError};
 use crate::http::HttpClient;
 use crate::location::{Capabilities, Location, PublicationCost};
@@ -32,6 +32,8 @@ pub struct S3Options {
     pub credentials: S3Credentials,
     /// Whether objects are encrypted by the store with keys of its own (`x-amz-server-side-encryption: AES256`).
     pub server_side_encryption: bool,
+    /// Whether pages of another origin may be given a signed URL, which needs CORS at the store: all but `RadosGWStorage` and `RHOCSStorage`.
+    pub cross_origin_urls: bool,
     /// Whether the store copies parts into objects (`UploadPartCopy`). Google's interoperability mode does not.
     pub server_side_assembly: bool,
 }
@@ -71,28 +73,62 @@ impl Location {
         http: &HttpClient,
         environment: Environment,
     ) -> Result<Self, StorageError> {
-        let (operator, assembly) = operator(s3, http).map_err(|error| {
+        let operator = operator(s3, bucket_place(s3), http);
+        let urls = UrlSigner::Store {
+            cross_origin: s3.cross_origin_urls,
+        };
+        Self::in_bucket(name, s3, operator, urls, options, environment)
+    }
+
+    pub(super) fn in_bucket(
+        name: LocationName,
+        s3: &S3Options,
+        operator: Result<Operator, opendal::Error>,
+        urls: UrlSigner,
+        options: StoreOptions,
+        environment: Environment,
+    ) -> Result<Self, StorageError> {
+        let mut operator = operator.map_err(|error| {
             StorageError::new(Operation::Open, &name, &s3.bucket, Failure::from(error))
         })?;
+        let (assembly, publication) = if s3.server_side_assembly {
+            (Assembly::CopyParts, PublicationCost::StoreCopies)
+        } else {
+            operator = operator.layer(CapabilityOverrideLayer::new(|mut capability| {
+                capability.write_can_copy_from = false;
+                capability
+            }));
+            (Assembly::Stream, PublicationCost::Streamed)
+        };
         let capabilities = Capabilities {
             signed_urls: true,
-            publication: match assembly {
-                Assembly::CopyParts => PublicationCost::StoreCopies,
-                Assembly::Stream => PublicationCost::Streamed,
-            },
+            publication,
         };
         let store = ObjectStore::new(name.clone(), operator, assembly, options, environment);
-        Ok(Self::in_objects(name, capabilities, store))
+        Ok(Self::in_objects(name, capabilities, store.with_urls(urls)))
     }
 }
 
-fn operator(s3: &S3Options, http: &HttpClient) -> Result<(Operator, Assembly), opendal::Error> {
+/// Where a bucket is named in a URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BucketPlace {
+    /// In front of the host.
+    Host,
+    /// In front of the path.
+    Path,
+}
+
+pub(super) fn operator(
+    s3: &S3Options,
+    place: BucketPlace,
+    http: &HttpClient,
+) -> Result<Operator, opendal::Error> {
     let mut builder = S3::default()
         .endpoint(&s3.endpoint)
-        .region(s3.region.as_deref().unwrap_or(REGION_DEFAULT))
+        .region(region(s3))
         .bucket(&s3.bucket)
         .root(&s3.storage_path);
-    if takes_bucket_as_host(s3) {
+    if place == BucketPlace::Host {
         builder = builder.enable_virtual_host_style();
     }
     if s3.server_side_encryption {
@@ -126,21 +162,16 @@ fn operator(s3: &S3Options, http: &HttpClient) -> Result<(Operator, Assembly), o
             }
         }
     };
-    let operator = Operator::new(builder)?;
-    let operator = operator.with_context(http.context());
-    if s3.server_side_assembly {
-        return Ok((operator, Assembly::CopyParts));
-    }
-    let streaming = CapabilityOverrideLayer::new(|mut capability| {
-        capability.write_can_copy_from = false;
-        capability
-    });
-    Ok((operator.layer(streaming), Assembly::Stream))
+    Ok(Operator::new(builder)?.with_context(http.context()))
 }
 
-/// Whether the bucket is named in the host, as Amazon wants it, or in the path, as everybody else takes it. A bucket with a dot fits no
-/// certificate.
-fn takes_bucket_as_host(s3: &S3Options) -> bool {
+/// What requests are signed for.
+pub(super) fn region(s3: &S3Options) -> &str {
+    s3.region.as_deref().unwrap_or(REGION_DEFAULT)
+}
+
+/// Where the store wants it: Amazon in the host, everybody else takes it in the path. A bucket with a dot fits no certificate.
+pub(super) fn bucket_place(s3: &S3Options) -> BucketPlace {
     let host = s3
         .endpoint
         .split_once("://")
@@ -148,5 +179,9 @@ fn takes_bucket_as_host(s3: &S3Options) -> bool {
     let amazon = host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn");
     let letters =
         |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
-    amazon && s3.bucket.chars().all(letters)
+    if amazon && s3.bucket.chars().all(letters) {
+        BucketPlace::Host
+    } else {
+        BucketPlace::Path
+    }
 }

@@ -28,16 +28,15 @@ impl BodyStream {
         range: ByteRange,
     ) -> Result<Self, StorageError> {
         let refused = |failure: Failure| calls.error(Operation::Read, &path, failure);
-        let end = match range.end {
-            Some(end) => end,
-            None => {
-                let deadline = calls.options().step_timeout;
-                let request = calls.operator().stat(&path);
-                calls
-                    .once(Operation::Read, &path, deadline, request)
-                    .await?
-                    .content_length()
-            }
+        let end = if let Some(end) = range.end {
+            end
+        } else {
+            let deadline = calls.options().step_timeout;
+            let request = calls.operator().stat(&path);
+            calls
+                .once(Operation::Read, &path, deadline, request)
+                .await?
+                .content_length()
         };
         if end < range.start {
             return Err(refused(match range.end {
@@ -142,15 +141,14 @@ impl Reading {
         if self.missing == 0 {
             return Ok(None);
         }
-        let chunk = match self.first.take() {
-            Some(first) => Some(first),
-            None => {
-                // Only the store is timed: between two chunks the consumer may take as long as it likes.
-                let deadline = self.calls.options().step_timeout;
-                match tokio::time::timeout(deadline, self.body.try_next()).await {
-                    Ok(chunk) => chunk.map_err(|error| self.failed(io_cause(error)))?,
-                    Err(_) => return Err(self.failed(StorageErrorKind::Timeout)),
-                }
+        let chunk = if let Some(first) = self.first.take() {
+            Some(first)
+        } else {
+            // Only the store is timed: between two chunks the consumer may take as long as it likes.
+            let deadline = self.calls.options().step_timeout;
+            match tokio::time::timeout(deadline, self.body.try_next()).await {
+                Ok(chunk) => chunk.map_err(|error| self.failed(io_cause(error)))?,
+                Err(_) => return Err(self.failed(StorageErrorKind::Timeout)),
             }
         };
         let Some(mut chunk) = chunk else {

@@ -64,11 +64,15 @@ impl ObjectStore {
             .last_key_value()
             .filter(|_| more)
             .map(|(last, _)| *last);
+        let uploads = found
+            .into_iter()
+            .map(|(id, (size, modified))| StagedUpload { id, size, modified });
+        let uploads = match self.assembly.lists_parts() {
+            Some(_) => self.with_parts(uploads).await?,
+            None => uploads.collect(),
+        };
         Ok(StagedPage {
-            uploads: found
-                .into_iter()
-                .map(|(id, (size, modified))| StagedUpload { id, size, modified })
-                .collect(),
+            uploads,
             next,
             foreign,
         })
@@ -101,8 +105,12 @@ impl ObjectStore {
             .kept
             .into_iter()
             .map(|(digest, size)| ListedObject { digest, size });
+        let objects = match self.assembly.lists_parts() {
+            Some(_) => self.with_sizes(objects).await?,
+            None => objects.collect(),
+        };
         Ok(ObjectPage {
-            objects: objects.collect(),
+            objects,
             next,
             foreign,
         })
@@ -117,7 +125,7 @@ impl ObjectStore {
     }
 
     /// Shows every object below a folder, from behind `start` where the store can begin there, until `show` has seen enough.
-    async fn each(
+    pub(super) async fn each(
         &self,
         folder: &str,
         start: Option<String>,

@@ -1,17 +1,25 @@
 //! From staged parts to an object. The store copies the parts by itself where it can; where it cannot, their bytes go through us once more.
 //! Either way the object appears whole or not at all.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use futures_util::{StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
 
-use super::{BodyStream, ObjectStore, folder_of, path_of};
+use super::segments::new_writer;
+use super::{BodyStream, ObjectStore};
 use crate::drivers::Assembly;
+use crate::drivers::azure::{AzureBlocks, BlockCopy, BlockId, Commit};
 use crate::error::{Failure, Operation, StorageError, StorageErrorKind};
 use crate::object_key::ObjectKey;
 use crate::staged::{Part, Staged};
 
 /// How many parts are copied or deleted at a time.
-const AT_ONCE: usize = 8;
+pub(super) const AT_ONCE: usize = 8;
+
+/// How often blocks are copied anew because somebody else wrote the object in the meantime, which removes them. Whoever did wrote the same
+/// bytes, so that it does not go on for long.
+const BLOCK_ATTEMPTS: u32 = 3;
 
 /// How many bytes are gathered for a part of the object where the store cannot copy.
 const STREAMED_PART_BYTES: usize = 16 << 20;
@@ -26,20 +34,36 @@ impl ObjectStore {
     ) -> Result<bool, StorageError> {
         let path = key.path();
         let calls = &self.calls;
+        if staged.parts.end() != staged.offset {
+            let failure = StorageErrorKind::StagedShort {
+                staged: staged.parts.end(),
+                expected: staged.offset,
+            };
+            return Err(calls.error(Operation::Publish, &path, failure));
+        }
         let _exclusive =
             tokio::time::timeout(calls.options().lock_timeout, self.uploads.exclusively(id))
                 .await
                 .map_err(|_| calls.error(Operation::Publish, &path, StorageErrorKind::Busy))?;
-        let assembled = match (staged.parts.count(), staged.parts.last()) {
-            (0, _) | (_, None) => {
+        if let Some(container) = self.assembly.lists_parts() {
+            self.keep_replaced(container, id, &path).await?;
+        }
+        let assembled = match (&self.assembly, staged.parts.last()) {
+            (_, None) => {
                 let empty = opendal::Buffer::new();
                 let written = calls.retried(Operation::Publish, &path, || {
                     calls.operator().write(&path, empty.clone())
                 });
                 written.await.map(|_| ())
             }
-            (1, Some(part)) => {
-                let from = path_of(id, part);
+            (Assembly::CopyBlocks(blocks), Some(_)) => {
+                self.assemble_blocks(blocks, id, staged, &path).await
+            }
+            (Assembly::ListParts(container), Some(_)) if staged.parts.count() > 1 => {
+                self.list_parts(container, id, staged, &path).await
+            }
+            (_, Some(part)) if staged.parts.count() == 1 => {
+                let from = self.parts.path_of(id, part);
                 let deadline = calls.options().assembly_timeout;
                 let copied = calls.retried_within(Operation::Publish, &path, deadline, || {
                     calls.operator().copy(&from, &path)
@@ -63,7 +87,11 @@ impl ObjectStore {
             let failure = Failure::because(StorageErrorKind::Corrupt, problem);
             return Err(calls.error(Operation::Publish, &path, failure));
         }
-        if let Err(error) = self.discard(id).await {
+        let tidied = match self.assembly.lists_parts() {
+            Some(_) => self.delete_unlisted(id, staged).await,
+            None => self.discard(id).await,
+        };
+        if let Err(error) = tidied {
             tracing::debug!(
                 upload.id = %id,
                 error = &error as &dyn std::error::Error,
@@ -73,13 +101,63 @@ impl ObjectStore {
         Ok(true)
     }
 
+    /// Lets the store make a block of each part, and an object of the blocks.
+    async fn assemble_blocks(
+        &self,
+        blocks: &AzureBlocks,
+        id: Uuid,
+        staged: &Staged,
+        path: &str,
+    ) -> Result<(), StorageError> {
+        let calls = &self.calls;
+        let deadline = calls.options().assembly_timeout;
+        for _ in 0..BLOCK_ATTEMPTS {
+            let attempt = new_writer(&*self.environment.ids);
+            let given_up = AtomicBool::new(blocks.are_lacking());
+            let given_up = &given_up;
+            let copies = staged.parts.iter().map(|part| async move {
+                if given_up.load(Ordering::Relaxed) {
+                    return Ok::<_, StorageError>(None);
+                }
+                let (from, block) = (
+                    self.parts.path_of(id, part),
+                    BlockId::new(attempt, part.start),
+                );
+                let copied = calls
+                    .retried_within(Operation::Publish, path, deadline, || {
+                        blocks.copy(&from, path, &block, part.bytes, self.environment.now())
+                    })
+                    .await?;
+                if copied == BlockCopy::NotOffered {
+                    given_up.store(true, Ordering::Relaxed);
+                    return Ok(None);
+                }
+                Ok(Some(block))
+            });
+            let copied: Vec<Option<BlockId>> =
+                stream::iter(copies).buffered(AT_ONCE).try_collect().await?;
+            let Some(copied) = copied.into_iter().collect::<Option<Vec<BlockId>>>() else {
+                break;
+            };
+            let committed = calls
+                .retried_within(Operation::Publish, path, deadline, || {
+                    blocks.commit(path, &copied, self.environment.now())
+                })
+                .await?;
+            if committed == Commit::Done {
+                return Ok(());
+            }
+        }
+        self.assemble(id, staged, path).await
+    }
+
     async fn assemble(&self, id: Uuid, staged: &Staged, path: &str) -> Result<(), StorageError> {
         let calls = &self.calls;
         let deadline = calls.options().assembly_timeout;
         let opening = match self.assembly {
             // Without a size of its own the operator copies each part as it is.
             Assembly::CopyParts => calls.operator().writer_with(path).concurrent(AT_ONCE),
-            Assembly::Stream => calls
+            Assembly::CopyBlocks(_) | Assembly::Stream | Assembly::ListParts(_) => calls
                 .operator()
                 .writer_with(path)
                 .chunk(STREAMED_PART_BYTES)
@@ -90,7 +168,7 @@ impl ObjectStore {
             .await?;
         let written = async {
             for part in staged.parts.iter() {
-                let from = path_of(id, part);
+                let from = self.parts.path_of(id, part);
                 calls
                     .once(
                         Operation::Publish,
@@ -124,26 +202,39 @@ impl ObjectStore {
 
     /// Deletes whatever was staged of an upload, acknowledged or not.
     pub(crate) async fn discard(&self, id: Uuid) -> Result<(), StorageError> {
-        let folder = folder_of(id);
+        if let Some(container) = self.assembly.lists_parts() {
+            return self.discard_unlisted(container, id).await;
+        }
+        self.delete_below(&self.parts.of(id), |_| true).await?;
+        // What Quay staged lies at the name of the folder.
+        self.delete_all(vec![ObjectKey::Upload(id).path()]).await
+    }
+
+    /// Deletes what lies in a folder, as far as the store lists it and it is `unwanted`.
+    pub(super) async fn delete_below(
+        &self,
+        folder: &str,
+        unwanted: impl Fn(&str) -> bool,
+    ) -> Result<(), StorageError> {
         let calls = &self.calls;
         let mut paths = vec![];
         let mut lister = calls
             .once(
                 Operation::Discard,
-                &folder,
+                folder,
                 calls.options().step_timeout,
-                calls.operator().lister_with(&folder).recursive(true),
+                calls.operator().lister_with(folder).recursive(true),
             )
             .await?;
         loop {
             let next = calls.once(
                 Operation::Discard,
-                &folder,
+                folder,
                 calls.options().step_timeout,
                 lister.try_next(),
             );
             match next.await? {
-                Some(entry) if entry.path() == folder => {}
+                Some(entry) if entry.path() == folder || !unwanted(entry.path()) => {}
                 Some(entry) => paths.push(entry.path().to_owned()),
                 None => break,
             }
@@ -151,12 +242,10 @@ impl ObjectStore {
                 self.delete_all(std::mem::take(&mut paths)).await?;
             }
         }
-        // What Quay staged lies at the name of the folder.
-        paths.push(ObjectKey::Upload(id).path());
         self.delete_all(paths).await
     }
 
-    async fn delete_all(&self, paths: Vec<String>) -> Result<(), StorageError> {
+    pub(super) async fn delete_all(&self, paths: Vec<String>) -> Result<(), StorageError> {
         stream::iter(paths)
             .map(|path| async move { self.delete_path(Operation::Discard, &path).await })
             .buffer_unordered(AT_ONCE)
@@ -172,6 +261,6 @@ impl ObjectStore {
         skipped: u64,
     ) -> Result<BodyStream, StorageError> {
         let range = skipped..part.bytes;
-        BodyStream::open(&self.calls, path_of(id, part), range.into()).await
+        BodyStream::open(&self.calls, self.parts.path_of(id, part), range.into()).await
     }
 }

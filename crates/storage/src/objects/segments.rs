@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::calls::Calls;
-use super::{ObjectStore, path_of};
+use super::{ObjectStore, PartsFolder};
 use crate::error::{Failure, Operation, StorageError, StorageErrorKind};
 use crate::exclusive::Exclusive;
 use crate::observer::Watch;
@@ -32,6 +32,9 @@ const COPIED_PART_BYTES_MIN: u64 = 5 << 20;
 pub(crate) struct SegmentWriter {
     calls: Arc<Calls>,
     watch: Watch,
+    folder: PartsFolder,
+    /// Whether a mark has to say that there is an upload before its first part is written.
+    unmarked: bool,
     id: Uuid,
     /// Names what this writer writes.
     writer: u64,
@@ -62,7 +65,7 @@ impl SegmentWriter {
         watch: Watch,
     ) -> Result<Self, StorageError> {
         let calls = &store.calls;
-        let path = super::folder_of(id);
+        let path = store.parts.of(id);
         let exclusive =
             tokio::time::timeout(calls.options().lock_timeout, store.uploads.exclusively(id))
                 .await
@@ -78,6 +81,8 @@ impl SegmentWriter {
         Ok(Self {
             calls: Arc::clone(calls),
             watch,
+            folder: store.parts,
+            unmarked: staged.offset == 0 && store.assembly.lists_parts().is_some(),
             id,
             writer: new_writer(&*store.environment.ids),
             parts: staged.parts.clone(),
@@ -162,7 +167,7 @@ impl SegmentWriter {
         let Some(part) = self.unread else {
             return Ok(());
         };
-        let path = path_of(self.id, part);
+        let path = self.folder.path_of(self.id, part);
         let read = self
             .calls
             .retried(Operation::Write, &path, || {
@@ -207,13 +212,17 @@ impl SegmentWriter {
             start: self.gathered_from,
             bytes: self.offset - self.gathered_from,
         };
+        if self.unmarked {
+            super::listed::mark_upload(&self.calls, self.id).await?;
+            self.unmarked = false;
+        }
         while self.on_their_way.len() >= self.at_once(part.bytes)
             && let Some(arrived) = self.on_their_way.join_next().await
         {
             self.take(arrived)?;
         }
-        let (calls, path) = (Arc::clone(&self.calls), path_of(self.id, part));
-        let watch = self.watch.clone();
+        let path = self.folder.path_of(self.id, part);
+        let (calls, watch) = (Arc::clone(&self.calls), self.watch.clone());
         let buffer: Buffer = chunks.into_iter().collect();
         self.on_their_way.spawn(async move {
             let deadline = calls.options().part_deadline(part.bytes);
@@ -233,7 +242,7 @@ impl SegmentWriter {
         arrived: Result<Result<Part, StorageError>, tokio::task::JoinError>,
     ) -> Result<(), StorageError> {
         let part = arrived.unwrap_or_else(|ended| {
-            let path = super::folder_of(self.id);
+            let path = self.folder.of(self.id);
             let failure = Failure::because(StorageErrorKind::Unavailable, ended);
             Err(self.calls.error(Operation::Write, &path, failure))
         })?;
@@ -267,14 +276,15 @@ impl SegmentWriter {
                 StorageErrorKind::Unexpected,
                 "an earlier write failed; stage the upload again",
             );
-            let path = super::folder_of(self.id);
+            let path = self.folder.of(self.id);
             return Err(self.calls.error(operation, &path, failure));
         }
         Ok(())
     }
 }
 
-fn new_writer(ids: &dyn Ids) -> u64 {
+/// A number that nobody else has drawn.
+pub(super) fn new_writer(ids: &dyn Ids) -> u64 {
     let mut bytes = [0; 8];
     ids.fill(&mut bytes);
     u64::from_le_bytes(bytes)

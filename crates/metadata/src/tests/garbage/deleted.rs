@@ -30,16 +30,7 @@ impl World {
     }
 
     async fn jobs_of(&self, queue: &str, now: Timestamp) -> Vec<Job> {
-        self.database
-            .claim_jobs(&ClaimJobs {
-                queue,
-                limit: 10,
-                now,
-                lease_until: later(now, 60),
-                token: self.ids.uuid(),
-            })
-            .await
-            .unwrap()
+        self.claim_of(queue, 10, now).await
     }
 
     /// Removes a repository batch by batch.

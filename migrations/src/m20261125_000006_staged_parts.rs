@@ -8,7 +8,7 @@ pub(crate) struct Migration;
 
 impl MigrationName for Migration {
     fn name(&self) -> &'static str {
-        "m20261125_000005_staged_parts"
+        "m20261125_000006_staged_parts"
     }
 }
 

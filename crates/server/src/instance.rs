@@ -1,0 +1,44 @@
+//! Telling the others, through the database, that this process runs and how it sees the locations.
+
+use std::time::Duration;
+
+use roadstead_metadata::{Instance, MetadataError};
+use roadstead_runtime::Shutdown;
+
+use crate::deployment::Deployment;
+
+/// How often a process tells. Twelve writes a minute for two regions; an operator who looks sees what is a few seconds old.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// After how long a process of which nothing is heard has ended.
+pub(crate) const ENDED_AFTER: Duration = Duration::from_mins(2);
+
+/// How long the disks of local locations may take to say how full they are.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Tells for as long as the process lives. The database's outages are waited for without a word: others tell of them.
+pub(crate) async fn keep_telling(deployment: &Deployment, name: String, shutdown: &Shutdown) {
+    while !shutdown.requested() {
+        if let Err(error) = tell(deployment, &name).await {
+            tracing::debug!(%error, "Could not tell how this process sees the locations");
+        }
+        tokio::select! {
+            () = shutdown.wait() => return,
+            () = deployment.environment.clock.sleep(EVERY) => {}
+        }
+    }
+}
+
+async fn tell(deployment: &Deployment, name: &str) -> Result<(), MetadataError> {
+    let now = deployment.environment.now();
+    let instance = Instance {
+        name: name.to_owned(),
+        region: deployment.topology.preferred().clone(),
+        seen_at: now,
+        locations: deployment.locations.document_text(PATIENCE).await,
+    };
+    deployment
+        .database
+        .note_instance(&instance, now - ENDED_AFTER)
+        .await
+}
