@@ -5,16 +5,20 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use roadstead_client::{Client, RequestBody};
 use roadstead_oci::{Algorithm, Digest, Reference, RepositoryName};
+use roadstead_runtime::{Clock as _, SystemClock};
+use roadstead_storage::ObjectKey;
 use roadstead_test_servers::{Direction, Fault, FaultProxy, S3Server};
 use roadstead_testkit::{
     Content, ImageKind, RegistryProcess, RegistrySettings, Seed, TestImage, setting, within,
 };
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::deployment::{Deployment, stop};
 
@@ -48,15 +52,16 @@ impl Store {
 
     /// The bytes of a blob as they lie in the store.
     fn object(&self, digest: &Digest) -> Option<Vec<u8>> {
-        let hex = digest.hex();
-        let path = format!("datastorage/registry/sha256/{}/{hex}", &hex[..2]);
+        let path = format!("datastorage/registry/{}", ObjectKey::Blob(digest.clone()));
         std::fs::read(self.server.bucket_directory(BUCKET).join(path)).ok()
     }
 
     /// How often the object of a blob was read.
     fn reads(&self, digest: &Digest) -> usize {
-        let hex = digest.hex();
-        let path = format!("/{BUCKET}/datastorage/registry/sha256/{}/{hex}", &hex[..2]);
+        let path = format!(
+            "/{BUCKET}/datastorage/registry/{}",
+            ObjectKey::Blob(digest.clone())
+        );
         self.proxy.count("GET", &path)
     }
 }
@@ -143,10 +148,6 @@ struct Tally {
 }
 
 impl Tally {
-    fn count(&self, counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
     fn complain(&self, what: &str, error: &dyn std::fmt::Debug) {
         let mut complaints = self.complaints.lock().unwrap();
         if complaints.len() < 10 {
@@ -155,23 +156,35 @@ impl Tally {
     }
 }
 
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
 fn milliseconds(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Pulls and pushes in turn until told to stop.
-async fn work(
-    client: Client,
-    number: u64,
-    known: Arc<Vec<(TestImage, Reference)>>,
-    pushed: Arc<Mutex<Vec<(TestImage, Reference)>>>,
+/// What the clients of one failure have in common.
+struct Shift {
+    known: Vec<(TestImage, Reference)>,
+    pushed: Mutex<Vec<(TestImage, Reference)>>,
     began: Instant,
-    stop: Arc<AtomicBool>,
-    tally: Arc<Tally>,
-) {
+    over: AtomicBool,
+    tally: Tally,
+}
+
+/// Pulls and pushes in turn until told to stop.
+async fn work(client: Client, number: u64, shift: Arc<Shift>) {
+    let Shift {
+        known,
+        pushed,
+        began,
+        over,
+        tally,
+    } = &*shift;
     let seed = Seed::new(number);
     let mut made = 0;
-    while !stop.load(Ordering::Relaxed) {
+    while !over.load(Ordering::Relaxed) {
         if seed.below(3) == 0 {
             made += 1;
             let sizes: Vec<u64> = (0..=seed.below(2))
@@ -180,16 +193,16 @@ async fn work(
             let image = TestImage::new(number * 1_000 + made, ImageKind::Oci, &sizes);
             let reference: Reference = format!("c{number}-{made}").parse().unwrap();
             let begun = Instant::now();
-            tally.count(&tally.pushes);
+            count(&tally.pushes);
             match image.push(&client, &repository(), &reference).await {
-                Ok(_) => {
+                Ok(()) => {
                     pushed.lock().unwrap().push((image, reference));
                 }
                 Err(error) => {
-                    if begun.duration_since(began) <= Duration::from_secs(2) {
-                        tally.count(&tally.failed_pushes_at_first);
+                    if begun.duration_since(*began) <= Duration::from_secs(2) {
+                        count(&tally.failed_pushes_at_first);
                     } else {
-                        tally.count(&tally.failed_pushes);
+                        count(&tally.failed_pushes);
                         tally.complain("push", &error);
                     }
                 }
@@ -201,10 +214,10 @@ async fn work(
             let chosen = seed.below(known.len() as u64);
             let (image, reference) = &known[usize::try_from(chosen).unwrap()];
             let begun = Instant::now();
-            tally.count(&tally.pulls);
+            count(&tally.pulls);
             // Every byte is compared.
             if let Err(error) = image.pull(&client, &repository(), reference).await {
-                tally.count(&tally.failed_pulls);
+                count(&tally.failed_pulls);
                 tally.complain("pull", &error);
             }
             let took = milliseconds(begun);
@@ -247,30 +260,23 @@ async fn a_store_that_fails_in_any_way_costs_no_pull_and_no_push_and_is_used_aga
     ] {
         // What was pushed meanwhile lies in both regions: what is only at the store that fails cannot be pulled from anywhere.
         wait_until_replicated(&settings).await;
-        let tally = Arc::new(Tally::default());
-        let halt = Arc::new(AtomicBool::new(false));
-        let pushed = Arc::new(Mutex::new(Vec::new()));
-        let before = Arc::new(known.clone());
         regions.us.proxy.set(fault);
-        let began = Instant::now();
-        let clients: Vec<_> = (1..=CLIENTS)
-            .map(|number| {
-                tokio::spawn(work(
-                    settings.client(),
-                    1_000 * known.len() as u64 + number,
-                    Arc::clone(&before),
-                    Arc::clone(&pushed),
-                    began,
-                    Arc::clone(&halt),
-                    Arc::clone(&tally),
-                ))
-            })
-            .collect();
-        tokio::time::sleep_until((began + Duration::from_secs(seconds)).into()).await;
-        halt.store(true, Ordering::Relaxed);
-        for client in clients {
-            client.await.unwrap();
+        let shift = Arc::new(Shift {
+            known: known.clone(),
+            pushed: Mutex::default(),
+            began: Instant::now(),
+            over: AtomicBool::new(false),
+            tally: Tally::default(),
+        });
+        let mut clients = JoinSet::new();
+        for number in 1..=CLIENTS {
+            let number = 1_000 * known.len() as u64 + number;
+            clients.spawn(work(settings.client(), number, Arc::clone(&shift)));
         }
+        SystemClock.sleep(Duration::from_secs(seconds)).await;
+        shift.over.store(true, Ordering::Relaxed);
+        clients.join_all().await;
+        let tally = &shift.tally;
         regions.us.proxy.set(Fault::Pass);
         let back = Instant::now();
         let client = settings.client();
@@ -299,8 +305,8 @@ async fn a_store_that_fails_in_any_way_costs_no_pull_and_no_push_and_is_used_aga
         assert_eq!(of(&tally.failed_pulls), 0, "{name}: {complaints}");
         assert_eq!(of(&tally.failed_pushes), 0, "{name}: {complaints}");
         assert!(of(&tally.pulls) > 0 && of(&tally.pushes) > 0, "{name}");
-        assert!(home < Duration::from_secs(60), "{name}: {home:?}");
-        known.append(&mut pushed.lock().unwrap());
+        assert!(home < Duration::from_mins(1), "{name}: {home:?}");
+        known.append(&mut shift.pushed.lock().unwrap());
     }
     // Everything that was acknowledged is there, and right, wherever it was put.
     wait_until_replicated(&settings).await;
@@ -355,17 +361,16 @@ async fn two_hundred_clients_that_ask_at_once_cost_one_read_in_the_other_region(
     // One token for all: logging in is not what is asked for here.
     let client = eu.client();
     client.stat_blob(&repository(), &digest).await.unwrap();
-    let pulls: Vec<_> = (0..CLIENTS)
-        .map(|_| {
-            let (client, digest) = (client.clone(), digest.clone());
-            tokio::spawn(async move {
-                let pulled = client.pull_verified(&repository(), &digest).await?;
-                pulled.drain().await
-            })
-        })
-        .collect();
-    for pull in pulls {
-        assert_eq!(pull.await.unwrap().unwrap(), layer.size());
+    let mut pulls = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let (client, digest) = (client.clone(), digest.clone());
+        pulls.spawn(async move {
+            let pulled = client.pull_verified(&repository(), &digest).await?;
+            pulled.drain().await
+        });
+    }
+    for pulled in pulls.join_all().await {
+        assert_eq!(pulled.unwrap(), layer.size());
     }
     let reads = regions.us.reads(&digest) - before;
     println!("{CLIENTS} clients cost {reads} read in the other region");
@@ -428,7 +433,7 @@ async fn a_region_starts_and_serves_although_the_other_store_swallows_everything
         let answer = client.exchange(request, "").await.unwrap();
         assert_eq!(answer.status, 200);
         slowest = slowest.max(asked.elapsed());
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        SystemClock.sleep(Duration::from_millis(100)).await;
     }
     println!(
         "serving after {} ms with a store that swallows everything; /health/endtoend took {} ms at most",
@@ -474,7 +479,7 @@ async fn a_large_layer_survives_its_instances_and_needs_little_memory() {
                     break;
                 }
                 last = sent;
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                SystemClock.sleep(Duration::from_millis(20)).await;
             }
         };
         tokio::select! {

@@ -78,7 +78,7 @@ impl Seen {
     }
 
     pub(crate) fn view(&self, location: &LocationName) -> HealthView {
-        self.with(location, |health, now| health.view(now))
+        self.with(location, LocationHealth::view)
             .unwrap_or_default()
     }
 

@@ -175,7 +175,7 @@ impl Location {
             .over(Operation::Stat, async {
                 match &self.backing {
                     Backing::Directory(directory) => directory.stat(key).await,
-                    Backing::Objects(store) => store.stat(key).await,
+                    Backing::Objects(store) => Box::pin(store.stat(key)).await,
                 }
             })
             .await?;
@@ -206,7 +206,7 @@ impl Location {
                         ObjectStream::of_directory(stream, self.watch.clone())
                     }
                     Backing::Objects(store) => {
-                        let stream = store.read(key, range).await?;
+                        let stream = Box::pin(store.read(key, range)).await?;
                         ObjectStream::of_body(stream, self.watch.clone())
                     }
                 })
@@ -231,7 +231,7 @@ impl Location {
         match &self.backing {
             Backing::Directory(_) => Ok(None),
             Backing::Objects(store) => {
-                let url = store.signed_url(key, request).await?;
+                let url = Box::pin(store.signed_url(key, request)).await?;
                 Ok(url.map(|url| url.of(&self.name)))
             }
         }
@@ -259,7 +259,7 @@ impl Location {
             }
             // Nothing is asked of the store, so that there is nothing to tell.
             Backing::Objects(store) => {
-                let writer = store.stage(id, staged, watch.clone()).await?;
+                let writer = Box::pin(store.stage(id, staged, watch.clone())).await?;
                 StagedWriter::in_segments(writer, watch)
             }
         })
@@ -304,7 +304,7 @@ impl Location {
                         return Ok(None);
                     };
                     let skipped = start.saturating_sub(part.start);
-                    let stream = store.read_part(id, part, skipped).await?;
+                    let stream = Box::pin(store.read_part(id, part, skipped)).await?;
                     let stream = ObjectStream::of_body(stream, watch.clone());
                     Ok(Some((stream, (store, watch, parts))))
                 });
@@ -350,7 +350,7 @@ impl Location {
         let publishing = async {
             match &self.backing {
                 Backing::Directory(directory) => directory.publish(id, staged.offset, key).await,
-                Backing::Objects(store) => store.publish(id, staged, key).await,
+                Backing::Objects(store) => Box::pin(store.publish(id, staged, key)).await,
             }
         };
         let moved = self
@@ -392,7 +392,7 @@ impl Location {
             .over(Operation::Discard, async {
                 match &self.backing {
                     Backing::Directory(directory) => directory.discard(id).await,
-                    Backing::Objects(store) => store.discard(id).await,
+                    Backing::Objects(store) => Box::pin(store.discard(id)).await,
                 }
             })
             .await
@@ -405,7 +405,7 @@ impl Location {
             .over(Operation::Delete, async {
                 match &self.backing {
                     Backing::Directory(directory) => directory.delete(key).await,
-                    Backing::Objects(store) => store.delete(key).await,
+                    Backing::Objects(store) => Box::pin(store.delete(key)).await,
                 }
             })
             .await
@@ -423,7 +423,7 @@ impl Location {
             .over(Operation::List, async {
                 match &self.backing {
                     Backing::Directory(directory) => directory.list_staged(after, limit).await,
-                    Backing::Objects(store) => store.list_staged(after, limit).await,
+                    Backing::Objects(store) => Box::pin(store.list_staged(after, limit)).await,
                 }
             })
             .await
@@ -444,7 +444,9 @@ impl Location {
                     Backing::Directory(directory) => {
                         directory.list_objects(shard, after, limit).await
                     }
-                    Backing::Objects(store) => store.list_objects(shard, after, limit).await,
+                    Backing::Objects(store) => {
+                        Box::pin(store.list_objects(shard, after, limit)).await
+                    }
                 }
             })
             .await
@@ -459,7 +461,7 @@ impl Location {
             .over(Operation::Probe, async {
                 match &self.backing {
                     Backing::Directory(directory) => directory.probe().await,
-                    Backing::Objects(store) => store.probe().await,
+                    Backing::Objects(store) => Box::pin(store.probe()).await,
                 }
             })
             .await

@@ -89,9 +89,7 @@ async fn publish_somewhere(
             .elsewhere(inner, source)
             .await
             .map_err(|source| PushError::Storage { source })?;
-        sink.sync(inner)
-            .await
-            .map_err(|error| write_failed(error))?;
+        sink.sync(inner).await.map_err(write_failed)?;
     }
 }
 
@@ -107,8 +105,8 @@ where
 {
     while let Some(piece) = intake.next().await.map_err(|stopped| stopped.at(0))? {
         let taken = sink.take_all(inner, piece).await;
-        taken.map_err(|error| write_failed(error))?;
+        taken.map_err(write_failed)?;
     }
     sink.require_digest(digest)?;
-    sink.sync(inner).await.map_err(|error| write_failed(error))
+    sink.sync(inner).await.map_err(write_failed)
 }

@@ -201,7 +201,7 @@ impl Kept {
                 return;
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -82,7 +82,7 @@ async fn an_address_is_asked_for_to_the_letter_with_the_given_headers() {
     let asked = asked.join().unwrap().to_lowercase();
     let (line, headers) = asked.split_once("\r\n").unwrap();
     assert_eq!(line, format!("get /{uri} http/1.1").to_lowercase());
-    let mut headers: Vec<_> = headers.trim().split("\r\n").collect();
+    let mut headers: Vec<_> = headers.trim().lines().collect();
     headers.sort_unstable();
     assert_eq!(
         headers,
@@ -181,7 +181,7 @@ async fn silence_and_broken_connections_are_told_apart_and_show_no_address() {
         let mut shown = format!("{error:?} {error}");
         let mut cause = std::error::Error::source(&error);
         while let Some(error) = cause {
-            shown.push_str(&format!("{error:?} {error}"));
+            shown = format!("{shown} {error:?} {error}");
             cause = error.source();
         }
         assert!(
