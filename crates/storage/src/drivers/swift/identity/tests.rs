@@ -1,3 +1,5 @@
+//! Requests for tokens and their answers, as the identity services document them.
+
 use super::*;
 
 fn swift(version: SwiftAuthVersion, os_options: OpenStackOptions) -> SwiftOptions {
