@@ -8,6 +8,8 @@ mod accounts;
 #[cfg(test)]
 mod body;
 #[cfg(test)]
+mod buckets;
+#[cfg(test)]
 mod changes;
 #[cfg(test)]
 mod churn;

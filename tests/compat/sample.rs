@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use roadstead_client::{Client, ClientOptions, Credentials};
+use roadstead_test_servers::S3Server;
 use roadstead_testkit::{RegistrySettings, StoreFiles};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -50,6 +51,8 @@ pub(crate) struct Sample {
     pub(crate) contents: Value,
     /// Keys of the configuration with other values than Quay ran with.
     pub(crate) overrides: serde_json::Map<String, Value>,
+    /// The server of its buckets, if it is not in directories.
+    pub(crate) server: Option<S3Server>,
     directory: TempDir,
 }
 
@@ -73,6 +76,7 @@ impl Sample {
             database,
             contents: serde_json::from_str(&contents).unwrap(),
             overrides: serde_json::Map::new(),
+            server: None,
             directory,
         };
         sample.set("DB_URI", sample.database.uri());
@@ -88,6 +92,38 @@ impl Sample {
         for key in COLLECTIONS {
             sample.set(key, false);
         }
+        sample
+    }
+
+    /// Restores it with its buckets in an S3 server, as Quay had them: only where the server is, and its keys, are others than in Quay's
+    /// `config.yaml`.
+    pub(crate) fn restore_in_buckets() -> Self {
+        let mut sample = Self::restore();
+        let server = S3Server::start();
+        let mut locations = serde_json::Map::new();
+        for (location, bucket) in BUCKETS {
+            let copied = Command::new("cp")
+                .arg("-r")
+                .arg(sample.directory.path().join(bucket))
+                .arg(server.bucket_directory(bucket))
+                .status()
+                .expect("cp can be run");
+            assert!(copied.success(), "the bucket cannot be copied");
+            let parameters = json!({
+                "hostname": "127.0.0.1",
+                "is_secure": false,
+                "port": server.port(),
+                "storage_path": format!("/{STORAGE_PATH}"),
+                "access_key": server.access_key(),
+                "secret_key": server.secret_key(),
+                "bucket_name": bucket,
+                "signature_version": "s3v4",
+                "region_name": "us-east-1",
+            });
+            locations.insert(location.to_owned(), json!(["RadosGWStorage", parameters]));
+        }
+        sample.set("DISTRIBUTED_STORAGE_CONFIG", locations);
+        sample.server = Some(server);
         sample
     }
 
@@ -127,7 +163,11 @@ impl Sample {
     pub(crate) fn store(&self, location: &str) -> StoreFiles {
         let bucket = BUCKETS.iter().find(|(name, _)| *name == location);
         let (_, bucket) = bucket.unwrap_or_else(|| panic!("the sample has no {location}"));
-        StoreFiles::new(self.directory.path().join(bucket).join(STORAGE_PATH))
+        let root = match &self.server {
+            Some(server) => server.bucket_directory(bucket),
+            None => self.directory.path().join(bucket),
+        };
+        StoreFiles::new(root.join(STORAGE_PATH))
     }
 
     /// What lies in each location.
