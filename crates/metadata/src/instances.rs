@@ -33,12 +33,7 @@ impl TryFrom<Row> for Instance {
 
     fn try_from(row: Row) -> Result<Self, MetadataError> {
         let region = LocationName::new(&row.region).map_err(|error| {
-            MetadataError::corrupt(
-                "roadstead_instance",
-                "region",
-                &row.name,
-                error.to_string(),
-            )
+            MetadataError::corrupt("roadstead_instance", "region", &row.name, error.to_string())
         })?;
         Ok(Self {
             name: row.name,

@@ -59,7 +59,6 @@ pub(super) struct World {
     pub(super) other: Repository,
     pub(super) us: Faults,
     pub(super) eu: Faults,
-    pub(super) ap: Faults,
     ground: Ground,
 }
 
@@ -116,7 +115,6 @@ impl World {
             other,
             us: ground.us.clone(),
             eu: ground.eu.clone(),
-            ap: ground.ap.clone(),
             ground,
         }
     }
