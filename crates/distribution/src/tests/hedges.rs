@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use roadstead_oci::Digest;
 use roadstead_placement::HedgeOptions;
-use roadstead_storage::Operation;
+use roadstead_storage::{Operation, StorageErrorKind};
 
 use super::world::{PIECE, Plan, World, content, name, settle, still_waits};
 use crate::PullError;
@@ -164,6 +164,34 @@ async fn a_location_of_which_nothing_is_known_is_waited_for_as_long_as_any_may_b
     assert!(still_waits(&mut pull, almost).await);
     world.clock.advance(Duration::from_millis(1));
     assert_eq!(pull.await.unwrap(), blob);
+}
+
+#[tokio::test]
+async fn a_location_that_is_given_up_while_it_is_waited_for_is_left_at_once_and_for_nothing() {
+    let world = World::of(Plan {
+        hedge: HedgeOptions {
+            per_cent: 0,
+            burst: 0,
+            trickle: Duration::from_hours(1),
+            ..HedgeOptions::default()
+        },
+        ..Plan::default()
+    })
+    .await;
+    let blob = content(72, 3 * PIECE);
+    let digest = world.push(&blob).await;
+    world.replicate(&digest).await;
+    world.us.stall(Operation::Read);
+    let given_up = async {
+        world.us.until_stalled(1).await;
+        // By whoever else asks it.
+        world
+            .us
+            .fail_next(Operation::Probe, 1, StorageErrorKind::Unavailable);
+        world.location("us").probe().await.unwrap_err();
+    };
+    let (pulled, ()) = tokio::join!(world.pull(&digest), given_up);
+    assert_eq!(pulled.unwrap(), blob);
 }
 
 #[tokio::test]

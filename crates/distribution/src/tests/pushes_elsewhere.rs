@@ -3,7 +3,7 @@
 
 use roadstead_metadata::Upload;
 use roadstead_oci::ErrorCode;
-use roadstead_storage::{Operation, StorageErrorKind};
+use roadstead_storage::{Operation, Staged, StorageErrorKind};
 use uuid::Uuid;
 
 use super::world::{Plan, World, content, name, sha256, whole};
@@ -110,6 +110,28 @@ async fn two_locations_may_fail_one_after_the_other() {
     world.eu.fill_after(2_000);
     let digest = world.push(&blob).await;
     assert_eq!(world.placements(&digest).await, ["ap"]);
+    assert_eq!(world.pull(&digest).await.unwrap(), blob);
+}
+
+#[tokio::test]
+async fn a_location_that_hangs_and_is_given_up_meanwhile_is_left() {
+    let world = World::new().await;
+    let blob = content(69, 9_000);
+    world.us.stall(Operation::Sync);
+    let given_up = async {
+        world.us.until_stalled(1).await;
+        // By whoever else writes there.
+        world
+            .us
+            .fail_next(Operation::Stage, 2, StorageErrorKind::Denied);
+        for _ in 0..2 {
+            let location = world.location("us");
+            let staged = location.stage(Uuid::nil(), &Staged::NOTHING).await;
+            staged.unwrap_err();
+        }
+    };
+    let (digest, ()) = tokio::join!(world.push(&blob), given_up);
+    assert_eq!(world.placements(&digest).await, ["eu"]);
     assert_eq!(world.pull(&digest).await.unwrap(), blob);
 }
 
