@@ -51,7 +51,7 @@ async fn a_healthy_registry_says_so_in_quays_words() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_down_is_seen_from_end_to_end_and_not_by_the_instance() {
+async fn a_region_without_any_store_is_seen_from_end_to_end_and_not_by_the_instance() {
     let universe = Universe::start().await;
     let client = universe.client_as(0, None);
     // It answers as soon as it listens; then it makes the key that signs tokens.
@@ -61,6 +61,21 @@ async fn a_store_that_is_down_is_seen_from_end_to_end_and_not_by_the_instance() 
     })
     .await;
     universe.faults("usstorage").take_down();
+    eventually("the location is down", async || {
+        let report = call("GET", "/health/locations").send(&client).await.json();
+        let locations = report["data"]["locations"].as_array().unwrap().clone();
+        locations
+            .iter()
+            .any(|found| found["location"] == "usstorage" && found["state"] == "down")
+            .then_some(())
+    })
+    .await;
+    // The other one will do.
+    call("GET", "/health/endtoend")
+        .send(&client)
+        .await
+        .expect(200);
+    universe.faults("eustorage").take_down();
     eventually("the end-to-end check notices", async || {
         let reply = call("GET", "/health/endtoend").send(&client).await;
         (reply.status == 503).then(|| {
@@ -76,6 +91,7 @@ async fn a_store_that_is_down_is_seen_from_end_to_end_and_not_by_the_instance() 
         .await
         .expect(200);
     universe.faults("usstorage").heal();
+    universe.faults("eustorage").heal();
     eventually("the end-to-end check is content again", async || {
         let reply = call("GET", "/health/endtoend").send(&client).await;
         (reply.status == 200).then_some(())

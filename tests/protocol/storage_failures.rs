@@ -159,12 +159,28 @@ async fn bytes_that_went_bad_in_the_store_are_never_delivered_as_if_they_were_go
     let mut universe = Universe::start().await;
     let client = universe.client();
     let repository = "team/app".parse().unwrap();
-    let content = Content::new(4, 3_000_000);
+    // Larger than what is checked before the first byte is passed on.
+    let content = Content::new(4, 10_000_000);
     let digest = content.digest(Algorithm::Sha256);
     client
         .push_blob(&repository, &digest, content.body())
         .await
         .unwrap();
+    let small = Content::new(5, 2_000_000);
+    let small_digest = small.digest(Algorithm::Sha256);
+    client
+        .push_blob(&repository, &small_digest, small.body())
+        .await
+        .unwrap();
+    universe.faults("usstorage").flip_read_byte(1_234_567);
+    // Of a small one not a byte is passed on.
+    if let Ok(mut stream) = client.pull_blob(&repository, &small_digest, None).await {
+        let mut pulled = Vec::new();
+        while let Some(piece) = stream.chunk().await.unwrap() {
+            pulled.extend_from_slice(&piece);
+        }
+        assert_eq!(pulled, small.bytes(), "replicated meanwhile, and right");
+    }
     universe.faults("usstorage").flip_read_byte(1_234_567);
     let mut stream = client.pull_blob(&repository, &digest, None).await.unwrap();
     let mut pulled = Vec::new();
