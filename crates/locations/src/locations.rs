@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use roadstead_placement::{
     Admission, HealthOptions, HedgeOptions, LocationName, Outcome, PlacementError, Standings,
-    Topology, Trial, Use, choose_write_by_health, hedge_after, rank_reads_by_health,
+    Topology, Trial, Use, choose_write, hedge_after, rank_reads,
 };
 use roadstead_runtime::Clock;
 use roadstead_storage::Location;
@@ -85,7 +85,7 @@ impl Locations {
         topology: &Topology,
         present: &BTreeSet<LocationName>,
     ) -> Vec<LocationName> {
-        rank_reads_by_health(topology, present, &self.standings())
+        rank_reads(topology, present, &self.standings())
     }
 
     /// The location that takes an upload: the best of those that are not excluded.
@@ -97,7 +97,7 @@ impl Locations {
         topology: &Topology,
         excluded: &BTreeSet<LocationName>,
     ) -> Result<LocationName, PlacementError> {
-        choose_write_by_health(topology, excluded, &self.standings())
+        choose_write(topology, excluded, &self.standings())
     }
 
     /// Asks whether a request is to be sent to a location. Keep what comes back until the request is over, and send it to

@@ -1,8 +1,8 @@
 //! How one location fares: what real traffic and probes saw of it, whether it is used, and how it is shown.
 //!
 //! Who sends requests asks [`LocationHealth::admit`] first and reports with [`LocationHealth::record`] what came of them. In which
-//! order locations are asked is decided by [`rank_reads_by_health`](crate::rank_reads_by_health) and
-//! [`choose_write_by_health`](crate::choose_write_by_health).
+//! order locations are asked is decided by [`rank_reads`](crate::rank_reads) and
+//! [`choose_write`](crate::choose_write).
 //!
 //! A circuit opens for what is seen again and again, and closes when the opposite was seen often enough:
 //!

@@ -31,9 +31,9 @@ pub use health::{
 pub use hedge::{HedgeBudget, HedgeOptions, hedge_after};
 pub use location::{LocationName, LocationNameError};
 pub use moment::Moment;
-pub use reads::{rank_reads, rank_reads_by_health};
+pub use reads::rank_reads;
 pub use removal::{RemovalStep, plan_removal};
 pub use retry::{RETRY_DELAY_MAX, RETRY_DELAY_MIN, retry_delay};
 pub use standings::Standings;
 pub use topology::{Topology, TopologyError};
-pub use writes::{PlacementError, choose_write, choose_write_by_health};
+pub use writes::{PlacementError, choose_write};

@@ -15,15 +15,8 @@ const MUCH_SOONER: Duration = Duration::from_millis(250);
 /// It is much better if so many fewer of its requests fail: one in five costs every fifth pull a second attempt.
 const MUCH_SAFER: f64 = 0.2;
 
-/// Ranks the locations that hold a blob for reading it, when nothing is known of how they are: by preference first, the others
-/// in the configured order.
-///
-/// Locations that are not configured (any more) cannot be read from and are left out. Empty if none is left.
-pub fn rank_reads(topology: &Topology, present: &BTreeSet<LocationName>) -> Vec<LocationName> {
-    rank_reads_by_health(topology, present, &Standings::unknown())
-}
-
-/// Ranks the locations that hold a blob for reading it. None that is configured is left out, however it is.
+/// Ranks the locations that hold a blob for reading it. None that is configured is left out, however it is; those that are not
+/// configured (any more) cannot be read from and are.
 ///
 /// 1. The preferred ones whose circuit lets requests through, in the order of the preference. A degraded one keeps its place
 ///    unless a healthy one is much better: its answers four times as fast (and by a quarter of a second), its transfers four
@@ -35,7 +28,7 @@ pub fn rank_reads(topology: &Topology, present: &BTreeSet<LocationName>) -> Vec<
 ///
 /// Whoever goes down the list asks each location for [admission](crate::LocationHealth::admit), and asks those that refused it
 /// after all others.
-pub fn rank_reads_by_health(
+pub fn rank_reads(
     topology: &Topology,
     present: &BTreeSet<LocationName>,
     standings: &Standings,
@@ -123,7 +116,7 @@ mod tests {
 
     fn ranked(topology: &Topology, views: &[(&str, UseView)]) -> Vec<LocationName> {
         let all = topology.locations().iter().cloned().collect();
-        rank_reads_by_health(topology, &all, &standings(views))
+        rank_reads(topology, &all, &standings(views))
     }
 
     #[test]
@@ -137,7 +130,7 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(
-                rank_reads(&topology, &names(present)),
+                rank_reads(&topology, &names(present), &Standings::unknown()),
                 names::<Vec<_>>(expected),
                 "{present}"
             );
@@ -237,7 +230,7 @@ mod tests {
             let expected = if keeps { "a b" } else { "b a" };
             let present = names("a b");
             let views = standings(&[("a", first), ("b", second)]);
-            let ranked = rank_reads_by_health(&topology, &present, &views);
+            let ranked = rank_reads(&topology, &present, &views);
             assert_eq!(
                 ranked,
                 names::<Vec<_>>(expected),
@@ -249,17 +242,17 @@ mod tests {
     proptest! {
         #[test]
         fn every_configured_copy_is_ranked_once_and_nothing_else(topology in some_topology(), present in some_names(), standings in some_standings()) {
-            let ranked = rank_reads_by_health(&topology, &present, &standings);
+            let ranked = rank_reads(&topology, &present, &standings);
             let set: BTreeSet<_> = ranked.iter().cloned().collect();
             prop_assert_eq!(set.len(), ranked.len());
             let expected: BTreeSet<_> = present.iter().filter(|location| topology.contains(location)).cloned().collect();
             prop_assert_eq!(set, expected);
-            prop_assert_eq!(&ranked, &rank_reads_by_health(&topology, &present, &standings), "the same question has the same answer");
+            prop_assert_eq!(&ranked, &rank_reads(&topology, &present, &standings), "the same question has the same answer");
         }
 
         #[test]
         fn what_lets_nothing_through_comes_after_what_does(topology in some_topology(), present in some_names(), standings in some_standings()) {
-            let ranked = rank_reads_by_health(&topology, &present, &standings);
+            let ranked = rank_reads(&topology, &present, &standings);
             let admits: Vec<_> = ranked.iter().map(|location| standings.get(location).read.admits()).collect();
             prop_assert!(admits.is_sorted_by(|earlier, later| earlier >= later));
         }
@@ -267,7 +260,7 @@ mod tests {
         #[test]
         fn of_healthy_locations_the_preference_is_followed(topology in some_topology(), present in some_names()) {
             let expected: Vec<_> = topology.locations().iter().filter(|location| present.contains(*location)).cloned().collect();
-            prop_assert_eq!(rank_reads(&topology, &present), expected);
+            prop_assert_eq!(rank_reads(&topology, &present, &Standings::unknown()), expected);
         }
     }
 }

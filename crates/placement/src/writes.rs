@@ -4,18 +4,6 @@ use std::collections::BTreeSet;
 
 use crate::{FailureKind, LocationName, Reason, Standings, Topology, UseView};
 
-/// Chooses the location that a new upload is written to, when nothing is known of how they are: the first by preference, then by
-/// configured order, that is not known to be unavailable.
-///
-/// # Errors
-/// [`PlacementError::NoWritableLocation`] if all are.
-pub fn choose_write(
-    topology: &Topology,
-    unavailable: &BTreeSet<LocationName>,
-) -> Result<LocationName, PlacementError> {
-    choose_write_by_health(topology, unavailable, &Standings::unknown())
-}
-
 /// Chooses the location that a new upload is written to. Those that are `excluded` never are: closed for new bytes, or tried
 /// already.
 ///
@@ -25,7 +13,7 @@ pub fn choose_write(
 ///
 /// # Errors
 /// [`PlacementError::NoWritableLocation`] if all are excluded.
-pub fn choose_write_by_health(
+pub fn choose_write(
     topology: &Topology,
     excluded: &BTreeSet<LocationName>,
     standings: &Standings,
@@ -83,11 +71,11 @@ mod tests {
             ("eu mars", "us"),
         ] {
             assert_eq!(
-                choose_write(&topology, &names(unavailable)).unwrap(),
+                choose_write(&topology, &names(unavailable), &Standings::unknown()).unwrap(),
                 name(expected)
             );
         }
-        let error = choose_write(&topology, &names("us eu ap")).unwrap_err();
+        let error = choose_write(&topology, &names("us eu ap"), &Standings::unknown()).unwrap_err();
         assert_eq!(
             error.to_string(),
             "no storage location can be written to at present; all 3 configured are unavailable"
@@ -111,7 +99,7 @@ mod tests {
             (slow, slow, down, "a b", "c"),
         ] {
             let standings = standings(&[("a", a), ("b", b), ("c", c)]);
-            let chosen = choose_write_by_health(&topology, &names(excluded), &standings);
+            let chosen = choose_write(&topology, &names(excluded), &standings);
             assert_eq!(chosen.unwrap(), name(expected));
         }
     }
@@ -123,11 +111,11 @@ mod tests {
         ) {
             let left: Vec<_> = topology.locations().iter().filter(|location| !excluded.contains(*location)).collect();
             let admits = |location: &LocationName| standings.get(location).write.admits();
-            match choose_write_by_health(&topology, &excluded, &standings) {
+            match choose_write(&topology, &excluded, &standings) {
                 Ok(chosen) => {
                     prop_assert!(left.contains(&&chosen));
                     prop_assert_eq!(admits(&chosen), left.iter().any(|location| admits(location)));
-                    let again = choose_write_by_health(&topology, &excluded, &standings);
+                    let again = choose_write(&topology, &excluded, &standings);
                     prop_assert_eq!(again, Ok(chosen));
                 }
                 Err(PlacementError::NoWritableLocation { .. }) => prop_assert!(left.is_empty()),
@@ -136,7 +124,7 @@ mod tests {
 
         #[test]
         fn the_choice_is_configured_and_available_and_nothing_better_is(topology in some_topology(), unavailable in some_names()) {
-            match choose_write(&topology, &unavailable) {
+            match choose_write(&topology, &unavailable, &Standings::unknown()) {
                 Ok(chosen) => {
                     prop_assert!(topology.contains(&chosen) && !unavailable.contains(&chosen));
                     let better = topology.locations().iter().take_while(|location| **location != chosen);

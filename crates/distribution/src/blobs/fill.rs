@@ -145,7 +145,9 @@ pub(super) async fn is_due(inner: &Inner, blob: &Blob, namespace: UserId) -> boo
 
 /// What can be told without asking anybody.
 fn may_be_due(inner: &Inner, blob: &Blob) -> bool {
-    !blob.present.is_empty()
+    // Of the empty blob nothing has to be anywhere.
+    blob.size > 0
+        && !blob.present.is_empty()
         && !blob.present.contains(inner.topology.preferred())
         && inner.options.writes != Writes::ReadOnly
 }

@@ -361,6 +361,15 @@ async fn a_part_of_a_blob_brings_nothing() {
 }
 
 #[tokio::test]
+async fn the_empty_blob_is_not_brought_anywhere() {
+    let world = world().await;
+    let digest = world.push_at_eu(b"").await;
+    assert!(world.pull(&digest).await.unwrap().is_empty());
+    assert_eq!(followers(&world, &digest), None);
+    assert_eq!(world.placements(&digest).await, ["eu"]);
+}
+
+#[tokio::test]
 async fn the_end_of_the_process_ends_it_and_its_clients_read_on() {
     let world = world().await;
     let blob = content(116, 40 * PIECE);
