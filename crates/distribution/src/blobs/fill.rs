@@ -5,6 +5,7 @@
 //! read back before it becomes an object, and only then is its placement recorded.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -274,16 +275,23 @@ async fn bring(inner: &Arc<Inner>, fill: &Fill) -> Result<StagedWriter, Unfilled
 }
 
 /// Waits for this region's own location, and not for long: clients wait for what they could read elsewhere.
+///
+/// A step that takes longer goes on, to its own deadline, after those who follow were told: what it stages late would otherwise
+/// lie there after the discard.
 async fn in_time<T>(
     inner: &Inner,
     fill: &Fill,
     step: impl Future<Output = Result<T, StorageError>>,
 ) -> Result<T, Unfilled> {
-    let Some(done) = within(&*inner.environment.clock, OWN_PATIENCE, step).await else {
+    let mut step = pin!(step);
+    let Some(done) = within(&*inner.environment.clock, OWN_PATIENCE, &mut step).await else {
         let silent = Seen::Failed(FailureKind::Timeout);
         inner
             .locations
             .tell(fill.location.name(), Use::Write, silent);
+        fill.state
+            .send_modify(|state| state.outcome = Some(Outcome::Failed));
+        step.await?;
         return Err(Unfilled::TooSlow);
     };
     Ok(done?)

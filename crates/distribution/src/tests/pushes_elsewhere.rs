@@ -6,7 +6,7 @@ use roadstead_oci::ErrorCode;
 use roadstead_storage::{Operation, Staged, StorageErrorKind};
 use uuid::Uuid;
 
-use super::world::{Plan, World, content, name, sha256, whole};
+use super::world::{Plan, World, content, name, sha256, until, whole};
 use crate::{DistributionOptions, PushError};
 
 /// Where in an upload of some kilobytes `us` fails.
@@ -77,6 +77,10 @@ async fn the_last_request_of_a_session_and_a_whole_blob_go_to_the_next_location_
         let digest = world.push(&second).await;
         assert_eq!(world.placements(&digest).await, ["eu"], "{failing:?}");
         assert_eq!(world.pull(&digest).await.unwrap(), second);
+        until("nothing is left where it failed", async || {
+            world.staged("us").await == 0
+        })
+        .await;
     }
 }
 

@@ -12,6 +12,7 @@ use roadstead_placement::{LocationName, Use};
 use roadstead_storage::{Location, Staged, StagedWriter, StorageError};
 use uuid::Uuid;
 
+use super::session::discard;
 use super::start::Writable;
 use crate::body::{Announced, BodyError, Incoming};
 use crate::error::PushError;
@@ -161,6 +162,7 @@ impl Kept {
     ) -> Option<(Location, StagedWriter)> {
         let pieces = self.pieces.as_ref()?;
         self.failed.insert(from.clone());
+        let mut left = Vec::from_iter(inner.locations.get(from).cloned());
         let mut writable = Writable::without(inner, &self.failed).await.ok()?;
         while let Ok((location, mut writer)) = writable.stage(id).await {
             let written = async {
@@ -176,6 +178,7 @@ impl Kept {
                     "Upload {id} goes on at location {} because {from} failed",
                     location.name()
                 );
+                throw_away(inner, id, left);
                 return Some((location, writer));
             };
             tracing::debug!(
@@ -185,6 +188,7 @@ impl Kept {
             );
             self.failed.insert(location.name().clone());
             writable.exclude(location.name());
+            left.push(location);
         }
         None
     }
@@ -203,6 +207,23 @@ impl Kept {
         }
         std::future::pending::<()>().await;
     }
+}
+
+/// Discards what an upload that went on elsewhere has left. Nobody waits for it, for these locations have just failed; what stays is
+/// found by the cleanup of abandoned uploads.
+fn throw_away(inner: &Inner, id: Uuid, left: Vec<Location>) {
+    let shutdown = inner.tasks.shutdown();
+    inner.tasks.spawn(async move {
+        let discarded = async {
+            for location in &left {
+                discard(location, id).await;
+            }
+        };
+        tokio::select! {
+            () = discarded => (),
+            () = shutdown.wait() => (),
+        }
+    });
 }
 
 /// Bytes that are safe at a location, with nobody writing to them any more.
