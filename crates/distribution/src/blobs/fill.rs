@@ -4,9 +4,9 @@
 //! Whoever follows hashes what it passes on, wherever that came from, and gets the last chunk only when the digest is right. What lies here is
 //! read back before it becomes an object, and only then is its placement recorded.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -48,22 +48,21 @@ pub(crate) struct Fills {
 }
 
 impl Fills {
-    fn find(&self, digest: &Digest) -> Option<Arc<Fill>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Digest, Weak<Fill>>> {
         self.under_way
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .get(digest)
-            .and_then(Weak::upgrade)
     }
 
     /// How many clients a fill has. `None` when there is none.
     #[cfg(test)]
     pub(crate) fn followers(&self, digest: &Digest) -> Option<usize> {
-        Some(self.find(digest)?.state.receiver_count())
+        let fill = self.lock().get(digest)?.upgrade()?;
+        Some(fill.state.receiver_count())
     }
 }
 
-/// One blob on its way here.
+/// One blob on its way here, or about which it is not known yet whether it is to come.
 #[derive(Debug)]
 struct Fill {
     blob: Blob,
@@ -86,6 +85,8 @@ struct State {
     /// What is safe here.
     safe: Staged,
     outcome: Option<Outcome>,
+    /// Where it lies, as far as is known.
+    present: BTreeSet<LocationName>,
     /// Whether it has become an object here, with a placement.
     kept: bool,
 }
@@ -97,51 +98,48 @@ enum Outcome {
     Whole,
     /// Everything has come, and the digest is another.
     Corrupt(Digest),
-    /// It did not come, or could not be kept. Whoever follows reads on by itself.
-    Failed,
+    /// It is not to come, did not, or could not be kept. Whoever follows reads on by itself.
+    Alone,
 }
 
-/// Follows a fill of the blob, one that is under way or a new one. `None` when it is not to be brought here, or not now.
-pub(super) async fn follow(inner: &Arc<Inner>, blob: &Blob, namespace: UserId) -> Option<Follower> {
+/// Follows a fill of the blob, one that is under way or a new one. `None` when it is known without asking that it is not to be brought here.
+///
+/// Whether it is, is asked once for all who come meanwhile, and only after they can follow: so nobody who has looked the blob up before it came
+/// begins another fill when it has come. A blob that belongs here for one namespace only may be left to replication when clients of both ask at
+/// the same moment.
+pub(super) fn follow(inner: &Arc<Inner>, blob: &Blob, namespace: UserId) -> Option<Follower> {
     if !may_be_due(inner, blob) {
         return None;
     }
-    if let Some(fill) = inner.fills.find(&blob.digest) {
+    let location = inner.locations.get(inner.topology.preferred())?.clone();
+    let mut under_way = inner.fills.lock();
+    if let Some(fill) = under_way.get(&blob.digest).and_then(Weak::upgrade) {
         return Some(Follower::of(inner, fill));
     }
-    let target = wanted_here(inner, blob, namespace).await?;
-    let location = inner.locations.get(&target)?.clone();
-    let permit = Arc::clone(&inner.fill_permits).try_acquire_owned().ok()?;
     let fill = Arc::new(Fill {
         blob: blob.clone(),
         location,
         upload: inner.environment.ids.uuid(),
-        state: watch::Sender::new(State::default()),
-        permit: Mutex::new(Some(permit)),
+        state: watch::Sender::new(State {
+            present: blob.present.clone(),
+            ..State::default()
+        }),
+        permit: Mutex::default(),
     });
-    {
-        let mut under_way = inner
-            .fills
-            .under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        under_way.retain(|_, fill| fill.strong_count() > 0);
-        // Somebody else may have been faster by a moment.
-        if let Some(other) = under_way.get(&blob.digest).and_then(Weak::upgrade) {
-            return Some(Follower::of(inner, other));
-        }
-        under_way.insert(blob.digest.clone(), Arc::downgrade(&fill));
-    }
+    // What a process that ends has left behind.
+    under_way.retain(|_, fill| fill.strong_count() > 0);
+    under_way.insert(blob.digest.clone(), Arc::downgrade(&fill));
+    drop(under_way);
     inner.tasks.spawn({
         let (inner, fill) = (Arc::clone(inner), Arc::clone(&fill));
-        async move { run(&inner, &fill).await }
+        async move { run(&inner, &fill, namespace).await }
     });
     Some(Follower::of(inner, fill))
 }
 
 /// Whether the blob is to be brought here when it is next asked for.
 pub(super) async fn is_due(inner: &Inner, blob: &Blob, namespace: UserId) -> bool {
-    may_be_due(inner, blob) && wanted_here(inner, blob, namespace).await.is_some()
+    may_be_due(inner, blob) && is_wanted_here(inner, blob, namespace).await
 }
 
 /// What can be told without asking anybody.
@@ -153,37 +151,45 @@ fn may_be_due(inner: &Inner, blob: &Blob) -> bool {
         && inner.options.writes != Writes::ReadOnly
 }
 
-/// This region's own location, if the blob belongs there and it can take it.
-async fn wanted_here(inner: &Inner, blob: &Blob, namespace: UserId) -> Option<LocationName> {
+/// Whether the blob belongs at this region's own location, and that can take it.
+async fn is_wanted_here(inner: &Inner, blob: &Blob, namespace: UserId) -> bool {
     let asked = async {
         let regions = inner.database.namespace_regions(namespace).await?;
         let closed = inner.database.closed_locations().await?;
         Ok::<_, MetadataError>((regions, closed))
     };
-    let (regions, closed) = asked.await.ok()?;
-    let required = required_locations(&inner.topology, &regions);
-    let served_from = inner
-        .locations
-        .rank_reads(&inner.topology, &blob.present)
-        .into_iter()
-        .next()?;
-    let standings = inner.locations.standings();
+    let Ok((regions, closed)) = asked.await else {
+        return false;
+    };
+    let ranked = inner.locations.rank_reads(&inner.topology, &blob.present);
+    let Some(served_from) = ranked.first() else {
+        return false;
+    };
     should_fill(
         &inner.topology,
         &blob.present,
-        &served_from,
-        &required,
+        served_from,
+        &required_locations(&inner.topology, &regions),
         &closed,
-        &standings,
+        &inner.locations.standings(),
     )
-    .ok()
+    .is_ok()
 }
 
-/// Brings the blob here.
-async fn run(inner: &Arc<Inner>, fill: &Fill) {
+/// Brings the blob here, if it is wanted and there is room for it.
+async fn run(inner: &Arc<Inner>, fill: &Fill, namespace: UserId) {
     let shutdown = inner.tasks.shutdown();
+    let begun = tokio::select! {
+        begun = begin(inner, fill, namespace) => begun,
+        () = shutdown.wait() => None,
+    };
+    let Some(blob) = begun else {
+        inner.fills.lock().remove(&fill.blob.digest);
+        fill.end(Outcome::Alone);
+        return;
+    };
     let brought = tokio::select! {
-        brought = bring(inner, fill) => brought,
+        brought = bring(inner, fill, &blob) => brought,
         // Those who follow read on by themselves for as long as they are given.
         () = shutdown.wait() => Err(Unfilled::Ending),
     };
@@ -192,44 +198,52 @@ async fn run(inner: &Arc<Inner>, fill: &Fill) {
         Err(Unfilled::Pull(PullError::Corrupt { actual, .. })) => (Outcome::Corrupt(actual), None),
         Err(unfilled) => {
             tracing::info!(
-                blob.digest = %fill.blob.digest,
+                blob.digest = %blob.digest,
                 location.id = %fill.location.name(),
                 error = &unfilled as &dyn std::error::Error,
                 "Could not bring blob {} to location {}",
-                fill.blob.digest,
+                blob.digest,
                 fill.location.name()
             );
-            (Outcome::Failed, None)
+            (Outcome::Alone, None)
         }
     };
     // Those who follow have all they need; what comes now is for those who ask later.
-    fill.state
-        .send_modify(|state| state.outcome = Some(outcome));
+    fill.end(outcome);
     let kept = match writer {
         Some(writer) => keep(inner, fill, writer).await,
         None => Err(Unfilled::NothingToKeep),
     };
-    inner
-        .fills
-        .under_way
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .remove(&fill.blob.digest);
+    inner.fills.lock().remove(&blob.digest);
     match kept {
         Ok(()) => fill.is_kept(),
         Err(Unfilled::NothingToKeep) => discard(fill).await,
         Err(unfilled) => {
             tracing::info!(
-                blob.digest = %fill.blob.digest,
+                blob.digest = %blob.digest,
                 location.id = %fill.location.name(),
                 error = &unfilled as &dyn std::error::Error,
                 "Could not keep blob {} at location {}; replication brings it",
-                fill.blob.digest,
+                blob.digest,
                 fill.location.name()
             );
             discard(fill).await;
         }
     }
+}
+
+/// The blob as it is now, when it is to be brought here. Whoever asked has looked it up a while ago: it may have come meanwhile.
+async fn begin(inner: &Inner, fill: &Fill, namespace: UserId) -> Option<Blob> {
+    let found = inner.database.find_blob_anywhere(&fill.blob.digest).await;
+    let blob = found.ok()?.filter(|now| now.storage == fill.blob.storage)?;
+    fill.state
+        .send_modify(|state| state.present.clone_from(&blob.present));
+    if !may_be_due(inner, &blob) || !is_wanted_here(inner, &blob, namespace).await {
+        return None;
+    }
+    let permit = Arc::clone(&inner.fill_permits).try_acquire_owned().ok()?;
+    *fill.lock_permit() = Some(permit);
+    Some(blob)
 }
 
 /// Why a blob was not brought here. Nobody but the log is told.
@@ -258,8 +272,8 @@ enum Unfilled {
 }
 
 /// Reads the blob once, writes it here and shows it to everybody who follows.
-async fn bring(inner: &Arc<Inner>, fill: &Fill) -> Result<StagedWriter, Unfilled> {
-    let mut chunks = stream::read(inner, &fill.blob, 0..fill.blob.size).await?;
+async fn bring(inner: &Arc<Inner>, fill: &Fill, blob: &Blob) -> Result<StagedWriter, Unfilled> {
+    let mut chunks = stream::read(inner, blob, 0..blob.size).await?;
     let nothing = Staged::NOTHING;
     let staging = fill.location.stage(fill.upload, &nothing);
     let mut writer = in_time(inner, fill, staging).await?;
@@ -289,8 +303,7 @@ async fn in_time<T>(
         inner
             .locations
             .tell(fill.location.name(), Use::Write, silent);
-        fill.state
-            .send_modify(|state| state.outcome = Some(Outcome::Failed));
+        fill.end(Outcome::Alone);
         step.await?;
         return Err(Unfilled::TooSlow);
     };
@@ -312,7 +325,7 @@ async fn keep(inner: &Inner, fill: &Fill, mut writer: StagedWriter) -> Result<()
     if digester.finish() != *digest {
         return Err(Unfilled::Damaged);
     }
-    let publication = begin(inner, fill).await?;
+    let publication = begin_publication(inner, fill).await?;
     let key = ObjectKey::Blob(digest.clone());
     fill.location.publish(fill.upload, &staged, &key).await?;
     let found = fill.location.stat(&key).await?;
@@ -339,7 +352,7 @@ async fn keep(inner: &Inner, fill: &Fill, mut writer: StagedWriter) -> Result<()
     }
 }
 
-async fn begin(inner: &Inner, fill: &Fill) -> Result<Publication, Unfilled> {
+async fn begin_publication(inner: &Inner, fill: &Fill) -> Result<Publication, Unfilled> {
     let now = inner.now();
     let publishing = inner
         .database
@@ -386,19 +399,27 @@ impl Fill {
         unsafe_bytes
     }
 
+    /// Tells those who follow what came of it.
+    fn end(&self, outcome: Outcome) {
+        self.state
+            .send_modify(|state| state.outcome = Some(outcome));
+    }
+
+    fn lock_permit(&self) -> MutexGuard<'_, Option<OwnedSemaphorePermit>> {
+        self.permit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Lets those who are far behind read the object from now on, so that slow clients hold no memory.
     fn is_kept(&self) {
         self.state.send_modify(|state| {
             state.kept = true;
+            state.present.insert(self.location.name().clone());
             if state.end - state.window_start > KEPT_WINDOW_BYTES {
                 state.window.clear();
                 state.window_start = state.end;
             }
         });
-        self.permit
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        self.lock_permit().take();
     }
 }
 
@@ -517,7 +538,7 @@ impl Follower {
         match &state.outcome {
             Some(Outcome::Whole) => Next::End,
             Some(Outcome::Corrupt(actual)) => Next::Corrupt(actual.clone()),
-            Some(Outcome::Failed) => Next::Alone,
+            Some(Outcome::Alone) => Next::Alone,
             None => Next::Wait,
         }
     }
@@ -558,9 +579,7 @@ impl Follower {
     /// Reads the rest without the fill.
     async fn go_alone(&mut self) -> Result<(), PullError> {
         let mut blob = self.fill.blob.clone();
-        if self.state.borrow().kept {
-            blob.present.insert(self.fill.location.name().clone());
-        }
+        blob.present.clone_from(&self.state.borrow().present);
         let chunks = if self.position == 0 {
             stream::read(&self.inner, &blob, 0..blob.size).await?
         } else {

@@ -71,7 +71,7 @@ pub(super) async fn open(
     let whole = range == (0..blob.size);
     if whole
         && let Some(namespace) = namespace
-        && let Some(mut follower) = fill::follow(inner, blob, namespace).await
+        && let Some(mut follower) = fill::follow(inner, blob, namespace)
     {
         // As of any other read, the first bytes have come when this returns.
         let first = follower.next_chunk().await?;

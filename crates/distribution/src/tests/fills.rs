@@ -77,6 +77,25 @@ async fn however_many_pull_a_blob_it_is_read_once_elsewhere_and_is_here_then() {
 }
 
 #[tokio::test]
+async fn whoever_looked_a_blob_up_before_it_came_reads_it_here() {
+    let world = world().await;
+    let content = content(118, 40 * PIECE + 7);
+    let digest = world.push_at_eu(&content).await;
+    let blobs = world.registry.blobs();
+    let as_it_was = blobs.find(&world.repository, &digest).await.unwrap();
+    assert!(world.pull(&digest).await.unwrap() == content);
+    until_filled(&world, &digest).await;
+    let all = 0..as_it_was.size;
+    let late =
+        join_all((0..8).map(|_| blobs.open(&world.repository, &as_it_was, all.clone()))).await;
+    for opened in late {
+        assert!(collect(opened.unwrap()).await.unwrap() == content);
+    }
+    assert_eq!(answers(&world, "eu"), 1);
+    assert_eq!(followers(&world, &digest), None);
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_does_not_end_it() {
     let world = world().await;
     let blob = content(101, 40 * PIECE);
