@@ -124,9 +124,9 @@ impl Locations {
         }))
     }
 
-    /// How long a read waits for the first byte of a location before another one is asked too. `None`: it is not worth while, or there were
-    /// too many such reads already; the budget is taken when the time has come, with [`Locations::take_hedge`].
-    pub fn hedge_after(&self, name: &LocationName) -> Option<Duration> {
+    /// How long a read waits for the first byte of a location before another one is asked too, if there is leave for that when the time has come
+    /// ([`Locations::take_hedge`]).
+    pub fn hedge_after(&self, name: &LocationName) -> Duration {
         let view = self.seen.standings().get(name);
         self.seen.note_read();
         hedge_after(&view.read, self.seen.hedge_options())

@@ -40,15 +40,16 @@ impl Default for HedgeOptions {
 /// How long a read waits for the first byte of a location before another one is asked too.
 ///
 /// As long as 95 of 100 answers took, so that a healthy location is hedged once in twenty reads ("The Tail at Scale", Dean and
-/// Barroso, 2013), but within the options' bounds. `None`, that is not at all, while too few answers were seen; only of a trial
-/// it is not waited to know more.
-pub fn hedge_after(view: &UseView, options: &HedgeOptions) -> Option<Duration> {
-    let known = view.latency_p95.or(if view.is_closed() {
-        None
+/// Barroso, 2013), but within the options' bounds. While too few answers were seen it is the longest wait, and of a trial the
+/// least.
+pub fn hedge_after(view: &UseView, options: &HedgeOptions) -> Duration {
+    let unknown = if view.is_closed() {
+        options.ceiling
     } else {
-        Some(options.floor)
-    });
-    known.map(|p95| p95.min(options.ceiling).max(options.floor))
+        options.floor
+    };
+    let expected = view.latency_p95.unwrap_or(unknown);
+    expected.min(options.ceiling).max(options.floor)
 }
 
 /// How many reads may still be repeated at another location: a share of all reads, a small burst, and a few when there are few
@@ -127,20 +128,20 @@ mod tests {
     fn a_read_waits_as_long_as_most_answers_take_within_bounds() {
         let options = HedgeOptions::default();
         for (p95, expected) in [
-            (None, None),
-            (Some(3), Some(100)),
-            (Some(250), Some(250)),
-            (Some(60_000), Some(2_000)),
+            (None, 2_000),
+            (Some(3), 100),
+            (Some(250), 250),
+            (Some(60_000), 2_000),
         ] {
             let view = UseView {
                 latency_p95: p95.map(Duration::from_millis),
                 ..UseView::default()
             };
-            let expected = expected.map(Duration::from_millis);
+            let expected = Duration::from_millis(expected);
             assert_eq!(hedge_after(&view, &options), expected);
         }
         for view in [half_open(0), open(Reason::Failure(FailureKind::Timeout))] {
-            assert_eq!(hedge_after(&view, &options), Some(options.floor));
+            assert_eq!(hedge_after(&view, &options), options.floor);
         }
     }
 

@@ -80,6 +80,11 @@ impl Candidates {
             .any(|name| standings.get(name).read.admits())
     }
 
+    /// Asks a location next, because it was asked already, has not failed, and another one was faster.
+    pub(super) fn ask_next(&mut self, name: LocationName) {
+        self.ranked.push_front(name);
+    }
+
     /// Keeps a location that works, and was given up for being slow, for when there is no other. Once.
     pub(super) fn put_back(&mut self, name: LocationName) {
         if self.given_up.insert(name.clone()) {

@@ -82,7 +82,7 @@ pub(super) async fn open(
             asked,
             attempts,
         };
-        if let Some(source) = race.run(patience, &mut failures).await {
+        if let Some(source) = race.run(Some(patience), &mut failures).await {
             return Opened {
                 source: Some(source),
                 failures,
@@ -190,7 +190,7 @@ impl Race<'_> {
             .push(attempt(self.inner, candidate, self.key, self.wanted));
     }
 
-    /// Tells of those that were asked before the winner and have not answered. They may be asked again when nothing else is left.
+    /// Tells of those that were asked before the winner and have not answered. All others are where to go on if the winner fails or crawls.
     fn tell_overtaken(&mut self, winner: &LocationName) {
         let now = self.inner.now();
         for asked in &self.asked {
@@ -204,7 +204,7 @@ impl Race<'_> {
         }
         for asked in self.asked.drain(..) {
             if asked.location != *winner {
-                self.candidates.put_back(asked.location);
+                self.candidates.ask_next(asked.location);
             }
         }
     }

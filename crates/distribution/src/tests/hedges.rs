@@ -149,8 +149,40 @@ async fn the_budget_bounds_how_often_another_location_is_asked() {
 }
 
 #[tokio::test]
-async fn a_location_of_which_nothing_is_known_is_waited_for_as_long_as_any_may_be_silent() {
+async fn a_location_of_which_nothing_is_known_is_overtaken_after_the_longest_hedge_time() {
+    let longest = HedgeOptions::default().ceiling;
     let world = World::new().await;
+    let blob = content(71, 3 * PIECE);
+    let digest = world.push(&blob).await;
+    world.replicate(&digest).await;
+    world.us.stall(Operation::Read);
+    let mut pull = pin!(world.pull(&digest));
+    let almost = async {
+        world.us.until_stalled(1).await;
+        world
+            .clock
+            .advance(longest.saturating_sub(Duration::from_millis(1)));
+        settle().await;
+    };
+    assert!(still_waits(&mut pull, almost).await);
+    assert_eq!(answers(&world, "eu"), 0);
+    world.clock.advance(Duration::from_millis(1));
+    assert_eq!(pull.await.unwrap(), blob);
+    assert_eq!(answers(&world, "eu"), 1);
+}
+
+#[tokio::test]
+async fn without_leave_to_ask_another_a_location_is_waited_for_as_long_as_any_may_be_silent() {
+    let world = World::of(Plan {
+        hedge: HedgeOptions {
+            per_cent: 0,
+            burst: 0,
+            trickle: Duration::from_hours(1),
+            ..HedgeOptions::default()
+        },
+        ..Plan::default()
+    })
+    .await;
     let blob = content(71, 3 * PIECE);
     let digest = world.push(&blob).await;
     world.replicate(&digest).await;
@@ -162,6 +194,7 @@ async fn a_location_of_which_nothing_is_known_is_waited_for_as_long_as_any_may_b
         settle().await;
     };
     assert!(still_waits(&mut pull, almost).await);
+    assert_eq!(answers(&world, "eu"), 0);
     world.clock.advance(Duration::from_millis(1));
     assert_eq!(pull.await.unwrap(), blob);
 }

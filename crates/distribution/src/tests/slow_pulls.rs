@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use roadstead_oci::Digest;
+use roadstead_placement::HedgeOptions;
 use roadstead_storage::Operation;
 
-use super::world::{PIECE, World, collect, content, settle, still_waits};
+use super::world::{PIECE, World, collect, content, name, settle, still_waits};
 use crate::{BlobStream, PullError};
 
 const SILENCE: Duration = Duration::from_secs(2);
@@ -51,6 +52,40 @@ async fn a_location_that_falls_silent_in_the_middle_is_left_for_another() {
     world.clock.advance(Duration::from_millis(1));
     pulled.extend(rest.await.unwrap());
     assert!(pulled == blob);
+}
+
+#[tokio::test]
+async fn a_location_that_answers_first_and_falls_silent_then_is_left_for_the_one_that_was_asked_too()
+ {
+    let world = world().await;
+    let blob = content(83, 20 * PIECE + 7);
+    let digest = world.push(&blob).await;
+    world.replicate(&digest).await;
+    world.us.stall(Operation::Read);
+    world.eu.stall(Operation::Read);
+    let mut opening = pin!(begin(&world, &digest));
+    let both_are_asked = async {
+        world.us.until_stalled(1).await;
+        world.clock.advance(HedgeOptions::default().ceiling);
+        world.eu.until_stalled(1).await;
+        settle().await;
+    };
+    assert!(still_waits(&mut opening, both_are_asked).await);
+    world.us.heal();
+    let (mut pulled, stream) = opening.await;
+    world.eu.heal();
+    world.us.stall(Operation::Read);
+    let silence = async {
+        world.us.until_stalled(1).await;
+        settle().await;
+        world.clock.advance(SILENCE);
+    };
+    let (rest, ()) = tokio::join!(collect(stream), silence);
+    pulled.extend(rest.unwrap());
+    assert!(pulled == blob);
+    // It was left, not waited for until the storage's own deadline.
+    let standings = world.registry.locations().standings();
+    assert_eq!(standings.get(&name("us")).read.last_failure, None);
 }
 
 #[tokio::test]

@@ -181,9 +181,9 @@ fn play(scenario: &Scenario) -> Figures {
                     };
                     *count += 1;
                 }
-                let wait = hedge_after(&view, &hedges).filter(|_| scenario.hedges);
                 let slow = fault == Some(Fault::BlackHole);
-                let wait = wait.filter(|_| slow && budget.take(at(time)));
+                let hedged = scenario.hedges && slow && budget.take(at(time));
+                let wait = hedged.then(|| hedge_after(&view, &hedges));
                 let report = Report::of_traffic(scenario.wanted, dummy).in_trial(trial);
                 schedule(request(fault, time, wait), report);
             }
