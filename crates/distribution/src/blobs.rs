@@ -17,7 +17,6 @@ use roadstead_storage::{SignedUrl, UrlRequest};
 
 pub(crate) use self::fill::Fills;
 pub use self::stream::BlobStream;
-pub(crate) use self::stream::VERIFIED_UNIT_BYTES;
 use crate::error::{DeleteError, PullError};
 use crate::registry::Inner;
 

@@ -44,6 +44,7 @@ mod garbage;
 mod labels;
 mod lately;
 mod manifests;
+mod memory;
 mod options;
 mod pull_log;
 mod referrers;

@@ -38,7 +38,10 @@ pub struct DistributionOptions {
     pub checkpoint_bytes: u64,
     /// How many bytes of an upload are kept until they are published, so that they can go to another location when theirs fails. Default
     /// 8 MiB: most layers, and as much as one part. A longer upload fails with its location, and its client begins again elsewhere.
-    pub kept_bytes_max: usize,
+    pub kept_bytes_max: u64,
+    /// The most memory for that, of all uploads of the process. Default 128 MiB: sixteen uploads of the largest size at once, many more of small
+    /// ones. An upload that finds none left fails with its location, as one that is longer.
+    pub kept_memory_bytes: u64,
     /// The largest blob whose bytes are all read and checked before the first of them is passed on, so that wrong ones of one location are
     /// followed by another's. Default 8 MiB: of a larger one a client has most when the last chunk shows that they are wrong, and the
     /// transfer is broken off.
@@ -113,6 +116,7 @@ impl Default for DistributionOptions {
             session_wait: Duration::from_secs(2),
             checkpoint_bytes: 64 << 20,
             kept_bytes_max: 8 << 20,
+            kept_memory_bytes: 128 << 20,
             verified_bytes_max: 8 << 20,
             verified_memory_bytes: 64 << 20,
             fills_max: 4,

@@ -13,11 +13,12 @@ use roadstead_placement::Topology;
 use roadstead_runtime::{Environment, Shutdown, Tasks, Timestamp};
 use tokio::sync::Semaphore;
 
-use crate::blobs::{Blobs, Fills, VERIFIED_UNIT_BYTES};
+use crate::blobs::{Blobs, Fills};
 use crate::catalog;
 use crate::labels;
 use crate::lately::Lately;
 use crate::manifests::Manifests;
+use crate::memory::Budget;
 use crate::options::{DistributionOptions, Writes};
 use crate::pull_log::PullLog;
 use crate::refusal::{Refusal, require_writable};
@@ -61,8 +62,8 @@ pub(crate) struct Inner {
     pub(crate) tasks: Tasks,
     pub(crate) fills: Fills,
     pub(crate) fill_permits: Arc<Semaphore>,
-    /// In units of [`VERIFIED_UNIT_BYTES`].
-    pub(crate) verified_memory: Arc<Semaphore>,
+    pub(crate) verified_memory: Budget,
+    pub(crate) kept_memory: Budget,
 }
 
 impl Inner {
@@ -151,10 +152,6 @@ impl Registry {
             tasks,
             options,
         } = parts;
-        let verified_memory = options.verified_memory_bytes / VERIFIED_UNIT_BYTES;
-        let permits = usize::try_from(verified_memory)
-            .unwrap_or(usize::MAX)
-            .min(Semaphore::MAX_PERMITS);
         Self {
             inner: Arc::new(Inner {
                 database,
@@ -165,7 +162,8 @@ impl Registry {
                 tasks,
                 fills: Fills::default(),
                 fill_permits: Arc::new(Semaphore::new(options.fills_max)),
-                verified_memory: Arc::new(Semaphore::new(permits)),
+                verified_memory: Budget::of(options.verified_memory_bytes),
+                kept_memory: Budget::of(options.kept_memory_bytes),
                 options,
                 sessions: SessionLocks::default(),
                 pull_log: PullLog::default(),

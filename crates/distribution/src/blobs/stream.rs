@@ -15,10 +15,8 @@ use roadstead_metadata::{Blob, UserId};
 use super::fill;
 use super::reading::Reading;
 use crate::error::PullError;
+use crate::memory::Share;
 use crate::registry::Inner;
-
-/// What one permit of the memory for blobs that are read before they are passed on stands for.
-pub(crate) const VERIFIED_UNIT_BYTES: u64 = 64 << 10;
 
 /// The bytes of a blob, in chunks of at most about a megabyte; one or two of them are in memory, or all of a small blob.
 ///
@@ -106,12 +104,9 @@ pub(super) async fn read(
 }
 
 /// Memory for a blob that is small enough to be read before any of it is passed on, if there is any left.
-fn memory_for(inner: &Inner, bytes: u64) -> Option<tokio::sync::OwnedSemaphorePermit> {
+fn memory_for(inner: &Inner, bytes: u64) -> Option<Share> {
     if bytes > inner.options.verified_bytes_max {
         return None;
     }
-    let units = u32::try_from(bytes.div_ceil(VERIFIED_UNIT_BYTES)).ok()?;
-    Arc::clone(&inner.verified_memory)
-        .try_acquire_many_owned(units)
-        .ok()
+    inner.verified_memory.take(bytes)
 }

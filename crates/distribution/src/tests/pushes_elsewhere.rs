@@ -1,12 +1,14 @@
 //! Pushes whose location fails on the way: they go on at the next one while their bytes are few, and lose nothing of what was acknowledged
 //! when they are many.
 
+use std::pin::pin;
+
 use roadstead_metadata::Upload;
 use roadstead_oci::ErrorCode;
 use roadstead_storage::{Operation, Staged, StorageErrorKind};
 use uuid::Uuid;
 
-use super::world::{Plan, World, content, name, sha256, until, whole};
+use super::world::{Plan, World, content, name, sha256, still_waits, until, whole};
 use crate::{DistributionOptions, PushError};
 
 /// Where in an upload of some kilobytes `us` fails.
@@ -190,6 +192,31 @@ async fn a_whole_blob_of_more_bytes_than_are_kept_fails_with_its_location_and_th
     assert!(world.pull(&sha256(&blob)).await.is_err());
     let digest = world.push(&blob).await;
     assert_eq!(world.placements(&digest).await, ["eu"]);
+}
+
+#[tokio::test]
+async fn uploads_share_the_memory_for_what_is_kept_and_give_it_back() {
+    const UNIT: u64 = 64 << 10;
+    let world = World::with(|options| options.kept_memory_bytes = UNIT).await;
+    let is_free = || world.registry.inner.kept_memory.take(UNIT).is_some();
+    let (one, other) = (content(80, 9_000), content(81, 9_000));
+    world.us.stall(Operation::Publish);
+    let mut first = pin!(world.push(&one));
+    assert!(still_waits(&mut first, world.us.until_stalled(1)).await);
+    assert!(!is_free());
+    world.us.fill_after(5_000);
+    let uploads = world.registry.uploads();
+    let pushed = uploads
+        .monolithic(&world.repository, &sha256(&other), None, whole(&other))
+        .await;
+    assert!(
+        matches!(pushed, Err(PushError::Storage { .. })),
+        "{pushed:?}"
+    );
+    world.us.heal();
+    let digest = first.await;
+    assert_eq!(world.placements(&digest).await, ["us"]);
+    assert!(is_free());
 }
 
 #[tokio::test]

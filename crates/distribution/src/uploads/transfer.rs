@@ -16,6 +16,7 @@ use super::session::discard;
 use super::start::Writable;
 use crate::body::{Announced, BodyError, Incoming};
 use crate::error::PushError;
+use crate::memory::Share;
 use crate::registry::Inner;
 
 /// How a body is held to what was said about it.
@@ -124,12 +125,13 @@ pub(super) struct Sink {
     kept: Kept,
 }
 
-/// Every byte of an upload from its start, as long as there are few, and where they could not stay.
+/// Every byte of an upload from its start, as long as there are few and there is memory for them, and where they could not stay.
 #[derive(Debug)]
 struct Kept {
     pieces: Option<Vec<Bytes>>,
-    bytes: usize,
-    bytes_max: usize,
+    bytes: u64,
+    bytes_max: u64,
+    memory: Share,
     failed: BTreeSet<LocationName>,
 }
 
@@ -139,16 +141,21 @@ impl Kept {
             pieces: (offset == 0).then(Vec::new),
             bytes: 0,
             bytes_max: inner.options.kept_bytes_max,
+            memory: inner.kept_memory.share(),
             failed: BTreeSet::new(),
         }
     }
 
     fn keep(&mut self, piece: &Bytes) {
-        self.bytes += piece.len();
-        if self.bytes > self.bytes_max {
-            self.pieces = None;
-        } else if let Some(pieces) = &mut self.pieces {
+        let Some(pieces) = &mut self.pieces else {
+            return;
+        };
+        self.bytes += piece.len() as u64;
+        if self.bytes <= self.bytes_max && self.memory.cover(self.bytes) {
             pieces.push(piece.clone());
+        } else {
+            self.pieces = None;
+            self.memory.give_back();
         }
     }
 
