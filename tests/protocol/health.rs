@@ -1,9 +1,9 @@
 //! Health endpoints, with Quay's bodies.
 
-use roadstead_testkit::{Universe, eventually};
+use roadstead_testkit::{Content, Universe, eventually};
 use serde_json::json;
 
-use crate::call::call;
+use crate::call::{call, push_blob};
 
 #[tokio::test]
 async fn a_healthy_registry_says_so_in_quays_words() {
@@ -97,5 +97,60 @@ async fn a_region_without_any_store_is_seen_from_end_to_end_and_not_by_the_insta
         (reply.status == 200).then_some(())
     })
     .await;
+    universe.finish().await;
+}
+
+#[tokio::test]
+async fn prometheus_is_told_of_every_location_on_an_address_of_its_own() {
+    let universe = Universe::start().await;
+    let (client, metrics) = (universe.client(), universe.metrics(0));
+    let content = Content::new(1, 100_000).bytes();
+    push_blob(&client, "team/app", &content).await;
+    universe.faults("eustorage").take_down();
+    let told = eventually("the location that fails is told of", async || {
+        let reply = call("GET", "/metrics").send(&metrics).await.expect(200);
+        let text = String::from_utf8_lossy(&reply.body).into_owned();
+        text.contains(r#"roadstead_location_state{location="eustorage",state="down",use="read"} 1"#)
+            .then_some(text)
+    })
+    .await;
+    let value = |series: &str| -> f64 {
+        let line = told.lines().find_map(|line| line.strip_prefix(series));
+        let value = line.unwrap_or_else(|| panic!("{series} is not in {told}"));
+        value.trim().parse().unwrap()
+    };
+    let written = r#"roadstead_location_transferred_bytes_total{location="usstorage",use="write"}"#;
+    assert!(value(written) >= 100_000.0, "{told}");
+    for (series, expected) in [
+        (
+            r#"roadstead_location_state{location="usstorage",state="healthy",use="write"}"#,
+            1.0,
+        ),
+        (
+            r#"roadstead_location_state{location="eustorage",state="healthy",use="read"}"#,
+            0.0,
+        ),
+        (
+            r#"roadstead_location_circuit{circuit="open",location="eustorage",use="read"}"#,
+            1.0,
+        ),
+    ] {
+        assert!((value(series) - expected).abs() < f64::EPSILON, "{told}");
+    }
+    let failed = r#"roadstead_location_requests_total{location="eustorage",outcome="unreachable",use="read"}"#;
+    assert!(value(failed) >= 1.0, "{told}");
+    assert!(value(r#"roadstead_location_free_bytes{location="usstorage"}"#) > 0.0);
+    // Help and type come once for each name, as the format demands.
+    let mut headings: Vec<&str> = told.lines().filter(|line| line.starts_with('#')).collect();
+    let all = headings.len();
+    headings.sort_unstable();
+    headings.dedup();
+    assert_eq!(headings.len(), all, "{told}");
+
+    // Nothing else is there, and none of it is where clients go.
+    call("GET", "/v2/").send(&metrics).await.expect(404);
+    let refused = call("POST", "/metrics").send(&metrics).await.expect(405);
+    assert_eq!(refused.header("allow"), "GET, HEAD");
+    call("GET", "/metrics").send(&client).await.expect(404);
     universe.finish().await;
 }

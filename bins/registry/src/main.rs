@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use roadstead_cli::{ConfigurationArgs, LogArgs, failed, stop_requested};
+use roadstead_cli::{ConfigurationArgs, LogArgs, MetricsArgs, failed, stop_requested};
 use roadstead_demo::DemoOptions;
 use roadstead_server::{FirstAccount, Migrations, Running, Settings};
 
@@ -46,6 +46,8 @@ struct ServeArgs {
         value_name = "ADDRESS:PORT"
     )]
     listen: SocketAddr,
+    #[command(flatten)]
+    metrics: MetricsArgs,
     /// Leave the copying to other processes
     #[arg(long)]
     no_replicator: bool,
@@ -120,6 +122,7 @@ async fn serve(args: ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
         Migrations::Refuse => args.configuration.load()?,
     };
     let settings = Settings {
+        listen_for_metrics: args.metrics.metrics_listen,
         replicate: !args.no_replicator,
         migrations,
         ..Settings::new(loaded.config, args.listen)
@@ -129,6 +132,9 @@ async fn serve(args: ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
         show_once(account);
     }
     tracing::info!(server.address = %running.address, "Serving on http://{}", running.address);
+    if let Some(address) = running.metrics_address {
+        tracing::info!(server.address = %address, "Metrics are at http://{address}/metrics");
+    }
     stop_requested().await?;
     if !running.stop().await {
         tracing::warn!("Something was still running when the time to stop was over");

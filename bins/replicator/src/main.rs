@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use roadstead_cli::{ConfigurationArgs, LogArgs, failed, stop_requested};
+use roadstead_cli::{ConfigurationArgs, LogArgs, MetricsArgs, failed, stop_requested};
 use roadstead_runtime::Environment;
 use roadstead_server::Replicator;
 
@@ -16,6 +16,8 @@ use roadstead_server::Replicator;
 struct Cli {
     #[command(flatten)]
     configuration: ConfigurationArgs,
+    #[command(flatten)]
+    metrics: MetricsArgs,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -31,7 +33,9 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<()> {
     cli.log.init()?;
     let loaded = cli.configuration.load()?;
-    let Some(replicator) = Replicator::start(&loaded.config, Environment::system()).await? else {
+    let metrics = cli.metrics.metrics_listen;
+    let started = Replicator::start(&loaded.config, metrics, Environment::system()).await?;
+    let Some(replicator) = started else {
         anyhow::bail!(
             "replication is switched off: set FEATURE_STORAGE_REPLICATION to true in config.yaml"
         );

@@ -9,6 +9,7 @@ pub use configuration::{ConfigurationArgs, ConfigurationError};
 pub use signals::stop_requested;
 
 use std::error::Error;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -29,6 +30,14 @@ pub struct LogArgs {
     /// How log lines look
     #[arg(long, global = true, env = "ROADSTEAD_LOG_FORMAT", value_enum, default_value_t = Format::Text)]
     log_format: Format,
+}
+
+/// Where to tell how the process fares.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct MetricsArgs {
+    /// An address for Prometheus, which finds /metrics there; Quay's is 0.0.0.0:9091. It asks for no password: keep it from clients
+    #[arg(long, env = "ROADSTEAD_METRICS_LISTEN", value_name = "ADDRESS:PORT")]
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

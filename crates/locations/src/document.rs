@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use roadstead_placement::{CircuitState, HealthState, UseView};
+use roadstead_placement::{HealthState, UseView};
 use serde::{Deserialize, Serialize};
 
 use crate::report::LocationReport;
@@ -68,12 +68,7 @@ impl From<&UseView> for UseDocument {
             |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self {
             state: view.state.as_str().to_owned(),
-            circuit: match view.circuit {
-                CircuitState::Closed => "closed",
-                CircuitState::Open { .. } => "open",
-                CircuitState::HalfOpen { .. } => "half-open",
-            }
-            .to_owned(),
+            circuit: view.circuit.as_str().to_owned(),
             reason: view.reason.map(|reason| reason.as_str().to_owned()),
             last_failure: view.last_failure.map(|reason| reason.as_str().to_owned()),
             latency_mean_ms: view.latency_mean.map(milliseconds),

@@ -8,6 +8,7 @@
 
 mod document;
 mod locations;
+mod metrics;
 mod probing;
 mod report;
 mod seen;

@@ -12,12 +12,16 @@ use roadstead_runtime::Clock;
 use roadstead_storage::{Observation, Observer, Operation, StorageErrorKind};
 use tokio::sync::watch;
 
+use crate::metrics::Counters;
+
 #[derive(Debug)]
 pub(crate) struct Seen {
     health: Mutex<BTreeMap<LocationName, LocationHealth>>,
     hedges: Mutex<HedgeBudget>,
     hedge_options: HedgeOptions,
     clock: Arc<dyn Clock>,
+    /// For Prometheus.
+    pub(crate) counters: Counters,
     /// Counts changes of any location's state.
     changed: watch::Sender<u64>,
 }
@@ -39,6 +43,7 @@ impl Seen {
             hedges: Mutex::new(HedgeBudget::new(hedge, now)),
             hedge_options: hedge,
             clock,
+            counters: Counters::default(),
             changed: watch::Sender::new(0),
         }
     }
@@ -112,13 +117,22 @@ impl Seen {
 
     pub(crate) fn take_hedge(&self) -> bool {
         let now = self.now();
-        self.hedges
+        let taken = self
+            .hedges
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .take(now)
+            .take(now);
+        if taken {
+            self.counters.count_hedge();
+        }
+        taken
     }
 
     pub(crate) fn record(&self, location: &LocationName, wanted: Use, outcome: Outcome) {
+        // A name that is not configured gets no series.
+        if self.with(location, |_, _| ()).is_some() {
+            self.counters.count(location, wanted, outcome);
+        }
         self.report(location, Report::of_traffic(wanted, outcome));
     }
 
@@ -185,6 +199,9 @@ impl Seen {
         let (read, write) = uses(operation);
         let is_probe = operation == Operation::Probe;
         for (wanted, asked) in [(Use::Read, read), (Use::Write, write)] {
+            if asked {
+                self.counters.count(location, wanted, outcome);
+            }
             if asked || concerns_both {
                 let report = if is_probe {
                     Report::of_probe(wanted, outcome)

@@ -352,12 +352,15 @@ async fn the_hedge_time_is_known_after_ten_answers_and_the_budget_is_a_share_of_
     let us = name("us");
     assert!(world.locations.take_hedge() && world.locations.take_hedge());
     assert!(!world.locations.take_hedge());
-    assert_eq!(world.locations.hedge_after(&us), None);
+    assert_eq!(
+        world.locations.hedge_after(&us),
+        HedgeOptions::default().ceiling
+    );
     for _ in 0..10 {
         world.read("us").await.unwrap();
     }
     let after = world.locations.hedge_after(&us);
-    assert_eq!(after, Some(HedgeOptions::default().floor));
+    assert_eq!(after, HedgeOptions::default().floor);
     // Two reads, half a hedge each.
     assert!(world.locations.take_hedge());
     assert!(!world.locations.take_hedge());
@@ -477,4 +480,62 @@ async fn trouble_that_traffic_has_noticed_is_probed_at_once() {
     world.us.until_stalled(1).await;
     world.us.heal();
     assert!(tasks.stop(SECOND * 20).await);
+}
+
+/// The value of a series, and nothing when it has none.
+async fn told(world: &World, name: &str, labels: &[&str]) -> Option<f64> {
+    let families = world.locations.metrics(SECOND).await;
+    let family = families.iter().find(|family| family.name() == name)?;
+    let metric = family.get_metric().iter().find(|metric| {
+        let values: Vec<&str> = metric
+            .get_label()
+            .iter()
+            .map(prometheus::proto::LabelPair::value)
+            .collect();
+        values == labels
+    })?;
+    Some(metric.get_counter().get_value() + metric.get_gauge().get_value())
+}
+
+#[tokio::test]
+async fn what_is_asked_of_a_location_is_counted_once_and_only_for_what_it_was_asked_for() {
+    const REQUESTS: &str = "roadstead_location_requests_total";
+    let world = World::new().await;
+    let before = told(&world, REQUESTS, &["eu", "answered", "read"])
+        .await
+        .unwrap_or_default();
+    world.read("eu").await.unwrap();
+    let after = told(&world, REQUESTS, &["eu", "answered", "read"]).await;
+    assert_eq!(after, Some(before + 1.0));
+    world.us.take_down();
+    world.read("us").await.unwrap_err();
+    let failed = |wanted| {
+        let world = &world;
+        async move { told(world, REQUESTS, &["us", "unreachable", wanted]).await }
+    };
+    assert_eq!(failed("read").await, Some(1.0));
+    // It is down for writing too, and yet nothing was asked of it.
+    assert_eq!(failed("write").await, None);
+    assert_eq!(world.state("us", Use::Write), HealthState::Down);
+    const STATE: &str = "roadstead_location_state";
+    assert_eq!(
+        told(&world, STATE, &["us", "down", "write"]).await,
+        Some(1.0)
+    );
+    assert_eq!(
+        told(&world, STATE, &["eu", "down", "write"]).await,
+        Some(0.0)
+    );
+}
+
+#[tokio::test]
+async fn a_location_that_is_not_configured_gets_no_series() {
+    let world = World::new().await;
+    let damaged = Outcome::Damaged { object: 1 };
+    for location in ["us", "nowhere"] {
+        world.locations.tell(&name(location), Use::Read, damaged);
+    }
+    const DAMAGED: &str = "roadstead_location_damaged_reads_total";
+    assert_eq!(told(&world, DAMAGED, &["us"]).await, Some(1.0));
+    assert_eq!(told(&world, DAMAGED, &["nowhere"]).await, None);
 }

@@ -1,25 +1,24 @@
 //! Connections: accepted within a bound, served with both versions of HTTP, ended when they stand still or the server drains.
 
+use std::error::Error;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use hyper::body::{Body, Incoming};
+use hyper::service::Service;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use roadstead_api::RegistryService;
 use roadstead_runtime::{Shutdown, Tasks};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep};
-
-/// Connections at once. Each holds a few kilobytes while it is idle and at most some megabytes while it carries a blob.
-const CONNECTIONS_MAX: usize = 8192;
 
 /// How long the head of a request may take to arrive, and how long a connection may rest between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,15 +35,24 @@ const STREAMS_MAX: u32 = 128;
 /// The bytes that tell HTTP/2 from HTTP/1 (RFC 9113, section 3.4). They are read before the HTTP library's own deadlines begin.
 const PREFACE_BYTES: u64 = 24;
 
-/// Accepts connections and serves them until the shutdown, then lets requests in flight end within `drain`.
-pub(crate) async fn serve(
+/// Accepts up to `connections_max` connections at once and serves them until the shutdown, then lets requests in flight end within `drain`.
+/// Each client gets the service that is made for its address.
+pub(crate) async fn serve<S, B>(
     listener: TcpListener,
-    service: RegistryService,
+    service_for: impl Fn(IpAddr) -> S,
+    connections_max: usize,
     tasks: Tasks,
     shutdown: Shutdown,
     drain: Duration,
-) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+) where
+    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let slots = Arc::new(Semaphore::new(connections_max));
     let graceful = GracefulShutdown::new();
     let server = server();
     loop {
@@ -67,8 +75,8 @@ pub(crate) async fn serve(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "Could not set TCP_NODELAY");
         }
-        let service = TowerToHyperService::new(service.for_client(peer.ip()));
-        let connection = server.serve_connection(TokioIo::new(Watchful::new(stream)), service);
+        let stream = TokioIo::new(Watchful::new(stream));
+        let connection = server.serve_connection(stream, service_for(peer.ip()));
         let connection = graceful.watch(connection.into_owned());
         tasks.spawn(async move {
             if let Err(error) = connection.await {

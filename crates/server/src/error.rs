@@ -114,6 +114,17 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// The address for metrics cannot be listened on.
+    #[error(
+        "could not listen on {address} for metrics: free the port, or choose another with --metrics-listen"
+    )]
+    ListenForMetrics {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// `SERVER_HOSTNAME` is no host.
     #[error("SERVER_HOSTNAME")]
     Hostname {

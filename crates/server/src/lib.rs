@@ -10,6 +10,7 @@ mod error;
 mod first_start;
 mod garbage;
 mod instance;
+mod metrics;
 mod probes;
 mod server;
 mod stores;

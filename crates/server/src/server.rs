@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper_util::service::TowerToHyperService;
 use roadstead_api::{
     ApiOptions, ExternalUrl, Health, HealthOptions, Redirects, RegistryService, ServiceParts,
     StorageProxy,
@@ -25,10 +26,14 @@ use crate::encrypted_fields;
 use crate::error::StartError;
 use crate::first_start::{FirstAccount, make_first_account};
 use crate::instance;
+use crate::metrics::MetricsListener;
 use crate::probes;
 
 /// How often uploads that were given up are looked for: Quay's `BLOBUPLOAD_CLEANUP_FREQUENCY`.
 const UPLOAD_CLEAN_UP_INTERVAL: Duration = Duration::from_hours(1);
+
+/// Connections at once. Each holds a few kilobytes while it is idle and at most some megabytes while it carries a blob.
+const CONNECTIONS_MAX: usize = 8192;
 
 /// How long requests in flight may take to end after the shutdown.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -49,6 +54,8 @@ pub struct Settings {
     pub config: Config,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where to tell Prometheus how this process fares; none: nowhere.
+    pub listen_for_metrics: Option<SocketAddr>,
     /// Whether to copy blobs between locations in this process, when the configuration has replication switched on.
     pub replicate: bool,
     /// What to do about a database whose schema is not this program's.
@@ -64,6 +71,7 @@ impl std::fmt::Debug for Settings {
         formatter
             .debug_struct("Settings")
             .field("listen", &self.listen)
+            .field("listen_for_metrics", &self.listen_for_metrics)
             .field("replicate", &self.replicate)
             .field("migrations", &self.migrations)
             .finish_non_exhaustive()
@@ -76,6 +84,7 @@ impl Settings {
         Self {
             config,
             listen,
+            listen_for_metrics: None,
             replicate: true,
             migrations: Migrations::default(),
             environment: Environment::system(),
@@ -89,6 +98,8 @@ impl Settings {
 pub struct Running {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where it tells metrics, if it does.
+    pub metrics_address: Option<SocketAddr>,
     /// What it stands on.
     pub deployment: Deployment,
     /// What copies, compares and forgets on it.
@@ -107,6 +118,7 @@ impl Running {
         let Settings {
             config,
             listen,
+            listen_for_metrics,
             replicate,
             migrations,
             environment,
@@ -123,6 +135,11 @@ impl Running {
             address: listen,
             source,
         })?;
+        let metrics = match listen_for_metrics {
+            Some(address) => Some(MetricsListener::bind(address).await?),
+            None => None,
+        };
+        let metrics_address = metrics.as_ref().map(|metrics| metrics.address);
         let deployment = match open_local {
             Some(open_local) => {
                 Deployment::open_with(&config, migrations, environment.clone(), open_local).await?
@@ -216,15 +233,21 @@ impl Running {
         if replicate {
             spawn_replicator(&config, &deployment, &replication, &tasks);
         }
+        if let Some(metrics) = metrics {
+            let locations = deployment.locations.clone();
+            tasks.spawn(metrics.serve(locations, tasks.clone(), shutdown.clone()));
+        }
         tasks.spawn(connections::serve(
             listener,
-            service,
+            move |client| TowerToHyperService::new(service.for_client(client)),
+            CONNECTIONS_MAX,
             tasks.clone(),
             shutdown,
             DRAIN,
         ));
         Ok(Self {
             address,
+            metrics_address,
             deployment,
             replication,
             garbage,
@@ -256,11 +279,17 @@ pub struct Replicator {
 }
 
 impl Replicator {
-    /// Starts copying. None when the configuration has replication switched off. The schema must be there: a registry makes it.
+    /// Starts copying, and tells metrics at an address if there is one. None when the configuration has replication switched off. The schema
+    /// must be there: a registry makes it.
     pub async fn start(
         config: &Config,
+        listen_for_metrics: Option<SocketAddr>,
         environment: Environment,
     ) -> Result<Option<Self>, StartError> {
+        let metrics = match listen_for_metrics {
+            Some(address) => Some(MetricsListener::bind(address).await?),
+            None => None,
+        };
         let deployment = Deployment::open(config, Migrations::Refuse, environment).await?;
         if deployment.queue.is_none() {
             return Ok(None);
@@ -268,6 +297,10 @@ impl Replicator {
         let tasks = Tasks::new();
         let replication = deployment.replication(config);
         tasks.spawn(keep_probed(&deployment, &tasks));
+        if let Some(metrics) = metrics {
+            let locations = deployment.locations.clone();
+            tasks.spawn(metrics.serve(locations, tasks.clone(), tasks.shutdown()));
+        }
         spawn_replicator(config, &deployment, &replication, &tasks);
         Ok(Some(Self { deployment, tasks }))
     }

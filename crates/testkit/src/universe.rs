@@ -121,6 +121,7 @@ impl Universe {
             .unwrap_or_else(|errors| panic!("the test's configuration is wrong: {errors}"));
         let faults = self.faults.clone();
         let settings = Settings {
+            listen_for_metrics: Some((Ipv4Addr::LOCALHOST, 0).into()),
             replicate: self.options.replicate,
             open_local: Some(Arc::new(move |name, root, options| {
                 match faults.get(name.as_str()) {
@@ -179,6 +180,16 @@ impl Universe {
     pub fn client_as(&self, region: usize, credentials: Option<Credentials>) -> Client {
         let address = format!("http://{}", self.address(region));
         Client::with_options(&address, credentials, ClientOptions::default())
+            .expect("a socket address is one")
+    }
+
+    /// A client of the address where a region tells metrics.
+    pub fn metrics(&self, region: usize) -> Client {
+        let address = self
+            .region(region)
+            .metrics_address
+            .expect("every region tells metrics");
+        Client::with_options(&format!("http://{address}"), None, ClientOptions::default())
             .expect("a socket address is one")
     }
 

@@ -18,6 +18,9 @@ pub enum HealthState {
 }
 
 impl HealthState {
+    /// Every state, from good to bad.
+    pub const ALL: [Self; 3] = [Self::Healthy, Self::Degraded, Self::Down];
+
     /// The word for it: `healthy`, `degraded`, `down`.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -44,6 +47,17 @@ pub enum CircuitState {
         /// How many more would be let through now.
         trials_free: u32,
     },
+}
+
+impl CircuitState {
+    /// The word for it: `closed`, `open`, `half-open`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open { .. } => "open",
+            Self::HalfOpen { .. } => "half-open",
+        }
+    }
 }
 
 /// How one use of a location is.
