@@ -35,30 +35,57 @@ const WINDOW_BYTES: u64 = if cfg!(test) { 8 << 10 } else { 32 << 20 };
 /// After how many bytes what came is made safe here, so that those who are behind can read it.
 const SYNC_BYTES: u64 = if cfg!(test) { 4 << 10 } else { 16 << 20 };
 
-/// What may stay in memory of a blob that has become an object here: as much as any other read holds.
+/// What may stay in memory of a blob that has become an object here and has made room: as much as any other read holds.
 const KEPT_WINDOW_BYTES: u64 = if cfg!(test) { 2 << 10 } else { 1 << 20 };
+
+/// How long what came stays in memory at least, unless another fill needs the room: who asks for an image that is new here does not come
+/// alone, and two hundred reads at once make any location slow.
+const AFTERGLOW: Duration = Duration::from_secs(10);
 
 /// How long those who follow wait for this region's own location, which they could do without.
 const OWN_PATIENCE: Duration = SILENCE_MAX;
 
-/// The fills that go on in this process.
+/// The fills of this process.
 #[derive(Debug, Default)]
-pub(crate) struct Fills {
-    under_way: Mutex<BTreeMap<Digest, Weak<Fill>>>,
+pub(crate) struct Fills(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    under_way: BTreeMap<Digest, Weak<Fill>>,
+    /// Those that have become objects and have what came still in memory, for whoever follows and for a while. The oldest makes room
+    /// first.
+    over: VecDeque<Weak<Fill>>,
 }
 
 impl Fills {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Digest, Weak<Fill>>> {
-        self.under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody follows it any more who does not now, but for what is in memory of one that was kept.
+    fn end(&self, fill: &Arc<Fill>, kept: bool) {
+        let mut known = self.lock();
+        known.under_way.remove(&fill.blob.digest);
+        if kept {
+            fill.is_kept();
+            known.over.retain(|fill| fill.strong_count() > 0);
+            known.over.push_back(Arc::downgrade(fill));
+        }
     }
 
     /// How many clients a fill has. `None` when there is none.
     #[cfg(test)]
     pub(crate) fn followers(&self, digest: &Digest) -> Option<usize> {
-        let fill = self.lock().get(digest)?.upgrade()?;
+        let fill = self.lock().under_way.get(digest)?.upgrade()?;
         Some(fill.state.receiver_count())
+    }
+}
+
+impl Known {
+    /// A fill that is over, all of which is in memory.
+    fn in_memory(&self, digest: &Digest) -> Option<Arc<Fill>> {
+        let mut over = self.over.iter().filter_map(Weak::upgrade);
+        over.find(|fill| fill.blob.digest == *digest && fill.state.borrow().window_start == 0)
     }
 }
 
@@ -69,7 +96,7 @@ struct Fill {
     location: Location,
     upload: Uuid,
     state: watch::Sender<State>,
-    /// Held for as long as the window may be large.
+    /// Held for as long as the window may be large: until the last client has gone or another fill needs the room.
     permit: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
@@ -102,18 +129,22 @@ enum Outcome {
     Alone,
 }
 
-/// Follows a fill of the blob, one that is under way or a new one. `None` when it is known without asking that it is not to be brought here.
+/// Follows a fill of the blob: one that is over and still in memory, one that is under way or a new one. `None` when it is known without asking
+/// that it is not to be brought here.
 ///
 /// Whether it is, is asked once for all who come meanwhile, and only after they can follow: so nobody who has looked the blob up before it came
 /// begins another fill when it has come. A blob that belongs here for one namespace only may be left to replication when clients of both ask at
 /// the same moment.
 pub(super) fn follow(inner: &Arc<Inner>, blob: &Blob, namespace: UserId) -> Option<Follower> {
+    let mut known = inner.fills.lock();
+    if let Some(fill) = known.in_memory(&blob.digest) {
+        return Some(Follower::of(inner, fill));
+    }
     if !may_be_due(inner, blob) {
         return None;
     }
     let location = inner.locations.get(inner.topology.preferred())?.clone();
-    let mut under_way = inner.fills.lock();
-    if let Some(fill) = under_way.get(&blob.digest).and_then(Weak::upgrade) {
+    if let Some(fill) = known.under_way.get(&blob.digest).and_then(Weak::upgrade) {
         return Some(Follower::of(inner, fill));
     }
     let fill = Arc::new(Fill {
@@ -127,9 +158,11 @@ pub(super) fn follow(inner: &Arc<Inner>, blob: &Blob, namespace: UserId) -> Opti
         permit: Mutex::default(),
     });
     // What a process that ends has left behind.
-    under_way.retain(|_, fill| fill.strong_count() > 0);
-    under_way.insert(blob.digest.clone(), Arc::downgrade(&fill));
-    drop(under_way);
+    known.under_way.retain(|_, fill| fill.strong_count() > 0);
+    known
+        .under_way
+        .insert(blob.digest.clone(), Arc::downgrade(&fill));
+    drop(known);
     inner.tasks.spawn({
         let (inner, fill) = (Arc::clone(inner), Arc::clone(&fill));
         async move { run(&inner, &fill, namespace).await }
@@ -177,14 +210,14 @@ async fn is_wanted_here(inner: &Inner, blob: &Blob, namespace: UserId) -> bool {
 }
 
 /// Brings the blob here, if it is wanted and there is room for it.
-async fn run(inner: &Arc<Inner>, fill: &Fill, namespace: UserId) {
+async fn run(inner: &Arc<Inner>, fill: &Arc<Fill>, namespace: UserId) {
     let shutdown = inner.tasks.shutdown();
     let begun = tokio::select! {
         begun = begin(inner, fill, namespace) => begun,
         () = shutdown.wait() => None,
     };
     let Some(blob) = begun else {
-        inner.fills.lock().remove(&fill.blob.digest);
+        inner.fills.end(fill, false);
         fill.end(Outcome::Alone);
         return;
     };
@@ -214,9 +247,12 @@ async fn run(inner: &Arc<Inner>, fill: &Fill, namespace: UserId) {
         Some(writer) => keep(inner, fill, writer).await,
         None => Err(Unfilled::NothingToKeep),
     };
-    inner.fills.lock().remove(&blob.digest);
+    inner.fills.end(fill, kept.is_ok());
     match kept {
-        Ok(()) => fill.is_kept(),
+        Ok(()) => tokio::select! {
+            () = inner.environment.clock.sleep(AFTERGLOW) => (),
+            () = shutdown.wait() => (),
+        },
         Err(Unfilled::NothingToKeep) => discard(fill).await,
         Err(unfilled) => {
             tracing::info!(
@@ -241,9 +277,21 @@ async fn begin(inner: &Inner, fill: &Fill, namespace: UserId) -> Option<Blob> {
     if !may_be_due(inner, &blob) || !is_wanted_here(inner, &blob, namespace).await {
         return None;
     }
-    let permit = Arc::clone(&inner.fill_permits).try_acquire_owned().ok()?;
-    *fill.lock_permit() = Some(permit);
+    *fill.lock_permit() = Some(find_room(inner)?);
     Some(blob)
+}
+
+/// Room for what comes. Those that are over give theirs up for it, the oldest first.
+fn find_room(inner: &Inner) -> Option<OwnedSemaphorePermit> {
+    loop {
+        if let Ok(permit) = Arc::clone(&inner.fill_permits).try_acquire_owned() {
+            return Some(permit);
+        }
+        let oldest = inner.fills.lock().over.pop_front()?;
+        if let Some(fill) = oldest.upgrade() {
+            fill.make_room();
+        }
+    }
 }
 
 /// Why a blob was not brought here. Nobody but the log is told.
@@ -409,11 +457,17 @@ impl Fill {
         self.permit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets those who are far behind read the object from now on, so that slow clients hold no memory.
+    /// Lets those who are too far behind read the object from now on.
     fn is_kept(&self) {
         self.state.send_modify(|state| {
             state.kept = true;
             state.present.insert(self.location.name().clone());
+        });
+    }
+
+    /// Gives up what is in memory, but for as much as any other read holds. Whoever needs more reads the object.
+    fn make_room(&self) {
+        self.state.send_modify(|state| {
             if state.end - state.window_start > KEPT_WINDOW_BYTES {
                 state.window.clear();
                 state.window_start = state.end;

@@ -96,6 +96,58 @@ async fn whoever_looked_a_blob_up_before_it_came_reads_it_here() {
 }
 
 #[tokio::test]
+async fn what_came_serves_whoever_asks_for_a_while_until_another_needs_the_room() {
+    let world = World::with(|options| {
+        options.verified_bytes_max = 0;
+        options.fills_max = 1;
+    })
+    .await;
+    let (first, second) = (content(119, 7 * PIECE), content(120, 7 * PIECE));
+    let digest = world.push_at_eu(&first).await;
+    let another = world.push_at_eu(&second).await;
+    let slow = open(&world, &digest).await.unwrap();
+    until_filled(&world, &digest).await;
+    // Nobody but the memory is asked.
+    drop(open(&world, &digest).await.unwrap());
+    for faults in [&world.us, &world.eu] {
+        faults.take_down();
+    }
+    for _ in 0..3 {
+        assert!(world.pull(&digest).await.unwrap() == first);
+    }
+    for faults in [&world.us, &world.eu] {
+        faults.heal();
+    }
+    assert_eq!(answers(&world, "eu"), 1);
+    // There is room for one.
+    assert!(world.pull(&another).await.unwrap() == second);
+    until_filled(&world, &another).await;
+    assert_eq!(world.placements(&another).await, ["eu", "us"]);
+    world.eu.take_down();
+    assert!(collect(slow).await.unwrap() == first);
+}
+
+#[tokio::test]
+async fn what_came_and_nobody_asks_for_leaves_the_memory() {
+    let world = world().await;
+    let blob = content(121, 7 * PIECE);
+    let digest = world.push_at_eu(&blob).await;
+    assert!(world.pull(&digest).await.unwrap() == blob);
+    until_filled(&world, &digest).await;
+    world.eu.take_down();
+    world.us.take_down();
+    assert!(world.pull(&digest).await.unwrap() == blob);
+    settle().await;
+    world.clock.advance(Duration::from_secs(10));
+    until("it is read at a location again", async || {
+        world.pull(&digest).await.is_err()
+    })
+    .await;
+    world.us.heal();
+    assert!(world.pull(&digest).await.unwrap() == blob);
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_does_not_end_it() {
     let world = world().await;
     let blob = content(101, 40 * PIECE);
