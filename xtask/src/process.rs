@@ -58,7 +58,15 @@ impl Step {
         I: IntoIterator,
         I::Item: AsRef<OsStr>,
     {
-        Self::new("cargo", arguments, limit)
+        let mut step = Self::new("cargo", arguments, limit);
+        // What cargo tells xtask about its package, build scripts take for theirs, and a cargo that is called directly builds them anew.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("CARGO_MANIFEST_") || text.starts_with("CARGO_PKG_") {
+                step.command.env_remove(&name);
+            }
+        }
+        step
     }
 
     /// Sets an environment variable.
