@@ -12,7 +12,7 @@ use crate::{test, tidy, tools};
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let mut tally = test::Tally::default();
     let mut report = Report::default();
-    report.step("test", || test::run(workspace, None).map(|ran| tally = ran));
+    report.step("test", || test::run(workspace, None, &mut tally));
     report.step("fmt", || {
         cargo(
             workspace,

@@ -74,7 +74,12 @@ fn main() -> ExitCode {
 fn run(workflow: Workflow) -> Result<()> {
     let workspace = Workspace::find()?;
     match workflow {
-        Workflow::Test { filter } => test::run(&workspace, filter.as_deref()).map(drop),
+        Workflow::Test { filter } => {
+            let mut tally = test::Tally::default();
+            let outcome = test::run(&workspace, filter.as_deref(), &mut tally);
+            tally.say();
+            outcome
+        }
         Workflow::Dev {
             data_dir,
             reset,

@@ -15,36 +15,55 @@ const BINARIES: &str = "ROADSTEAD_BINARIES";
 const PROGRAMS: &str = "ROADSTEAD_TEST_PROGRAMS";
 
 /// How the tests went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     passed: u64,
     failed: u64,
+    /// The tests that failed.
+    failures: Vec<String>,
+    /// The tests that had been running for long and have not ended.
+    running: Vec<String>,
 }
 
 impl Tally {
-    /// Takes in a line of libtest's output, if it is a summary.
+    /// Takes in a line of libtest's output, if it says how a test or all of a program's went.
     fn add(&mut self, line: &str) {
-        let Some(summary) = line.strip_prefix("test result: ") else {
-            return;
-        };
-        for part in summary.split(['.', ';']) {
-            let (count, what) = part.trim().split_once(' ').unwrap_or_default();
-            match (count.parse::<u64>(), what) {
-                (Ok(count), "passed") => self.passed += count,
-                (Ok(count), "failed") => self.failed += count,
-                _ => {}
+        if let Some(summary) = line.strip_prefix("test result: ") {
+            for part in summary.split(['.', ';']) {
+                let (count, what) = part.trim().split_once(' ').unwrap_or_default();
+                match (count.parse::<u64>(), what) {
+                    (Ok(count), "passed") => self.passed += count,
+                    (Ok(count), "failed") => self.failed += count,
+                    _ => {}
+                }
+            }
+        } else if let Some(test) = line.strip_prefix("test ") {
+            if let Some((name, _)) = test.split_once(" has been running for over") {
+                self.running.push(name.to_owned());
+            } else if let Some((name, outcome)) = test.rsplit_once(" ... ") {
+                self.running.retain(|running| running != name);
+                if outcome == "FAILED" {
+                    self.failures.push(name.to_owned());
+                }
             }
         }
     }
 
     /// Prints itself as the last word on the tests.
-    pub(crate) fn say(self) {
+    pub(crate) fn say(&self) {
+        for test in &self.failures {
+            say(&format!("failed: {test}"));
+        }
+        for test in &self.running {
+            say(&format!("has not ended: {test}"));
+        }
         say(&format!("{} passed, {} failed", self.passed, self.failed));
     }
 }
 
-/// Installs what is missing, builds the binaries and runs the tests whose name contains `filter`.
-pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<Tally> {
+/// Installs what is missing, builds the binaries and runs the tests whose name contains `filter`. How they went is told in `tally`, also when that
+/// is not well.
+pub(crate) fn run(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
     tools::ensure_test_programs()?;
     let programs = workspace.target.join("test-programs");
     tools::ensure_test_program_directory(&programs)?;
@@ -69,18 +88,15 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<Tally> 
     let arguments = ["test", "--workspace", "--locked", "--no-fail-fast"]
         .into_iter()
         .chain(filter);
-    let mut tally = Tally::default();
-    let outcome = Step::cargo(arguments, Duration::from_mins(40))
+    Step::cargo(arguments, Duration::from_mins(40))
         .directory(&workspace.root)
         .env(BINARIES, workspace.target.join("debug"))
         .env(PROGRAMS, &programs)
-        .run_reading(|line| tally.add(line));
-    tally.say();
-    outcome?;
+        .run_reading(|line| tally.add(line))?;
     if tally.passed == 0 {
         bail!("no test has run");
     }
-    Ok(tally)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -95,6 +111,11 @@ mod tests {
             "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 9 filtered out; finished in 0.01s",
             "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.20s",
             "7 passed; 7 failed",
+            "test one::works ... ok",
+            "test one::breaks ... FAILED",
+            "test two::takes long has been running for over 60 seconds",
+            "test two::hangs has been running for over 60 seconds",
+            "test two::takes long ... ok",
         ] {
             tally.add(line);
         }
@@ -102,7 +123,9 @@ mod tests {
             tally,
             Tally {
                 passed: 4,
-                failed: 2
+                failed: 2,
+                failures: vec!["one::breaks".to_owned()],
+                running: vec!["two::hangs".to_owned()],
             }
         );
     }
