@@ -472,13 +472,7 @@ async fn a_large_layer_survives_its_instances_and_needs_little_memory() {
         );
         let watched = process.process_id();
         let killed = async {
-            let mut last = 0;
-            loop {
-                let sent = regions.us.proxy.traffic().bytes_to_server;
-                if sent >= until && sent == sent.max(last) {
-                    break;
-                }
-                last = sent;
+            while regions.us.proxy.traffic().bytes_to_server < until {
                 SystemClock.sleep(Duration::from_millis(20)).await;
             }
         };
