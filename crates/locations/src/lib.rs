@@ -10,12 +10,14 @@ mod document;
 mod locations;
 mod metrics;
 mod probing;
+mod recoveries;
 mod report;
 mod seen;
 
 pub use document::{LocationDocument, UseDocument};
 pub use locations::{Admitted, Locations, Wish};
 pub use probing::ProbeOptions;
+pub use recoveries::Recoveries;
 pub use report::LocationReport;
 
 #[cfg(test)]

@@ -225,6 +225,26 @@ impl Database {
         Ok(released)
     }
 
+    /// Makes jobs that were put off due now, at most `limit`, first those that would have been due first. Says how many.
+    pub async fn hasten_jobs(
+        &self,
+        queue: &str,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<u64, MetadataError> {
+        self.execute(
+            "make jobs due that were put off",
+            "UPDATE queueitem SET available_after = $2
+             WHERE id IN (
+                SELECT id FROM queueitem
+                WHERE processing_expires IS NULL AND available AND available_after > $2
+                  AND @prefix(queue_name, $1 || '/')
+                ORDER BY processing_expires, available_after LIMIT $3 @skip_locked)",
+            params![queue, now.naive_utc(), limit_column(limit)],
+        )
+        .await
+    }
+
     /// How many jobs the queue holds, waiting and leased.
     pub async fn count_jobs(&self, queue: &str) -> Result<u64, MetadataError> {
         let row: Option<Counted> = self

@@ -20,6 +20,7 @@ mod images;
 mod job_body;
 mod reason;
 mod reconcile;
+mod recovery;
 mod removal;
 mod replicate;
 mod replication;

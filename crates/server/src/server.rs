@@ -349,6 +349,10 @@ fn spawn_replicator(
         let shutdown = shutdown.clone();
         async move { worker.run(handler, shutdown).await }
     });
+    tasks.spawn({
+        let (replication, shutdown) = (replication.clone(), shutdown.clone());
+        async move { replication.keep_prompt(&shutdown).await }
+    });
     let replication = replication.clone();
     let interval = config.replication.reconcile;
     tasks.spawn(async move { replication.keep_reconciled(interval, &shutdown).await });

@@ -94,6 +94,41 @@ async fn rows_of_other_queues_are_never_taken() {
 }
 
 #[tokio::test]
+async fn jobs_that_were_put_off_can_be_made_due_and_leased_ones_stay_with_their_holder() {
+    for world in worlds().await {
+        pushed(&world, &["one", "two"]).await;
+        let jobs = world.claim(world.now).await;
+        assert_eq!(jobs.len(), 3);
+        for (job, seconds) in [(&jobs[0], 100), (&jobs[1], 900)] {
+            let until = later(world.now, seconds);
+            let put_off = world
+                .database
+                .postpone_job(job, until, "it is down", world.now)
+                .await;
+            assert!(put_off.unwrap());
+        }
+        let now = later(world.now, 1);
+        assert!(world.claim(now).await.is_empty());
+        let hasten = async |queue, limit| {
+            let hastened = world.database.hasten_jobs(queue, limit, now).await;
+            hastened.unwrap()
+        };
+        assert_eq!(hasten("another", 10).await, 0);
+        assert_eq!(hasten(QUEUE, 1).await, 1);
+        let first = world.claim(now).await;
+        assert_eq!(first.len(), 1);
+        assert_eq!((first[0].id, first[0].attempts), (jobs[0].id, 1));
+        assert_eq!(hasten(QUEUE, 10).await, 1);
+        assert_eq!(hasten(QUEUE, 10).await, 0);
+        let second = world.claim(now).await;
+        assert_eq!(second.len(), 1);
+        assert_eq!(second[0].id, jobs[1].id);
+        // Whoever had it has it.
+        assert!(world.database.complete_job(&jobs[2]).await.unwrap());
+    }
+}
+
+#[tokio::test]
 async fn a_job_has_one_holder_until_its_lease_ends_and_keeps_the_reason_of_its_failure() {
     for world in worlds().await {
         pushed(&world, &["one"]).await;

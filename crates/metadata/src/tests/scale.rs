@@ -203,6 +203,7 @@ async fn work(world: &World, round: u32) {
         .unwrap();
     database.complete_job(&jobs[1]).await.unwrap();
     database.return_job(&jobs[2], now).await.unwrap();
+    database.hasten_jobs(QUEUE, 100, now).await.unwrap();
     world.copied(&blob, &eu()).await;
     database
         .report_lost(&LostObjects {

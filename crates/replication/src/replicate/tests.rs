@@ -218,6 +218,43 @@ async fn a_dead_source_for_three_hours_costs_nothing_but_time() {
     }
 }
 
+#[tokio::test]
+async fn copies_that_were_put_off_are_made_as_soon_as_the_location_is_back() {
+    let world = World::new(&["us", "eu"]).await;
+    let layers: Vec<Vec<u8>> = (0_u8..10).map(|index| vec![index; 1000]).collect();
+    let layers: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
+    let blobs = world.push_image("us", "v1", &layers).await;
+    world.faults("eu").take_down();
+    let tasks = Tasks::new();
+    start_worker(&world, &tasks);
+    tasks.spawn({
+        let (replication, shutdown) = (world.replication.clone(), tasks.shutdown());
+        async move { replication.keep_prompt(&shutdown).await }
+    });
+    // They fail until each is put off for up to a quarter of an hour.
+    for _ in 0..2 * 60 {
+        world.clock.advance(Duration::from_mins(1));
+        world.database().ping().await.unwrap();
+    }
+    assert_eq!(world.jobs().await, blobs.len() as u64);
+    world.faults("eu").heal();
+    let back = world.replication.environment.now();
+    tokio::time::timeout(PATIENCE, async {
+        while world.jobs().await > 0 {
+            world.location("eu").probe().await.ok();
+            world.clock.advance(Duration::from_secs(1));
+        }
+    })
+    .await
+    .unwrap();
+    let waited = world.replication.environment.now() - back;
+    assert!(waited < chrono::TimeDelta::minutes(2), "{waited}");
+    assert!(tasks.stop(PATIENCE).await);
+    for blob in &blobs {
+        assert_eq!(world.present(blob).await, ["eu", "us"]);
+    }
+}
+
 fn start_worker(world: &World, tasks: &Tasks) {
     let options = WorkerOptions {
         concurrency: NonZeroUsize::new(3).unwrap(),
