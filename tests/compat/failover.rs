@@ -276,8 +276,16 @@ async fn when_the_primary_is_killed_pulls_of_known_content_do_not_fail_and_pushe
         .unwrap();
     let digest = sha256(halves.concat());
     admin.finish_upload(upload, &digest).await.unwrap();
-    let health = call("GET", "/health/instance").send(&admin).await;
-    health.expect(200);
+    // What the probes found is told for some seconds.
+    within(
+        CHECKS_MAX,
+        "the health check is content again",
+        async || {
+            let health = call("GET", "/health/instance").send(&admin).await;
+            (health.status == StatusCode::OK).then_some(())
+        },
+    )
+    .await;
 
     load.stop.store(true, Ordering::Relaxed);
     while let Some(ended) = clients.join_next().await {
