@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use roadstead_client::{Client, RequestBody};
+use roadstead_client::{Client, ClientOptions, RequestBody};
 use roadstead_oci::{Algorithm, Digest, Reference, RepositoryName};
 use roadstead_runtime::{Clock as _, SystemClock};
 use roadstead_storage::ObjectKey;
@@ -454,7 +454,11 @@ async fn a_large_layer_survives_its_instances_and_needs_little_memory() {
     let settings = regions.settings("usstorage eustorage", &json!({"MAXIMUM_LAYER_SIZE": "64G"}));
     let mut process = settings.start().await;
     let layer = Content::new(99, size);
-    let client = settings.client();
+    // A store that puts twenty gigabytes together says nothing meanwhile.
+    let client = settings.client_with(ClientOptions {
+        stall_timeout: Duration::from_mins(15),
+        ..ClientOptions::default()
+    });
     let mut upload = client.start_upload(&repository()).await.unwrap();
     let mut peaks = BTreeMap::new();
     let mut hasher = roadstead_oci::Digester::new(Algorithm::Sha256);
