@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use roadstead_testkit::{ImageKind, RegistryProcess, RegistrySettings, TestImage, run};
+use roadstead_testkit::{ImageKind, RegistryProcess, RegistrySettings, TestImage, run, within};
+use tokio::net::TcpStream;
 use tokio::process::Command;
 
 /// The longest that a registry may take to find out that it cannot start.
@@ -87,6 +88,22 @@ async fn dump(database: &Path) -> String {
     )
     .await;
     finished.expect_success().to_owned()
+}
+
+#[tokio::test]
+async fn a_stop_that_is_asked_for_as_soon_as_it_can_be_reached_ends_it_well() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = RegistrySettings::new(directory.path().join("data"));
+    for attempt in 1..=3 {
+        let registry = settings.spawn();
+        within(600, "the port is listened on", async || {
+            TcpStream::connect(settings.address).await.ok().map(drop)
+        })
+        .await;
+        let status = registry.stop().await;
+        assert!(status.success(), "start {attempt}: {status}");
+    }
+    assert!(settings.start().await.stop().await.success());
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use roadstead_cli::{ConfigurationArgs, LogArgs, MetricsArgs, failed, stop_requested};
+use roadstead_cli::{ConfigurationArgs, LogArgs, MetricsArgs, StopSignals, failed};
 use roadstead_demo::DemoOptions;
 use roadstead_server::{FirstAccount, Migrations, Running, Settings};
 
@@ -115,6 +115,7 @@ async fn main() -> ExitCode {
 
 async fn serve(args: ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
     log.init()?;
+    let mut stop = StopSignals::catch()?;
     let migrations = args.migrations();
     let loaded = match migrations {
         Migrations::Apply => args.configuration.load_or_begin()?,
@@ -127,7 +128,10 @@ async fn serve(args: ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
         migrations,
         ..Settings::new(loaded.config, args.listen)
     };
-    let running = Running::start(settings).await?;
+    let Some(running) = stop.unless_asked(Running::start(settings)).await else {
+        return Ok(());
+    };
+    let running = running?;
     if let Some(account) = &running.first_account {
         show_once(account);
     }
@@ -135,7 +139,7 @@ async fn serve(args: ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
     if let Some(address) = running.metrics_address {
         tracing::info!(server.address = %address, "Metrics are at http://{address}/metrics");
     }
-    stop_requested().await?;
+    stop.asked().await;
     if !running.stop().await {
         tracing::warn!("Something was still running when the time to stop was over");
     }
@@ -156,13 +160,17 @@ fn show_once(account: &FirstAccount) {
 }
 
 async fn demo(args: DemoArgs) -> anyhow::Result<()> {
-    let demo = roadstead_demo::run(DemoOptions {
+    let mut stop = StopSignals::catch()?;
+    let options = DemoOptions {
         data_dir: args.data_dir,
-    })
-    .await?;
+    };
+    let Some(demo) = stop.unless_asked(roadstead_demo::run(options)).await else {
+        return Ok(());
+    };
+    let demo = demo?;
     if !args.exit {
         demo.announce();
-        stop_requested().await?;
+        stop.asked().await;
     }
     demo.stop().await;
     Ok(())

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use roadstead_cli::{ConfigurationArgs, LogArgs, MetricsArgs, failed, stop_requested};
+use roadstead_cli::{ConfigurationArgs, LogArgs, MetricsArgs, StopSignals, failed};
 use roadstead_runtime::Environment;
 use roadstead_server::Replicator;
 
@@ -32,16 +32,20 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
     cli.log.init()?;
+    let mut stop = StopSignals::catch()?;
     let loaded = cli.configuration.load()?;
     let metrics = cli.metrics.metrics_listen;
-    let started = Replicator::start(&loaded.config, metrics, Environment::system()).await?;
-    let Some(replicator) = started else {
+    let start = Replicator::start(&loaded.config, metrics, Environment::system());
+    let Some(started) = stop.unless_asked(start).await else {
+        return Ok(());
+    };
+    let Some(replicator) = started? else {
         anyhow::bail!(
             "replication is switched off: set FEATURE_STORAGE_REPLICATION to true in config.yaml"
         );
     };
     tracing::info!("Replicating");
-    stop_requested().await?;
+    stop.asked().await;
     if !replicator.stop().await {
         tracing::warn!(
             "A copy was still running when the time to stop was over; it is taken up again later"

@@ -6,7 +6,7 @@ mod configuration;
 mod signals;
 
 pub use configuration::{ConfigurationArgs, ConfigurationError};
-pub use signals::stop_requested;
+pub use signals::StopSignals;
 
 use std::error::Error;
 use std::net::SocketAddr;

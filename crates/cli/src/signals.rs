@@ -2,24 +2,50 @@
 
 use std::io;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Returns when the process is asked to stop. From then on a second signal ends it at once, as if none were caught.
-pub async fn stop_requested() -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// What a process listens to from its first step on, so that whoever can reach it can also stop it properly.
+#[derive(Debug)]
+pub struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// From now on neither signal ends the process by itself.
+    pub fn catch() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
-    tracing::info!("Stopping: requests in flight are finished first; a second signal ends them");
-    end_at_second_signal(async move {
+
+    /// Runs what comes before serving. None when the process is asked to stop before that is done: it is dropped where it stands.
+    pub async fn unless_asked<T>(&mut self, start: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            started = start => Some(started),
+            () = self.next() => {
+                tracing::info!("Stopping before the start was done");
+                None
+            }
         }
-    });
-    Ok(())
+    }
+
+    /// Returns when the process is asked to stop. From then on a second signal ends it at once, as if none were caught.
+    pub async fn asked(mut self) {
+        self.next().await;
+        tracing::info!(
+            "Stopping: requests in flight are finished first; a second signal ends them"
+        );
+        end_at_second_signal(async move { self.next().await });
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 #[expect(

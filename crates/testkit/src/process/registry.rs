@@ -265,7 +265,11 @@ impl RegistryProcess {
         let id = self.process_id().to_string();
         let asked = run(Command::new("kill").args(["-TERM", &id]), STOP_LIMIT).await;
         asked.expect_success();
-        self.wait(STOP_LIMIT).await
+        let status = self.wait(STOP_LIMIT).await;
+        if !status.success() {
+            self.show_log();
+        }
+        status
     }
 
     /// Its process id.
@@ -310,21 +314,25 @@ impl RegistryProcess {
         file.seek(SeekFrom::Start(self.log_start))?;
         std::io::read_to_string(file)
     }
-}
 
-impl Drop for RegistryProcess {
     #[expect(
         clippy::print_stdout,
         reason = "a test's output is shown when it fails"
     )]
+    fn show_log(&self) {
+        // The log may be gone already, with its directory.
+        let log = self.read_log().unwrap_or_default();
+        println!(
+            "--- log of the registry at {}\n{log}",
+            self.settings.address
+        );
+    }
+}
+
+impl Drop for RegistryProcess {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // The log may be gone already, with its directory.
-            let log = self.read_log().unwrap_or_default();
-            println!(
-                "--- log of the registry at {}\n{log}",
-                self.settings.address
-            );
+            self.show_log();
         }
     }
 }
