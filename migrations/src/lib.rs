@@ -9,6 +9,7 @@ mod m20261122_000004_owed_labels;
 mod m20261125_000005_indexes;
 mod m20261125_000006_staged_parts;
 mod m20261125_000007_instances;
+mod m20261126_000008_copy_order;
 mod quay_tables;
 mod schema;
 
@@ -31,6 +32,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000005_indexes::Migration),
             Box::new(m20261125_000006_staged_parts::Migration),
             Box::new(m20261125_000007_instances::Migration),
+            Box::new(m20261126_000008_copy_order::Migration),
         ]
     }
 

@@ -11,6 +11,7 @@ use roadstead_runtime::{Ids, Timestamp};
 use sea_orm::{FromQueryResult, Value};
 use uuid::Uuid;
 
+use crate::copy_claims::Urgency;
 use crate::database::{
     Connection, Database, Identified, Lock, Transaction, contended, json_ids, params,
 };
@@ -33,6 +34,7 @@ pub(crate) enum WantedScope<'a> {
         storages: &'a [StorageId],
         namespace: UserId,
         required: &'a BTreeSet<LocationName>,
+        urgency: Urgency,
     },
     /// Of these blobs again, because a location lost them.
     Lost {
@@ -200,21 +202,26 @@ pub(crate) async fn want_copies(
             locations
         ]
     };
-    let (missing, namespace) = match &want.scope {
+    let (missing, namespace, urgency) = match &want.scope {
         WantedScope::Blobs {
             storages,
             namespace,
             required,
+            urgency,
         } => {
             values.extend(given(storages, json_locations(required)));
-            (missing_of_given(), namespace.to_string())
+            (missing_of_given(), namespace.to_string(), *urgency)
         }
         WantedScope::Lost { storages, location } => {
             values.extend(given(
                 storages,
                 json_locations(&BTreeSet::from([(*location).clone()])),
             ));
-            (missing_of_given(), NAMESPACE_OF_BLOB.to_owned())
+            (
+                missing_of_given(),
+                NAMESPACE_OF_BLOB.to_owned(),
+                Urgency::Pushed,
+            )
         }
         WantedScope::Demanded {
             demand,
@@ -230,6 +237,7 @@ pub(crate) async fn want_copies(
             (
                 demanded("$3", "$4", "$5", "$6"),
                 NAMESPACE_OF_BLOB.to_owned(),
+                Urgency::Backfill,
             )
         }
     };
@@ -238,8 +246,9 @@ pub(crate) async fn want_copies(
              SELECT m.storage_id, m.location_id,
                     $1 || '-' || CAST(m.storage_id AS varchar) || '-' || CAST(m.location_id AS varchar) AS state_id
              FROM missing m
-             WHERE NOT EXISTS (SELECT 1 FROM roadstead_copy c
-                               WHERE c.storage_id = m.storage_id AND c.location_id = m.location_id))"
+             -- Looked up one by one, whatever the planner thinks of reading the whole table.
+             WHERE (SELECT c.id FROM roadstead_copy c
+                    WHERE c.storage_id = m.storage_id AND c.location_id = m.location_id) IS NULL)"
     );
 
     values.push(want.queue.into());
@@ -266,9 +275,18 @@ pub(crate) async fn want_copies(
             .execute(
                 OPERATION,
                 // Two who want the same copy at once leave a queue row too many, which asks for what is done by then.
-                "INSERT INTO roadstead_copy (queueitem_id, storage_id, location_id, wanted_since)
-                 SELECT w.first, w.second, w.third, $1 FROM @triples($2) AS w WHERE true ON CONFLICT DO NOTHING",
-                params![want.now.naive_utc(), json_triples(&queued)?],
+                &format!(
+                    "INSERT INTO roadstead_copy
+                         (queueitem_id, storage_id, location_id, wanted_since, lane, home, namespace_id)
+                     SELECT w.first, w.second, w.third, $1, $3, w.third, {namespace}
+                     FROM @triples($2) AS w JOIN imagestorage s ON s.id = w.second
+                     WHERE true ON CONFLICT DO NOTHING"
+                ),
+                params![
+                    want.now.naive_utc(),
+                    json_triples(&queued)?,
+                    urgency.lane()
+                ],
             )
             .await?;
     }

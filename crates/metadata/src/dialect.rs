@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | `@texts($1)`, `@ids($1)` | the members of a JSON array as a table with one column `value`, so that a set of any size is one parameter |
 //! | `@triples($1)` | a JSON array of arrays of three numbers as a table with the columns `first`, `second` and `third` |
+//! | `@list(x)` | the values of a group as the text of a JSON array |
 //! | `@member(value, key)` | a member of a JSON object, as a text |
 //! | `@moment(value, key)` | a member of a JSON object, as a `timestamp`; see [`moment_text`] |
 //! | `@bytewise(name)` | a text compared byte by byte, whatever the database's collation |
@@ -97,6 +98,10 @@ impl Engine {
                 arguments,
                 " AS json)) AS members(value))",
             ]),
+            (Self::Sqlite, "list") => sql.extend(["json_group_array(", arguments, ")"]),
+            (Self::Postgres, "list") => {
+                sql.extend(["CAST(json_agg(", arguments, ") AS text)"]);
+            }
             (Self::Sqlite, "member" | "moment") => {
                 let (value, key) = pair();
                 sql.extend(["json_extract(", value, ", '$.", key, "')"]);

@@ -4,16 +4,15 @@
 //! ran out can no longer change a row that another has taken. Unlike Quay's workers we never count retries down and take rows that have none left:
 //! a job ends when its work is done or no longer wanted, not because it was unlucky.
 
-use chrono::NaiveDateTime;
-use roadstead_placement::LocationName;
+use roadstead_placement::{FailureClass, LocationName};
 use roadstead_runtime::Timestamp;
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
-use crate::database::{Connection, Counted, Database, json_ids, params};
+use crate::database::{Connection, Counted, Database, Identified, json_ids, json_texts, params};
 use crate::error::MetadataError;
 use crate::ids::JobId;
-use crate::locations::{limit_column, location_name};
+use crate::locations::limit_column;
 
 /// A job that this worker holds the lease of.
 #[derive(Clone, Debug)]
@@ -50,20 +49,29 @@ pub struct ClaimJobs<'a> {
 }
 
 #[derive(Debug, FromQueryResult)]
-struct JobRow {
-    id: i32,
+pub(crate) struct JobRow {
+    pub(crate) id: i32,
     queue_name: String,
     body: String,
     state_id: String,
 }
 
-#[derive(Debug, FromQueryResult)]
-struct CopyRow {
-    queueitem_id: i32,
-    location: String,
-    attempts: i32,
-    wanted_since: NaiveDateTime,
+impl JobRow {
+    pub(crate) fn without_copy(self) -> Job {
+        Job {
+            id: JobId(self.id),
+            token: self.state_id,
+            name: self.queue_name,
+            body: self.body,
+            target: None,
+            attempts: 0,
+            wanted_since: None,
+        }
+    }
 }
+
+/// How often the region of a location tries to make its copies before they are anybody's.
+const HOME_ATTEMPTS_MAX: i32 = 3;
 
 /// What is due of a queue. Two searches, because one index cannot serve both: what waits for its time, and what was taken and not finished. Each is
 /// sorted as the index is. A row that Quay's worker put off is taken when the lease that it had is over.
@@ -92,7 +100,7 @@ const DUE_OF_ROWS: &str = "
 
 impl Database {
     /// Takes jobs that are due or whose lease ran out, those that have been due the longest first. Deletions are found by their markers: a row of
-    /// their queues that no marker names is nothing to be done.
+    /// their queues that no marker names is nothing to be done. Copies have a search of their own, [`Database::claim_copies`].
     pub async fn claim_jobs(&self, claim: &ClaimJobs<'_>) -> Result<Vec<Job>, MetadataError> {
         const OPERATION: &str = "take jobs from the queue";
         let mut values = params![
@@ -122,50 +130,34 @@ impl Database {
                 values,
             )
             .await?;
-        let copies: Vec<CopyRow> = if rows.is_empty() {
-            Vec::new()
-        } else {
-            transaction
-                .rows(
-                    OPERATION,
-                    "SELECT c.queueitem_id, l.name AS location, c.attempts, c.wanted_since
-                         FROM roadstead_copy c JOIN imagestoragelocation l ON l.id = c.location_id
-                         WHERE c.queueitem_id IN @ids($1)",
-                    params![json_ids(rows.iter().map(|row| row.id))],
-                )
-                .await?
-        };
         transaction.commit().await?;
-        rows.into_iter()
-            .map(|row| {
-                let copy = copies.iter().find(|copy| copy.queueitem_id == row.id);
-                Ok(Job {
-                    id: JobId(row.id),
-                    token: row.state_id,
-                    name: row.queue_name,
-                    body: row.body,
-                    target: copy.map(|copy| location_name(&copy.location)).transpose()?,
-                    attempts: copy.map_or(0, |copy| copy.attempts.try_into().unwrap_or_default()),
-                    wanted_since: copy.map(|copy| copy.wanted_since.and_utc()),
-                })
-            })
-            .collect()
+        Ok(rows.into_iter().map(JobRow::without_copy).collect())
     }
 
-    /// Moves the end of a lease. False when it was lost.
-    pub async fn extend_job(
+    /// Moves the end of leases. Says whether all of them are held still; if not, none of those that are lost was changed.
+    pub async fn extend_jobs(
         &self,
-        job: &Job,
+        jobs: &[Job],
         lease_until: Timestamp,
     ) -> Result<bool, MetadataError> {
-        let changed = self
-            .execute(
-                "extend a lease",
-                "UPDATE queueitem SET processing_expires = $3 WHERE id = $1 AND state_id = $2",
-                params![job.id.0, job.token.as_str(), lease_until.naive_utc()],
+        const OPERATION: &str = "extend leases";
+        let transaction = self.begin(OPERATION).await?;
+        let held: Vec<Identified> = transaction
+            .rows(
+                OPERATION,
+                // A state id ends with the row's id, so that one text cannot stand for two rows.
+                "UPDATE queueitem SET processing_expires = $3
+                 WHERE id IN @ids($1) AND state_id IN @texts($2) RETURNING id",
+                params![
+                    json_ids(jobs.iter().map(|job| job.id.0)),
+                    json_texts(jobs.iter().map(|job| job.token.as_str())),
+                    lease_until.naive_utc()
+                ],
             )
             .await?;
-        Ok(changed == 1)
+        set_due(&transaction, held.iter().map(|row| row.id), lease_until).await?;
+        transaction.commit().await?;
+        Ok(held.len() == jobs.len())
     }
 
     /// Ends a job, done or no longer wanted. False when the lease was lost: nothing is changed then.
@@ -192,12 +184,15 @@ impl Database {
         Ok(deleted == 1)
     }
 
-    /// Puts a job off after a failure, whose reason is kept. False when the lease was lost: nothing is changed then.
+    /// Puts a job off after a failure, whose reason and class are kept. False when the lease was lost: nothing is changed then.
+    ///
+    /// A copy that its own region has failed to make several times is anybody's from then on: another region may reach both ends.
     pub async fn postpone_job(
         &self,
         job: &Job,
         until: Timestamp,
         failure: &str,
+        class: FailureClass,
         now: Timestamp,
     ) -> Result<bool, MetadataError> {
         const OPERATION: &str = "put a job off";
@@ -207,9 +202,17 @@ impl Database {
             transaction
                 .execute(
                     OPERATION,
-                    "UPDATE roadstead_copy SET attempts = attempts + 1, last_attempt = $2, last_failure = $3
+                    "UPDATE roadstead_copy
+                     SET attempts = attempts + 1, last_attempt = $2, last_failure = $3, failure_class = $4,
+                         home = CASE WHEN attempts + 1 >= $5 THEN 0 ELSE home END
                      WHERE queueitem_id = $1",
-                    params![job.id.0, now.naive_utc(), failure],
+                    params![
+                        job.id.0,
+                        now.naive_utc(),
+                        failure,
+                        class.as_str(),
+                        HOME_ATTEMPTS_MAX
+                    ],
                 )
                 .await?;
         }
@@ -232,17 +235,32 @@ impl Database {
         limit: u32,
         now: Timestamp,
     ) -> Result<u64, MetadataError> {
-        self.execute(
-            "make jobs due that were put off",
-            "UPDATE queueitem SET available_after = $2
-             WHERE id IN (
-                SELECT id FROM queueitem
-                WHERE processing_expires IS NULL AND available AND available_after > $2
-                  AND @prefix(queue_name, $1 || '/')
-                ORDER BY processing_expires, available_after LIMIT $3 @skip_locked)",
-            params![queue, now.naive_utc(), limit_column(limit)],
-        )
-        .await
+        const OPERATION: &str = "make jobs due that were put off";
+        let transaction = self.begin(OPERATION).await?;
+        let hastened: Vec<Identified> = transaction
+            .rows(
+                OPERATION,
+                "UPDATE queueitem SET available_after = $2
+                 WHERE id IN (
+                    SELECT id FROM queueitem
+                    WHERE processing_expires IS NULL AND available AND available_after > $2
+                      AND @prefix(queue_name, $1 || '/')
+                    ORDER BY processing_expires, available_after LIMIT $3 @skip_locked)
+                 RETURNING id",
+                params![queue, now.naive_utc(), limit_column(limit)],
+            )
+            .await?;
+        if !hastened.is_empty() {
+            transaction
+                .execute(
+                    OPERATION,
+                    "UPDATE roadstead_copy SET ready = true, due = NULL WHERE queueitem_id IN @ids($1)",
+                    params![json_ids(hastened.iter().map(|row| row.id))],
+                )
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(hastened.len() as u64)
     }
 
     /// How many jobs the queue holds, waiting and leased.
@@ -272,5 +290,24 @@ async fn release(
             params![job.id.0, job.token.as_str(), until.naive_utc()],
         )
         .await?;
+    if changed == 1 && job.target.is_some() {
+        set_due(connection, [job.id.0], until).await?;
+    }
     Ok(changed == 1)
+}
+
+/// Copies that are not ready are looked at again when their rows of the queue are.
+async fn set_due(
+    connection: &impl Connection,
+    rows: impl IntoIterator<Item = i32>,
+    until: Timestamp,
+) -> Result<(), MetadataError> {
+    connection
+        .execute(
+            "note when copies are due",
+            "UPDATE roadstead_copy SET ready = false, due = $2 WHERE queueitem_id IN @ids($1)",
+            params![json_ids(rows), until.naive_utc()],
+        )
+        .await
+        .map(drop)
 }

@@ -14,6 +14,7 @@ mod audit;
 mod blobs;
 mod catalog;
 mod copies;
+mod copy_claims;
 mod credentials;
 mod database;
 mod dialect;
@@ -46,6 +47,7 @@ pub use catalog::CatalogViewer;
 pub use copies::{
     Demand, DemandPage, DemandedCopies, LostObjects, LostReport, Recorded, WantedCopy,
 };
+pub use copy_claims::{ClaimCopies, ClaimCursor, Urgency};
 pub use credentials::{AppToken, EncryptedColumn, OauthToken, Robot, TokenOwner, UsedCredentials};
 pub use database::{Database, DatabaseOptions};
 pub use dialect::Engine;

@@ -3,6 +3,7 @@
 mod audit;
 mod contention;
 mod copies;
+mod copy_claims;
 mod cuts;
 mod garbage;
 mod labels;
@@ -21,7 +22,7 @@ use bytes::Bytes;
 use roadstead_oci::{
     Algorithm, Digest, DigestState, Digester, Manifest, ManifestLimits, Reference,
 };
-use roadstead_placement::LocationName;
+use roadstead_placement::{FailureClass, LocationName};
 use roadstead_runtime::{Ids, SeededIds, Timestamp};
 use roadstead_test_servers::{Postgres, PostgresDatabase};
 
@@ -310,7 +311,32 @@ impl World {
     }
 
     async fn claim(&self, now: Timestamp) -> Vec<Job> {
-        self.claim_of(QUEUE, 100, now).await
+        self.claim_copies(100, now, &BTreeSet::new()).await
+    }
+
+    async fn claim_copies(
+        &self,
+        blobs: u32,
+        now: Timestamp,
+        elsewhere: &BTreeSet<LocationName>,
+    ) -> Vec<Job> {
+        let claim = ClaimCopies {
+            queue: QUEUE,
+            blobs,
+            region: Some(&us()),
+            elsewhere,
+            now,
+            lease_until: later(now, 60),
+            token: self.ids.uuid(),
+        };
+        let mut cursor = ClaimCursor::default();
+        let mut jobs = self
+            .database
+            .claim_copies(&claim, &mut cursor)
+            .await
+            .unwrap();
+        jobs.sort_by_key(|job| job.id.0);
+        jobs
     }
 
     async fn claim_of(&self, queue: &str, limit: u32, now: Timestamp) -> Vec<Job> {

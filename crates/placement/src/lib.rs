@@ -33,7 +33,7 @@ pub use location::{LocationName, LocationNameError};
 pub use moment::Moment;
 pub use reads::rank_reads;
 pub use removal::{RemovalStep, plan_removal};
-pub use retry::{RETRY_DELAY_MAX, RETRY_DELAY_MIN, retry_delay};
+pub use retry::{FailureClass, RETRY_DELAY_MAX, RETRY_DELAY_MIN, retry_delay};
 pub use standings::Standings;
 pub use topology::{Topology, TopologyError};
 pub use writes::{PlacementError, choose_write};

@@ -12,6 +12,99 @@ pub const RETRY_DELAY_MAX: Duration = Duration::from_mins(15);
 /// The longest wait after the first failure; it doubles with each further one.
 const FIRST_CEILING: Duration = Duration::from_secs(5);
 
+/// Why a copy failed, as what is done about it depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FailureClass {
+    /// No location that holds the blob can be read.
+    SourceDown,
+    /// The location that lacks the blob cannot be written.
+    TargetDown,
+    /// A store says that it is asked too much.
+    Throttled,
+    /// No location has the object that it should have.
+    ObjectMissing,
+    /// The objects that there are have other bytes than the digest says.
+    ObjectDamaged,
+    /// The location that lacks the blob has no room.
+    TargetFull,
+    /// A person has to act: a store refuses, or nobody can read the job.
+    Permanent,
+    /// Something of our own: the database, or a defect.
+    Internal,
+}
+
+impl FailureClass {
+    /// Every class.
+    pub const ALL: [Self; 8] = [
+        Self::SourceDown,
+        Self::TargetDown,
+        Self::Throttled,
+        Self::ObjectMissing,
+        Self::ObjectDamaged,
+        Self::TargetFull,
+        Self::Permanent,
+        Self::Internal,
+    ];
+
+    /// As it is written and shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SourceDown => "source-down",
+            Self::TargetDown => "target-down",
+            Self::Throttled => "throttled",
+            Self::ObjectMissing => "object-missing",
+            Self::ObjectDamaged => "object-damaged",
+            Self::TargetFull => "target-full",
+            Self::Permanent => "permanent",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The class of this name; none for one of another version's.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.as_str() == name)
+    }
+
+    /// Whether waiting does not help by itself: somebody has to do something. It is tried again all the same, from time to time.
+    pub const fn needs_a_person(self) -> bool {
+        matches!(
+            self,
+            Self::ObjectMissing | Self::ObjectDamaged | Self::TargetFull | Self::Permanent
+        )
+    }
+
+    /// The longest wait after the first failure, and the longest of all.
+    const fn ceilings(self) -> (Duration, Duration) {
+        match self {
+            Self::SourceDown | Self::TargetDown | Self::Internal => {
+                (FIRST_CEILING, RETRY_DELAY_MAX)
+            }
+            // It says that it is asked too much, and is asked less.
+            Self::Throttled => (Duration::from_secs(20), Duration::from_mins(5)),
+            Self::ObjectMissing | Self::ObjectDamaged => {
+                (Duration::from_secs(30), Duration::from_hours(1))
+            }
+            Self::TargetFull => (Duration::from_mins(1), RETRY_DELAY_MAX),
+            Self::Permanent => (Duration::from_mins(5), Duration::from_hours(1)),
+        }
+    }
+
+    /// The wait before the next attempt, after `attempt` failed ones of which the last was of this class. As [`retry_delay`], with ceilings of
+    /// its own:
+    ///
+    /// | class | first ceiling | last ceiling |
+    /// |---|---|---|
+    /// | source or target down, internal | 5 s | 15 min; a location that comes back makes them due at once |
+    /// | throttled | 20 s | 5 min |
+    /// | object missing or damaged | 30 s | 1 h |
+    /// | target full | 1 min | 15 min |
+    /// | permanent | 5 min | 1 h |
+    pub fn retry_delay(self, attempt: u32, chance: f64) -> Duration {
+        let (first, last) = self.ceilings();
+        jittered(attempt, chance, first, last)
+    }
+}
+
 /// The wait before the next attempt, after `attempt` failed ones: chance decides between [`RETRY_DELAY_MIN`] and the ceiling
 /// ("full jitter"), so that jobs that failed together do not come back together.
 ///
@@ -21,10 +114,12 @@ const FIRST_CEILING: Duration = Duration::from_secs(5);
 ///
 /// `chance` is in `0.0..1.0`; what is outside counts as the nearer end, and NaN as 0.
 pub fn retry_delay(attempt: u32, chance: f64) -> Duration {
+    jittered(attempt, chance, FIRST_CEILING, RETRY_DELAY_MAX)
+}
+
+fn jittered(attempt: u32, chance: f64, first: Duration, last: Duration) -> Duration {
     let doublings = attempt.saturating_sub(1).min(16);
-    let ceiling = FIRST_CEILING
-        .saturating_mul(1 << doublings)
-        .min(RETRY_DELAY_MAX);
+    let ceiling = first.saturating_mul(1 << doublings).min(last);
     let chance = if chance.is_nan() {
         0.0
     } else {
@@ -68,6 +163,18 @@ mod tests {
                 "{chance}"
             );
         }
+    }
+
+    #[test]
+    fn every_class_is_found_by_its_name_and_waits_within_its_ceilings() {
+        for class in FailureClass::ALL {
+            assert_eq!(FailureClass::of_name(class.as_str()), Some(class));
+            let (first, last) = class.ceilings();
+            assert_eq!(class.retry_delay(1, 1.0), first);
+            assert_eq!(class.retry_delay(u32::MAX, 1.0), last);
+            assert_eq!(class.retry_delay(7, 0.0), RETRY_DELAY_MIN);
+        }
+        assert_eq!(FailureClass::of_name("of a later version"), None);
     }
 
     proptest! {

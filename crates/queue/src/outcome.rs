@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use roadstead_metadata::Job;
+use roadstead_placement::FailureClass;
 use roadstead_runtime::Shutdown;
 
 /// How the handling of a job ended.
@@ -12,10 +13,12 @@ pub enum JobOutcome {
     Done,
     /// What the job asked for is no longer wanted, or was there already. Its row is deleted.
     Obsolete,
-    /// It failed in a way that may pass. The row is kept and is due again after [`roadstead_placement::retry_delay`].
+    /// It failed. The row is kept and is due again after [`FailureClass::retry_delay`].
     Retry {
         /// Why, for an operator: one line.
         reason: String,
+        /// What kind of failure it is.
+        class: FailureClass,
     },
     /// It cannot be done by this program as it is now; another version, or an operator, may change that.
     Postpone {
@@ -24,16 +27,22 @@ pub enum JobOutcome {
         /// When to look at it again.
         after: Duration,
     },
+    /// It is not to be done now, as an operator wishes. The row is due again then, and nothing counts as failed.
+    Wait {
+        /// When to look at it again.
+        after: Duration,
+    },
     /// The process is ending. The row is given back at once and the attempt does not count.
     Interrupted,
 }
 
-/// Handles the jobs of one queue.
+/// Handles the jobs of one queue. Jobs of one name are about the same thing and are handled together.
 #[async_trait::async_trait]
 pub trait Handler: Send + Sync + 'static {
-    /// Handles one job, which may have been handled before, wholly or in part.
+    /// Handles the jobs of one name, at least one, each of which may have been handled before, wholly or in part. Returns how each ended, in
+    /// their order; what has no answer counts as [`JobOutcome::Retry`].
     ///
-    /// The future is dropped when the job's lease is lost, and when it has not ended [`crate::WorkerOptions::grace`] after
-    /// `shutdown`: what it leaves behind must do no harm. A panic counts as [`JobOutcome::Retry`].
-    async fn handle(&self, job: &Job, shutdown: &Shutdown) -> JobOutcome;
+    /// The future is dropped when a lease is lost, and when it has not ended [`crate::WorkerOptions::grace`] after
+    /// `shutdown`: what it leaves behind must do no harm. A panic counts as [`JobOutcome::Retry`] of all.
+    async fn handle(&self, jobs: &[Job], shutdown: &Shutdown) -> Vec<JobOutcome>;
 }

@@ -4,29 +4,39 @@ mod attempt;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use roadstead_metadata::{ClaimJobs, Database, Job, MetadataError};
-use roadstead_placement::retry_delay;
+use roadstead_metadata::{ClaimCopies, ClaimCursor, Database, Job, MetadataError};
+use roadstead_placement::{LocationName, retry_delay};
 use roadstead_runtime::{Environment, Shutdown, Timestamp};
 use tokio::task::JoinSet;
 
 use crate::{Handler, WakeUp};
 use attempt::Attempt;
 
-const CONCURRENCY: NonZeroUsize = NonZeroUsize::new(4).expect("four is not zero");
+const CONCURRENCY: NonZeroUsize = NonZeroUsize::new(16).expect("sixteen is not zero");
+
+/// How often a worker says that it is there, so that others leave it what its region lacks.
+const NOTE_INTERVAL: TimeDelta = TimeDelta::seconds(20);
+
+/// After how long without a word a worker counts as gone: three times it may be late.
+const GONE_AFTER: TimeDelta = TimeDelta::seconds(80);
 
 /// How a worker goes about its queue.
 #[derive(Clone, Debug)]
 pub struct WorkerOptions {
     /// The queue: the part of `queue_name` before the first slash.
     pub queue: String,
-    /// How many jobs run at once. It is also the size of the batches in which they are claimed: a job is leased only when
+    /// How many names of jobs are handled at once. It is also the size of the batches in which they are claimed: a job is leased only when
     /// it can start, so that none waits here while another worker is free.
     pub concurrency: NonZeroUsize,
+    /// The location that this worker's region prefers: it takes the jobs whose target that is, those whose blobs lie there, and those of
+    /// regions that have no worker. Without one it takes any, and says to nobody that it is there.
+    pub region: Option<LocationName>,
     /// How long a job belongs to its worker without a heartbeat. There are three heartbeats a lease, so that two may fail.
     pub lease: Duration,
     /// How often the queue is looked into without being woken, on average: each wait is drawn from 0.5 to 1.5 times this,
@@ -37,11 +47,12 @@ pub struct WorkerOptions {
 }
 
 impl WorkerOptions {
-    /// Four jobs at once, leases of a minute, a poll every five seconds, five seconds of grace.
+    /// Sixteen names at once, leases of a minute, a poll every five seconds, five seconds of grace, of no region.
     pub fn new(queue: impl Into<String>) -> Self {
         Self {
             queue: queue.into(),
             concurrency: CONCURRENCY,
+            region: None,
             // A worker that dies holds its jobs up for this long; a database that stands still for two thirds of it costs nothing.
             lease: Duration::from_mins(1),
             poll_interval: Duration::from_secs(5),
@@ -81,19 +92,21 @@ impl Worker {
     pub async fn run<H: Handler>(&self, handler: Arc<H>, shutdown: Shutdown) {
         let mut attempts = JoinSet::new();
         let mut search = Search::new(self.environment.now());
+        let mut region = Region::new(&self.environment);
         while !shutdown.requested() {
             let free = self.options.concurrency.get() - attempts.len();
             if search.due && free > 0 {
-                let found = self.claim(free).await;
+                region.note(self).await;
+                let found = self.claim(free, &mut region).await;
                 search.note(&found, free, &self.environment, self.options.poll_interval);
-                for job in found.unwrap_or_default() {
+                for jobs in found.unwrap_or_default() {
                     let attempt = Attempt {
                         database: self.database.clone(),
                         environment: self.environment.clone(),
                         lease: self.options.lease,
                         grace: self.options.grace,
                         shutdown: shutdown.clone(),
-                        job,
+                        jobs,
                     };
                     let handler = Arc::clone(&handler);
                     attempts.spawn(async move { attempt.run(handler.as_ref()).await });
@@ -111,18 +124,100 @@ impl Worker {
             }
         }
         while attempts.join_next().await.is_some() {}
+        region.leave(self).await;
     }
 
-    async fn claim(&self, free: usize) -> Result<Vec<Job>, MetadataError> {
+    /// Takes jobs of at most so many names, those of one name together.
+    async fn claim(
+        &self,
+        free: usize,
+        region: &mut Region,
+    ) -> Result<Vec<Vec<Job>>, MetadataError> {
         let now = self.environment.now();
-        let claim = ClaimJobs {
+        let claim = ClaimCopies {
             queue: &self.options.queue,
-            limit: u32::try_from(free).unwrap_or(u32::MAX),
+            blobs: u32::try_from(free).unwrap_or(u32::MAX),
+            region: self.options.region.as_ref(),
+            elsewhere: &region.elsewhere,
             now,
             lease_until: after(now, self.options.lease),
             token: self.environment.ids.uuid(),
         };
-        self.database.claim_jobs(&claim).await
+        let mut jobs = self
+            .database
+            .claim_copies(&claim, &mut region.cursor)
+            .await?;
+        jobs.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(jobs
+            .chunk_by(|one, other| one.name == other.name)
+            .map(<[Job]>::to_vec)
+            .collect())
+    }
+}
+
+/// What a worker says to others and hears of them.
+#[derive(Debug)]
+struct Region {
+    /// What it is called. A name of its own for each run: a worker that begins anew is another.
+    instance: String,
+    /// When it last said that it is there.
+    noted: Option<Timestamp>,
+    /// The locations whose own regions have workers.
+    elsewhere: BTreeSet<LocationName>,
+    cursor: ClaimCursor,
+}
+
+impl Region {
+    fn new(environment: &Environment) -> Self {
+        // Wherever it begins; a worker beside it begins elsewhere.
+        let mut namespace = [0; 2];
+        environment.ids.fill(&mut namespace);
+        Self {
+            instance: environment.ids.uuid().to_string(),
+            noted: None,
+            elsewhere: BTreeSet::new(),
+            cursor: ClaimCursor::beginning_at(u16::from_le_bytes(namespace)),
+        }
+    }
+
+    /// Says that the worker is there, if it is time to. Without a database the last that was heard holds.
+    async fn note(&mut self, worker: &Worker) {
+        let Some(region) = &worker.options.region else {
+            return;
+        };
+        let now = worker.environment.now();
+        if self
+            .noted
+            .is_some_and(|noted| now - noted < NOTE_INTERVAL && now >= noted)
+        {
+            return;
+        }
+        let noted = worker
+            .database
+            .note_replicator(&self.instance, region, now - GONE_AFTER, now)
+            .await;
+        match noted {
+            Ok(elsewhere) => {
+                self.noted = Some(now);
+                self.elsewhere = elsewhere;
+            }
+            Err(error) => tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "Could not say that copies are made here"
+            ),
+        }
+    }
+
+    /// Says that the worker has gone. If it cannot, others notice in time.
+    async fn leave(&self, worker: &Worker) {
+        if self.noted.is_some()
+            && let Err(error) = worker.database.forget_replicator(&self.instance).await
+        {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "Could not say that copies are no longer made here"
+            );
+        }
     }
 }
 
@@ -149,7 +244,7 @@ impl Search {
     /// Takes in what a look into the queue brought.
     fn note(
         &mut self,
-        found: &Result<Vec<Job>, MetadataError>,
+        found: &Result<Vec<Vec<Job>>, MetadataError>,
         asked: usize,
         environment: &Environment,
         poll_interval: Duration,
@@ -161,7 +256,8 @@ impl Search {
                     tracing::info!("The queue can be read again");
                 }
                 self.failures = 0;
-                self.due = jobs.len() >= asked;
+                // Less than was asked for is what there was in this search; the rest of the queue may have more.
+                self.due = !jobs.is_empty() || asked == 0;
                 poll_interval.mul_f64(0.5 + chance)
             }
             Err(error) => {

@@ -7,7 +7,7 @@ mod tests;
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt};
 use roadstead_oci::{Digest, Digester};
-use roadstead_placement::LocationName;
+use roadstead_placement::{FailureClass, LocationName};
 use roadstead_runtime::Shutdown;
 use roadstead_storage::{
     Location, ObjectKey, ObjectStream, Staged, StorageError, StorageErrorKind, Verification,
@@ -129,6 +129,28 @@ impl CopyError {
             self,
             Self::SourceMissing { .. } | Self::SourceDamaged { .. }
         )
+    }
+
+    /// What kind of failure it is.
+    pub fn class(&self) -> FailureClass {
+        let or_throttled = |error: &StorageError, class| {
+            if error.kind() == StorageErrorKind::Throttled {
+                FailureClass::Throttled
+            } else {
+                class
+            }
+        };
+        match self {
+            Self::SourceUnavailable(error) => or_throttled(error, FailureClass::SourceDown),
+            Self::SourceCutOff { .. } => FailureClass::SourceDown,
+            Self::SourceMissing { .. } => FailureClass::ObjectMissing,
+            Self::SourceDamaged { .. } => FailureClass::ObjectDamaged,
+            Self::TargetUnavailable(error) => or_throttled(error, FailureClass::TargetDown),
+            Self::TargetDamaged { .. } | Self::TargetLost { .. } => FailureClass::TargetDown,
+            Self::TargetFull(_) => FailureClass::TargetFull,
+            Self::TargetRefused(_) | Self::SizeDisagrees { .. } => FailureClass::Permanent,
+            Self::Interrupted => FailureClass::Internal,
+        }
     }
 
     fn from_source(error: StorageError) -> Self {

@@ -6,9 +6,10 @@ mod tests;
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use roadstead_metadata::{Blob, MetadataError, Publication, Publishing, Recorded, UserId};
 use roadstead_placement::{
-    CopyPlan, LocationName, RETRY_DELAY_MAX, plan_copies, required_locations,
+    CopyPlan, FailureClass, LocationName, RETRY_DELAY_MAX, plan_copies, required_locations,
 };
 use roadstead_queue::{Handler, Job, JobOutcome};
 use roadstead_runtime::Shutdown;
@@ -43,8 +44,11 @@ enum Failure {
     Metadata(#[from] MetadataError),
     #[error("no configured location holds `{digest}`; it is recorded at: {recorded}")]
     NoSource { digest: String, recorded: String },
-    #[error("no source could be read: {0}")]
-    SourcesFailed(String),
+    #[error("no source could be read: {reasons}")]
+    SourcesFailed {
+        reasons: String,
+        class: FailureClass,
+    },
     #[error("an older object of `{digest}` is being deleted at location `{location}`")]
     BeingDeleted {
         digest: String,
@@ -59,14 +63,34 @@ enum Failure {
     },
 }
 
+impl Failure {
+    /// What kind of failure it is.
+    fn class(&self) -> FailureClass {
+        match self {
+            Self::Copy(error) => error.class(),
+            Self::NoSource { .. } => FailureClass::ObjectMissing,
+            Self::SourcesFailed { class, .. } => *class,
+            Self::Metadata(_) | Self::BeingDeleted { .. } | Self::Lapsed { .. } => {
+                FailureClass::Internal
+            }
+        }
+    }
+}
+
 #[async_trait::async_trait]
 impl Handler for Replication {
-    /// Replicates the blob that the job names to the job's target. A row of Quay's, which has none, is turned into one job for each
+    /// Replicates the blob that the jobs name to the job's targets. A row of Quay's, which has none, is turned into one job for each
     /// location that lacks the blob.
     ///
     /// Done twice, it does nothing the second time. Dropped, it leaves at most staged bytes at the targets, which the
     /// cleanup of abandoned uploads finds.
-    async fn handle(&self, job: &Job, shutdown: &Shutdown) -> JobOutcome {
+    async fn handle(&self, jobs: &[Job], shutdown: &Shutdown) -> Vec<JobOutcome> {
+        join_all(jobs.iter().map(|job| self.handle_one(job, shutdown))).await
+    }
+}
+
+impl Replication {
+    async fn handle_one(&self, job: &Job, shutdown: &Shutdown) -> JobOutcome {
         let body = match JobBody::parse(&job.body) {
             Ok(body) => body,
             Err(problem) => {
@@ -80,12 +104,11 @@ impl Handler for Replication {
             Ok(outcome) => outcome,
             Err(error) => JobOutcome::Retry {
                 reason: reason(&error),
+                class: error.class(),
             },
         }
     }
-}
 
-impl Replication {
     async fn replicate(
         &self,
         body: &JobBody,
@@ -173,6 +196,7 @@ impl Replication {
             return self.copy_from(None, blob, content, target, shutdown).await;
         }
         let mut failures = Vec::new();
+        let mut class = None;
         for source in sources
             .iter()
             .filter_map(|source| self.locations.get(source))
@@ -186,6 +210,8 @@ impl Replication {
                         self.look_again(blob, source, &error).await?;
                     }
                     failures.push(format!("from `{}`: {}", source.name(), reason(&error)));
+                    // What is down may come back; the others wait for somebody.
+                    class = class.min(Some(error.class())).or(Some(error.class()));
                 }
                 arrived => return arrived,
             }
@@ -193,7 +219,10 @@ impl Replication {
         if failures.is_empty() {
             return Err(no_source(blob));
         }
-        Err(Failure::SourcesFailed(failures.join("; ")))
+        Err(Failure::SourcesFailed {
+            reasons: failures.join("; "),
+            class: class.unwrap_or(FailureClass::SourceDown),
+        })
     }
 
     async fn copy_from(

@@ -9,11 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use roadstead_locations::Locations;
 use roadstead_metadata::{
-    Actor, Blob, ClaimJobs, CommitBlob, Database, DatabaseOptions, Ensured, Features, FirstAccount,
-    Job, NewRepository, PushedLabels, PutManifest, PutManifestOutcome, Repository, RepositoryPath,
+    Actor, Blob, ClaimCopies, ClaimCursor, CommitBlob, Database, DatabaseOptions, Ensured,
+    Features, FirstAccount, Job, NewRepository, PushedLabels, PutManifest, PutManifestOutcome,
+    Repository, RepositoryPath,
 };
 use roadstead_oci::{Algorithm, Digest, Manifest, ManifestLimits, MediaType, Tag};
-use roadstead_placement::{LocationName, Topology};
+use roadstead_placement::{FailureClass, LocationName, Topology};
 use roadstead_queue::{Handler, JobOutcome, WakeUp};
 use roadstead_runtime::{Environment, ManualClock, SeededIds, Shutdown};
 use roadstead_storage::faults::Faults;
@@ -233,7 +234,10 @@ impl World {
     }
 
     pub(crate) async fn handle(&self, job: &Job) -> JobOutcome {
-        self.replication.handle(job, &Shutdown::default()).await
+        self.replication
+            .handle(std::slice::from_ref(job), &Shutdown::default())
+            .await
+            .remove(0)
     }
 
     /// The blob as the database has it now.
@@ -255,29 +259,46 @@ impl World {
         self.database().count_jobs(QUEUE).await.unwrap()
     }
 
-    /// Takes the jobs that are due now, handles each once and writes its outcome down; a failed one is due a second later.
+    /// Takes the jobs that are due now, handles them once and writes down what came of it; a failed one is due a second later.
     pub(crate) async fn work(&self) -> Vec<JobOutcome> {
         let now = self.replication.environment.now();
-        let claim = ClaimJobs {
+        let claim = ClaimCopies {
             queue: QUEUE,
-            limit: 1000,
+            blobs: 1000,
+            region: None,
+            elsewhere: &BTreeSet::new(),
             now,
             lease_until: now + Duration::from_mins(1),
             token: self.replication.environment.ids.uuid(),
         };
+        let mut cursor = ClaimCursor::default();
+        let mut jobs = self
+            .database()
+            .claim_copies(&claim, &mut cursor)
+            .await
+            .unwrap();
+        jobs.sort_by(|one, other| (&one.name, one.id.0).cmp(&(&other.name, other.id.0)));
         let mut outcomes = Vec::new();
-        for job in self.database().claim_jobs(&claim).await.unwrap() {
-            let outcome = self.handle(&job).await;
-            let written = match &outcome {
-                JobOutcome::Done | JobOutcome::Obsolete => self.database().complete_job(&job).await,
-                JobOutcome::Retry { reason } | JobOutcome::Postpone { reason, .. } => {
-                    let due = now + Duration::from_secs(1);
-                    self.database().postpone_job(&job, due, reason, now).await
-                }
-                JobOutcome::Interrupted => self.database().return_job(&job, now).await,
-            };
-            assert!(written.unwrap(), "nobody else has the lease");
-            outcomes.push(outcome);
+        for jobs in jobs.chunk_by(|one, other| one.name == other.name) {
+            let ended = self.replication.handle(jobs, &Shutdown::default()).await;
+            for (job, outcome) in jobs.iter().zip(ended) {
+                let due = now + Duration::from_secs(1);
+                let database = self.database();
+                let written = match &outcome {
+                    JobOutcome::Done | JobOutcome::Obsolete => database.complete_job(job).await,
+                    JobOutcome::Retry { reason, class } => {
+                        database.postpone_job(job, due, reason, *class, now).await
+                    }
+                    JobOutcome::Postpone { reason, .. } => {
+                        let class = FailureClass::Permanent;
+                        database.postpone_job(job, due, reason, class, now).await
+                    }
+                    JobOutcome::Wait { .. } => database.return_job(job, due).await,
+                    JobOutcome::Interrupted => database.return_job(job, now).await,
+                };
+                assert!(written.unwrap(), "nobody else has the lease");
+                outcomes.push(outcome);
+            }
         }
         outcomes
     }

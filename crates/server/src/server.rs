@@ -339,6 +339,7 @@ fn spawn_replicator(
         deployment.environment.clone(),
         WorkerOptions {
             concurrency: config.replication.concurrency,
+            region: Some(deployment.topology.preferred().clone()),
             ..WorkerOptions::new(queue.clone())
         },
         deployment.wake_up.clone(),

@@ -8,6 +8,7 @@ use roadstead_metadata::{
     ClaimJobs, Collection, Job, ManifestId, MetadataError, NAMESPACE_QUEUE, NamespacePurge,
     REPOSITORY_QUEUE, Removed, RepositoryId, StorageId, Sweep, SweepProgress, UserId,
 };
+use roadstead_placement::FailureClass;
 
 use super::{GarbageRound, Inner};
 
@@ -428,7 +429,13 @@ impl Inner {
                 );
                 let now = self.now();
                 self.database
-                    .postpone_job(job, now + JOB_AGAIN, &error.to_string(), now)
+                    .postpone_job(
+                        job,
+                        now + JOB_AGAIN,
+                        &error.to_string(),
+                        FailureClass::Internal,
+                        now,
+                    )
                     .await?;
                 Ok(true)
             }
@@ -475,7 +482,9 @@ impl Inner {
             *steps += 1;
             let now = self.now();
             if (*steps).is_multiple_of(STEPS_PER_LEASE) {
-                self.database.extend_job(job, now + JOB_LEASE).await?;
+                self.database
+                    .extend_jobs(std::slice::from_ref(job), now + JOB_LEASE)
+                    .await?;
             }
             let purged = match self
                 .database

@@ -11,6 +11,7 @@ use sea_orm::FromQueryResult;
 use crate::audit::{self, Actor, Event, LogEntry};
 use crate::blobs::HELD;
 use crate::copies::{WantCopies, WantedScope, want_copies};
+use crate::copy_claims::Urgency;
 use crate::database::{
     Connection, Database, Identified, Lock, Transaction, contended, json_ids, json_texts, params,
 };
@@ -163,6 +164,7 @@ impl Database {
                     storages: &storages,
                     namespace: put.repository.namespace_id,
                     required: put.required,
+                    urgency: Urgency::Pushed,
                 },
                 queue: put.queue,
                 token: put.ids.uuid(),

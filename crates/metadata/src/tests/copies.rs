@@ -103,7 +103,13 @@ async fn jobs_that_were_put_off_can_be_made_due_and_leased_ones_stay_with_their_
             let until = later(world.now, seconds);
             let put_off = world
                 .database
-                .postpone_job(job, until, "it is down", world.now)
+                .postpone_job(
+                    job,
+                    until,
+                    "it is down",
+                    FailureClass::TargetDown,
+                    world.now,
+                )
                 .await;
             assert!(put_off.unwrap());
         }
@@ -146,7 +152,13 @@ async fn a_job_has_one_holder_until_its_lease_ends_and_keeps_the_reason_of_its_f
         assert!(
             world
                 .database
-                .postpone_job(&again[0], until, "the store is full", world.now)
+                .postpone_job(
+                    &again[0],
+                    until,
+                    "the store is full",
+                    FailureClass::TargetDown,
+                    world.now
+                )
                 .await
                 .unwrap()
         );

@@ -455,17 +455,18 @@ async fn a_job_is_taken_wholly_or_not_at_all() {
                 put(world, &manifest, &tags(number)).await.unwrap();
             },
             async |world, ()| {
-                world
-                    .database
-                    .claim_jobs(&ClaimJobs {
-                        queue: QUEUE,
-                        limit: 1,
-                        now: later(world.now, 1),
-                        lease_until: later(world.now, 60),
-                        token: world.ids.uuid(),
-                    })
-                    .await
-                    .map(drop)
+                let claim = ClaimCopies {
+                    queue: QUEUE,
+                    blobs: 1,
+                    region: None,
+                    elsewhere: &BTreeSet::new(),
+                    now: later(world.now, 1),
+                    lease_until: later(world.now, 60),
+                    token: world.ids.uuid(),
+                };
+                let mut cursor = ClaimCursor::default();
+                let claimed = world.database.claim_copies(&claim, &mut cursor).await;
+                claimed.map(drop)
             },
         )
         .await;
@@ -487,7 +488,13 @@ async fn a_job_is_finished_and_put_off_wholly_or_not_at_all() {
             async |world, job| {
                 world
                     .database
-                    .postpone_job(job, later(world.now, 900), "no route", world.now)
+                    .postpone_job(
+                        job,
+                        later(world.now, 900),
+                        "no route",
+                        FailureClass::TargetDown,
+                        world.now,
+                    )
                     .await
                     .map(drop)
             },

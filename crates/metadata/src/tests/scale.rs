@@ -196,9 +196,18 @@ async fn work(world: &World, round: u32) {
 
     let jobs = world.claim(now).await;
     let job = jobs.first().expect("there is a backlog");
-    database.extend_job(job, later(now, 120)).await.unwrap();
     database
-        .postpone_job(job, later(now, 60), "no particular reason", now)
+        .extend_jobs(std::slice::from_ref(job), later(now, 120))
+        .await
+        .unwrap();
+    database
+        .postpone_job(
+            job,
+            later(now, 60),
+            "no particular reason",
+            FailureClass::TargetDown,
+            now,
+        )
         .await
         .unwrap();
     database.complete_job(&jobs[1]).await.unwrap();

@@ -19,7 +19,7 @@ use crate::world::{PATIENCE, World, name};
 
 fn retry_reason(outcome: &JobOutcome) -> &str {
     match outcome {
-        JobOutcome::Retry { reason } => reason,
+        JobOutcome::Retry { reason, .. } => reason,
         other => panic!("{other:?}"),
     }
 }

@@ -173,7 +173,10 @@ async fn purge(world: &World, collection: &Collection, round: u32, removed: &mut
     database.complete_job(&jobs[0]).await.unwrap();
     removed.repositories += 1;
     if let Some(job) = jobs.get(1) {
-        database.extend_job(job, later(now, 120)).await.unwrap();
+        database
+            .extend_jobs(std::slice::from_ref(job), later(now, 120))
+            .await
+            .unwrap();
         database.return_job(job, now).await.unwrap();
     }
     if last {
