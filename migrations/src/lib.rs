@@ -10,6 +10,7 @@ mod m20261125_000005_indexes;
 mod m20261125_000006_staged_parts;
 mod m20261125_000007_instances;
 mod m20261126_000008_copy_order;
+mod m20261126_000009_copy_control;
 mod quay_tables;
 mod schema;
 
@@ -33,6 +34,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000006_staged_parts::Migration),
             Box::new(m20261125_000007_instances::Migration),
             Box::new(m20261126_000008_copy_order::Migration),
+            Box::new(m20261126_000009_copy_control::Migration),
         ]
     }
 

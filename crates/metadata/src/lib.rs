@@ -15,6 +15,7 @@ mod blobs;
 mod catalog;
 mod copies;
 mod copy_claims;
+mod copy_control;
 mod credentials;
 mod database;
 mod dialect;

@@ -4,6 +4,7 @@ mod audit;
 mod contention;
 mod copies;
 mod copy_claims;
+mod copy_control;
 mod cuts;
 mod garbage;
 mod labels;

@@ -1,5 +1,5 @@
-//! Where blobs are written, in which order they are read, which copies are due, what may be given up, and how every location
-//! fares: the decisions of a registry with several storage locations.
+//! Where blobs are written, in which order they are read, which copies are due and which must wait, what may be given up, and how
+//! every location fares: the decisions of a registry with several storage locations.
 //!
 //! Whoever asks hands in what is known, the configuration as a [`Topology`], the locations that hold a blob, how the locations
 //! are as [`Standings`], what was seen of a location as a [`Report`], the time as a [`Moment`], and carries out what comes back.
@@ -8,6 +8,7 @@
 //! Invariant: pure, over what is handed in; no clock, no chance, no I/O, no database rows. The last copy of a blob is never given
 //! up, and a location that failed is always tried again.
 
+mod control;
 mod copies;
 mod fill;
 mod health;
@@ -21,6 +22,7 @@ mod standings;
 mod topology;
 mod writes;
 
+pub use control::{CopyControl, CopyLimit, DailyWindow, DailyWindowError, Link, Pause};
 pub use copies::{CopyPlan, RequiredLocations, plan_copies, required_locations};
 pub use fill::{NoFill, should_fill};
 pub use health::{
