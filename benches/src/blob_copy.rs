@@ -88,7 +88,7 @@ impl Copying {
 
     /// Copies the blob as the replicator does: hashed on the way, read back and hashed at the target.
     pub async fn verified(&self) -> Result<(), CopyError> {
-        copy_blob(&self.source, &self.target, &self.blob, self.ids.uuid()).await
+        copy_blob(&self.source, &self.target, &self.blob, &self.ids).await
     }
 
     /// Copies the blob without looking at its bytes: what verification is measured against. Nothing but a benchmark does this.

@@ -42,6 +42,11 @@ impl MigrationTrait for Migration {
                 .to_owned(),
             column("due").timestamp().null().to_owned(),
             column("failure_class").string_len(32).null().to_owned(),
+            // How far a large copy has come: what is staged as which upload, and the digester's state at its end.
+            column("upload_id").string_len(36).null().to_owned(),
+            column("staged_offset").big_integer().null().to_owned(),
+            column("staged_parts").text().null().to_owned(),
+            column("hash_state").text().null().to_owned(),
         ];
         for column in columns {
             manager
@@ -76,6 +81,7 @@ const INDEXES: &[(&str, Index)] = &[
         .named("roadstead_copy_order"),
     ),
     ("roadstead_copy", index(&["ready", "due"])),
+    ("roadstead_copy", index(&["upload_id"])),
 ];
 
 const TABLES: &[Table] = &[

@@ -16,6 +16,7 @@ mod catalog;
 mod copies;
 mod copy_claims;
 mod copy_control;
+mod copy_progress;
 mod credentials;
 mod database;
 mod dialect;
@@ -49,6 +50,7 @@ pub use copies::{
     Demand, DemandPage, DemandedCopies, LostObjects, LostReport, Recorded, WantedCopy,
 };
 pub use copy_claims::{ClaimCopies, ClaimCursor, Urgency};
+pub use copy_progress::{CopyProgress, ResumableCopy};
 pub use credentials::{AppToken, EncryptedColumn, OauthToken, Robot, TokenOwner, UsedCredentials};
 pub use database::{Database, DatabaseOptions};
 pub use dialect::Engine;

@@ -309,7 +309,8 @@ impl Database {
             .reader()
             .row(
                 "look up an upload",
-                "SELECT id FROM blobupload WHERE uuid IN ($1, $2)",
+                "SELECT id FROM blobupload WHERE uuid IN ($1, $2)
+                 UNION ALL SELECT queueitem_id AS id FROM roadstead_copy WHERE upload_id = $2",
                 params![stored_id(uuid), uuid.to_string()],
             )
             .await?;

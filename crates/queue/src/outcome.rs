@@ -45,4 +45,9 @@ pub trait Handler: Send + Sync + 'static {
     /// The future is dropped when a lease is lost, and when it has not ended [`crate::WorkerOptions::grace`] after
     /// `shutdown`: what it leaves behind must do no harm. A panic counts as [`JobOutcome::Retry`] of all.
     async fn handle(&self, jobs: &[Job], shutdown: &Shutdown) -> Vec<JobOutcome>;
+
+    /// Whether jobs are to be taken at present. Asked before each look into the queue.
+    async fn is_open(&self) -> bool {
+        true
+    }
 }

@@ -96,6 +96,10 @@ impl Worker {
         while !shutdown.requested() {
             let free = self.options.concurrency.get() - attempts.len();
             if search.due && free > 0 {
+                if !handler.is_open().await {
+                    search.rest(self.environment.now(), self.options.poll_interval);
+                    continue;
+                }
                 region.note(self).await;
                 let found = self.claim(free, &mut region).await;
                 search.note(&found, free, &self.environment, self.options.poll_interval);
@@ -274,6 +278,12 @@ impl Search {
             }
         };
         self.next = after(environment.now(), wait);
+    }
+
+    /// Takes in that nothing is to be taken for now.
+    fn rest(&mut self, now: Timestamp, poll_interval: Duration) {
+        self.due = false;
+        self.next = after(now, poll_interval);
     }
 
     /// Takes in that a job ended, and when it is due again if it is.

@@ -1,5 +1,4 @@
-//! Copies one blob from one location to another and proves that it arrived. Which blob, from where, and what is written down
-//! about it is decided elsewhere.
+//! What a copy of a blob is, from when it is staged at its target to when it is proven to be there, and what can go wrong.
 
 #[cfg(test)]
 mod tests;
@@ -8,11 +7,13 @@ use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt};
 use roadstead_oci::{Digest, Digester};
 use roadstead_placement::{FailureClass, LocationName};
-use roadstead_runtime::Shutdown;
+use roadstead_runtime::{Ids, Shutdown};
 use roadstead_storage::{
-    Location, ObjectKey, ObjectStream, Staged, StorageError, StorageErrorKind, Verification,
+    Location, ObjectKey, Staged, StorageError, StorageErrorKind, Verification,
 };
 use uuid::Uuid;
+
+use crate::fan_out::{Ended, FanOut, FannedOut, Unattended, discard};
 
 /// How many chunks of a location's chunk size one copy holds at most: at the source the one in hand and one read ahead, at
 /// the target the batch that is written and the one that is gathered, each with a chunk of overlap. With the default
@@ -29,7 +30,7 @@ pub struct BlobContent {
 }
 
 impl BlobContent {
-    fn key(&self) -> ObjectKey {
+    pub(crate) fn key(&self) -> ObjectKey {
         ObjectKey::Blob(self.digest.clone())
     }
 
@@ -108,6 +109,9 @@ pub enum CopyError {
     /// The process is ending.
     #[error("the copy was interrupted by the end of the process")]
     Interrupted,
+    /// An operator has paused copies between these locations.
+    #[error("copying is paused")]
+    Paused,
 }
 
 impl CopyError {
@@ -149,11 +153,11 @@ impl CopyError {
             Self::TargetDamaged { .. } | Self::TargetLost { .. } => FailureClass::TargetDown,
             Self::TargetFull(_) => FailureClass::TargetFull,
             Self::TargetRefused(_) | Self::SizeDisagrees { .. } => FailureClass::Permanent,
-            Self::Interrupted => FailureClass::Internal,
+            Self::Interrupted | Self::Paused => FailureClass::Internal,
         }
     }
 
-    fn from_source(error: StorageError) -> Self {
+    pub(crate) fn from_source(error: StorageError) -> Self {
         let location = error.location().clone();
         match error.kind() {
             StorageErrorKind::NotFound => Self::SourceMissing { location },
@@ -165,7 +169,7 @@ impl CopyError {
         }
     }
 
-    fn from_target(error: StorageError) -> Self {
+    pub(crate) fn from_target(error: StorageError) -> Self {
         match error.kind() {
             StorageErrorKind::Full => Self::TargetFull(error),
             StorageErrorKind::Denied
@@ -195,24 +199,24 @@ fn found(actual: Option<&Digest>) -> String {
     )
 }
 
-/// Copies `blob` from `source` to `target`, staged there as the upload `id`, which must be new. Returns when the object is
-/// at the target, survives a power cut there, and was seen to have the right bytes.
+/// Copies `blob` from `source` to `target`. Returns when the object is at the target, survives a power cut there, and was seen to have the
+/// right bytes.
 ///
-/// The bytes are read once at the source and hashed on the way; then they are read back and hashed at the target. (What a local
-/// directory gives back may come from the kernel's memory: that proves what was written, not what the disk will say later.)
-/// Nothing appears at the blob's key before all of that has succeeded.
+/// The bytes are read once at the source and hashed on the way. A store that compares what it is sent with a checksum is believed; elsewhere they
+/// are read back and hashed at the target. (What a local directory gives back may come from the kernel's memory: that proves what was written,
+/// not what the disk will say later.) Nothing appears at the blob's key before all of that has succeeded.
 ///
-/// Holds at most [`CHUNKS_IN_FLIGHT_MAX`] chunks. It takes as long as bytes move: each step has the location's deadline, the
-/// whole has none. A failed copy discards what it staged. A dropped future leaves staged bytes, which the cleanup of
+/// Holds at most [`CHUNKS_IN_FLIGHT_MAX`] chunks, or what an upload to an object store may hold. It takes as long as bytes move: each step has
+/// the location's deadline, the whole has none. A failed copy discards what it staged. A dropped future leaves staged bytes, which the cleanup of
 /// abandoned uploads finds, and no object; dropped in the very last step, it may leave a whole object.
 pub async fn copy_blob(
     source: &Location,
     target: &Location,
     blob: &BlobContent,
-    id: Uuid,
+    ids: &dyn Ids,
 ) -> Result<(), CopyError> {
     let never = Shutdown::default();
-    stage_copy(Some(source), target, blob, id, &never)
+    stage_copy(Some(source), target, blob, ids, &never)
         .await?
         .publish()
         .await
@@ -221,52 +225,66 @@ pub async fn copy_blob(
 /// A verified copy that is not published yet.
 #[derive(Debug)]
 pub(crate) struct StagedCopy<'a> {
-    target: &'a Location,
-    blob: &'a BlobContent,
-    id: Uuid,
-    /// Where the bytes lie at the target, once they were written.
-    staged: Staged,
+    pub(crate) target: &'a Location,
+    pub(crate) blob: &'a BlobContent,
+    pub(crate) prepared: Prepared,
+}
+
+/// Where the bytes of a copy are until it is published.
+#[derive(Debug)]
+pub(crate) enum Prepared {
+    /// At the target.
+    Staged {
+        /// As this upload.
+        upload: Uuid,
+        /// Where in it.
+        staged: Staged,
+    },
+    /// In memory, for a store that takes them in one step.
+    Whole(Bytes),
 }
 
 /// The part of [`copy_blob`] before anything appears at the blob's key; ended early by `shutdown`. Without a source only the
 /// empty blob can be copied.
 pub(crate) async fn stage_copy<'a>(
-    source: Option<&Location>,
+    source: Option<&'a Location>,
     target: &'a Location,
     blob: &'a BlobContent,
-    id: Uuid,
+    ids: &'a dyn Ids,
     shutdown: &Shutdown,
 ) -> Result<StagedCopy<'a>, CopyError> {
-    let mut staged = StagedCopy {
-        target,
+    let fan_out = FanOut {
         blob,
-        id,
-        staged: Staged::NOTHING,
+        sources: source.into_iter().collect(),
+        targets: vec![(target, None)],
+        digester: None,
+        ids,
+        attend: &Unattended,
     };
-    let filled = tokio::select! {
-        filled = staged.fill(source) => filled,
-        () = shutdown.wait() => Err(CopyError::Interrupted),
-    };
-    match filled {
-        Ok(()) => Ok(staged),
-        Err(error) => {
-            staged.discard().await;
-            Err(error)
-        }
+    let FannedOut { arms, mut failures } = fan_out.run(shutdown).await;
+    match arms {
+        Ok(mut arms) => arms.pop().unwrap_or(Err(CopyError::Interrupted)),
+        Err(Ended::Stopped(error)) => Err(error),
+        Err(Ended::NoSource) => Err(failures
+            .pop()
+            .map_or(CopyError::Interrupted, |(_, error)| error)),
     }
 }
 
 impl StagedCopy<'_> {
-    /// Makes the staged bytes the blob's object.
+    /// Makes the prepared bytes the blob's object.
     pub(crate) async fn publish(self) -> Result<(), CopyError> {
         let Self {
             target,
             blob,
-            id,
-            ref staged,
+            ref prepared,
         } = self;
         let key = blob.key();
-        if let Err(error) = target.publish(id, staged, &key).await {
+        let published = match prepared {
+            Prepared::Staged { upload, staged } => target.publish(*upload, staged, &key).await,
+            Prepared::Whole(bytes) => target.put(&blob.digest, bytes.clone()).await,
+        };
+        if let Err(error) = published {
             self.discard().await;
             return Err(CopyError::from_target(error));
         }
@@ -278,91 +296,17 @@ impl StagedCopy<'_> {
         }
     }
 
-    /// Throws the staged bytes away. What cannot be thrown away now is found by the cleanup of abandoned uploads.
+    /// Throws the prepared bytes away.
     pub(crate) async fn discard(self) {
-        if let Err(error) = self.target.discard(self.id).await {
-            tracing::debug!(
-                upload.id = %self.id,
-                error = &error as &dyn std::error::Error,
-                "Could not discard the staged bytes of a copy",
-            );
+        if let Prepared::Staged { upload, .. } = self.prepared {
+            discard(self.target, upload).await;
         }
-    }
-
-    async fn fill(&mut self, source: Option<&Location>) -> Result<(), CopyError> {
-        let Self {
-            target, blob, id, ..
-        } = *self;
-        let mut stream = match source {
-            Some(source) if !blob.is_empty() => Some(
-                source
-                    .read(&blob.key(), ..)
-                    .await
-                    .map_err(CopyError::from_source)?
-                    .read_ahead(),
-            ),
-            _ => None,
-        };
-        let mut writer = target
-            .stage(id, &Staged::NOTHING)
-            .await
-            .map_err(CopyError::from_target)?;
-        let mut digester = Digester::new(blob.digest.algorithm());
-        let announced = stream.as_ref().map_or(0, ObjectStream::remaining);
-        if let Some(stream) = &mut stream {
-            while let Some(chunk) = stream.try_next().await.map_err(CopyError::from_source)? {
-                // The write goes on in the background while this thread hashes.
-                writer
-                    .write(chunk.clone())
-                    .await
-                    .map_err(CopyError::from_target)?;
-                digester.update(&chunk);
-            }
-        }
-        if let Some(source) = source {
-            blob.check_source(source.name(), digester, announced)?;
-        }
-        writer.sync().await.map_err(CopyError::from_target)?;
-        self.staged = writer.staged();
-        drop(writer);
-        blob.check_target(target.name(), target.read_staged(id, &self.staged))
-            .await
     }
 }
 
 impl BlobContent {
-    fn check_source(
-        &self,
-        location: &LocationName,
-        digester: Digester,
-        announced: u64,
-    ) -> Result<(), CopyError> {
-        let size = digester.bytes_hashed();
-        if size < announced {
-            return Err(CopyError::SourceCutOff {
-                location: location.clone(),
-                read: size,
-                announced,
-            });
-        }
-        let actual = digester.finish();
-        if actual != self.digest {
-            return Err(CopyError::SourceDamaged {
-                location: location.clone(),
-                actual: Some(actual),
-            });
-        }
-        if size != self.size {
-            return Err(CopyError::SizeDisagrees {
-                location: location.clone(),
-                recorded: self.size,
-                actual: size,
-            });
-        }
-        Ok(())
-    }
-
-    async fn check_target(
+    /// Reads staged bytes back and hashes them.
+    pub(crate) async fn check_target(
         &self,
         location: &LocationName,
         mut staged: impl Stream<Item = Result<Bytes, StorageError>> + Unpin,

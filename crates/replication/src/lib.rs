@@ -2,7 +2,9 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `copy` | one blob from one location to another, read once, hashed on the way and read back at the target |
+//! | `copy` | a copy of one blob: staged, proven, published |
+//! | `fan_out` | one blob read once for every location that lacks it, hashed on the way; sources take over from each other |
+//! | `throttle` | what an operator has paused or limited |
 //! | `replicate` | one job of the queue: looks again at what is required and present, tries the sources in order, records the copy |
 //! | `reconcile` | what must be where, compared with what is there: every gap gets a job, however it came about |
 //! | `store_check` | what the database promises, compared with what the store of a location holds |
@@ -16,6 +18,7 @@
 //! grow with the size of a blob; no HTTP.
 
 mod copy;
+mod fan_out;
 mod images;
 mod job_body;
 mod reason;
@@ -26,6 +29,7 @@ mod replicate;
 mod replication;
 mod status;
 mod store_check;
+mod throttle;
 #[cfg(test)]
 mod world;
 

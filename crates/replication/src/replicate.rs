@@ -1,30 +1,52 @@
-//! Handles one replication job: looks again at what is required and what is there, brings the blob to every location that
+//! Handles the replication jobs of one blob: looks again at what is required and what is there, brings the blob to every location that
 //! lacks it, and records each copy once it is proven.
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use roadstead_metadata::{Blob, MetadataError, Publication, Publishing, Recorded, UserId};
+use roadstead_metadata::{
+    Blob, CopyProgress, JobId, MetadataError, Publication, Publishing, Recorded, UserId,
+};
+use roadstead_oci::{DigestState, Digester};
 use roadstead_placement::{
-    CopyPlan, FailureClass, LocationName, RETRY_DELAY_MAX, plan_copies, required_locations,
+    CopyLimit, CopyPlan, FailureClass, LocationName, RETRY_DELAY_MAX, plan_copies,
+    required_locations,
 };
 use roadstead_queue::{Handler, Job, JobOutcome};
 use roadstead_runtime::Shutdown;
-use roadstead_storage::{Location, Verification};
+use roadstead_storage::{Location, Staged, Verification};
+use tokio::sync::SemaphorePermit;
+use uuid::Uuid;
 
 use crate::Replication;
-use crate::copy::{BlobContent, CopyError, holds, stage_copy, stands};
+use crate::copy::{BlobContent, CopyError, StagedCopy, holds, stands};
+use crate::fan_out::{Attend, Begun, Ended, FanOut, FannedOut, SMALL_BYTES};
 use crate::job_body::JobBody;
 use crate::reason::{one_line, reason};
+use crate::throttle::minute_of_day;
 
 /// When a job that this program cannot read is looked at again: a newer version that can read it may run by then.
 const UNREADABLE_AFTER: Duration = Duration::from_hours(1);
 
+/// When a job is looked at again whose copy is paused. Whoever takes the pause back makes it due.
+const PAUSED_AFTER: Duration = Duration::from_mins(10);
+
 /// How long an object is kept that a copy published and did not come to record: its process died.
 const PUBLICATION_LIFE: Duration = Duration::from_hours(1);
+
+/// Of copies of more than so many bytes it is looked up how far an earlier attempt has come.
+const RESUMABLE_BYTES: u64 = 256 << 20;
+
+/// What one copy to a directory holds at most: [`CHUNKS_IN_FLIGHT_MAX`](crate::CHUNKS_IN_FLIGHT_MAX) chunks.
+const DIRECTORY_BYTES: u64 = 7 << 20;
+
+/// What one copy to an object store holds at most by default: the memory of an upload.
+const UPLOAD_BYTES: u64 = 64 << 20;
 
 /// How a blob's journey to one location ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +71,9 @@ enum Failure {
         reasons: String,
         class: FailureClass,
     },
+    /// What ended the reading ended it for every target.
+    #[error("{reason}")]
+    AsOthers { reason: String, class: FailureClass },
     #[error("an older object of `{digest}` is being deleted at location `{location}`")]
     BeingDeleted {
         digest: String,
@@ -69,7 +94,7 @@ impl Failure {
         match self {
             Self::Copy(error) => error.class(),
             Self::NoSource { .. } => FailureClass::ObjectMissing,
-            Self::SourcesFailed { class, .. } => *class,
+            Self::SourcesFailed { class, .. } | Self::AsOthers { class, .. } => *class,
             Self::Metadata(_) | Self::BeingDeleted { .. } | Self::Lapsed { .. } => {
                 FailureClass::Internal
             }
@@ -79,82 +104,135 @@ impl Failure {
 
 #[async_trait::async_trait]
 impl Handler for Replication {
-    /// Replicates the blob that the jobs name to the job's targets. A row of Quay's, which has none, is turned into one job for each
-    /// location that lacks the blob.
+    /// Replicates the blob that the jobs name to their targets, reading it once. A row of Quay's, which has none, is turned into one job for
+    /// each location that lacks the blob.
     ///
     /// Done twice, it does nothing the second time. Dropped, it leaves at most staged bytes at the targets, which the
-    /// cleanup of abandoned uploads finds.
+    /// cleanup of abandoned uploads finds, or whoever goes on with them.
     async fn handle(&self, jobs: &[Job], shutdown: &Shutdown) -> Vec<JobOutcome> {
-        join_all(jobs.iter().map(|job| self.handle_one(job, shutdown))).await
+        let mut outcomes: BTreeMap<JobId, JobOutcome> = BTreeMap::new();
+        let mut of_blobs: BTreeMap<String, Vec<(&Job, JobBody)>> = BTreeMap::new();
+        for job in jobs {
+            match JobBody::parse(&job.body) {
+                Ok(body) => of_blobs
+                    .entry(body.storage_id.clone())
+                    .or_default()
+                    .push((job, body)),
+                Err(problem) => {
+                    let unreadable = JobOutcome::Postpone {
+                        reason: one_line(&problem),
+                        after: UNREADABLE_AFTER,
+                    };
+                    outcomes.insert(job.id, unreadable);
+                }
+            }
+        }
+        for (storage, jobs) in of_blobs {
+            match self.replicate(&storage, &jobs, shutdown).await {
+                Ok(ended) => outcomes.extend(ended),
+                Err(failure) => {
+                    for (job, _) in jobs {
+                        outcomes.insert(job.id, outcome_of(&failure));
+                    }
+                }
+            }
+        }
+        jobs.iter()
+            .map(|job| {
+                outcomes.remove(&job.id).unwrap_or(JobOutcome::Retry {
+                    reason: "nothing is known of how it ended".to_owned(),
+                    class: FailureClass::Internal,
+                })
+            })
+            .collect()
+    }
+
+    /// Nothing is taken while everything is paused.
+    async fn is_open(&self) -> bool {
+        let control = self
+            .throttle
+            .control(&self.database, self.environment.clock.as_ref());
+        !control.await.paused.everything
+    }
+}
+
+/// What becomes of a job that ended like this.
+fn outcome_of(failure: &Failure) -> JobOutcome {
+    match failure {
+        Failure::Copy(CopyError::Interrupted) => JobOutcome::Interrupted,
+        Failure::Copy(CopyError::Paused) => JobOutcome::Wait {
+            after: PAUSED_AFTER,
+        },
+        failure => JobOutcome::Retry {
+            reason: reason(failure),
+            class: failure.class(),
+        },
     }
 }
 
 impl Replication {
-    async fn handle_one(&self, job: &Job, shutdown: &Shutdown) -> JobOutcome {
-        let body = match JobBody::parse(&job.body) {
-            Ok(body) => body,
-            Err(problem) => {
-                return JobOutcome::Postpone {
-                    reason: one_line(&problem),
-                    after: UNREADABLE_AFTER,
-                };
-            }
-        };
-        match self.replicate(&body, job.target.as_ref(), shutdown).await {
-            Ok(outcome) => outcome,
-            Err(error) => JobOutcome::Retry {
-                reason: reason(&error),
-                class: error.class(),
-            },
-        }
-    }
-
     async fn replicate(
         &self,
-        body: &JobBody,
-        target: Option<&LocationName>,
+        storage: &str,
+        jobs: &[(&Job, JobBody)],
         shutdown: &Shutdown,
-    ) -> Result<JobOutcome, Failure> {
-        let Some(blob) = self.database.find_blob_by_uuid(&body.storage_id).await? else {
-            return Ok(JobOutcome::Obsolete);
+    ) -> Result<BTreeMap<JobId, JobOutcome>, Failure> {
+        let all = |outcome: &JobOutcome| {
+            let ended = jobs.iter().map(|(job, _)| (job.id, outcome.clone()));
+            Ok(ended.collect())
         };
-        let due = self.due(&blob, body).await?;
-        if due.is_empty() {
-            return Ok(JobOutcome::Obsolete);
-        }
-        let sources = self.locations.rank_reads(&self.topology, &blob.present);
+        let Some(blob) = self.database.find_blob_by_uuid(storage).await? else {
+            return all(&JobOutcome::Obsolete);
+        };
         let content = BlobContent {
             digest: blob.digest.clone(),
             size: blob.size,
         };
-        if sources.is_empty() && !content.is_empty() {
-            return match target {
-                Some(_) => Err(no_source(&blob)),
-                // Nothing counts the attempts of such a row, so that its delay would not grow.
-                None => Ok(JobOutcome::Postpone {
+        let mut due: BTreeMap<i32, Vec<&Location>> = BTreeMap::new();
+        for (_, body) in jobs {
+            if let Entry::Vacant(vacant) = due.entry(body.namespace_user_id) {
+                vacant.insert(self.due(&blob, body).await?);
+            }
+        }
+        let ranked = self.locations.rank_reads(&self.topology, &blob.present);
+        let lost = ranked.is_empty() && !content.is_empty();
+        let mut ended = BTreeMap::new();
+        let mut wanted: Vec<(&Job, &Location)> = Vec::new();
+        for (job, body) in jobs {
+            let due = due
+                .get(&body.namespace_user_id)
+                .map_or(&[][..], Vec::as_slice);
+            let outcome = match &job.target {
+                _ if due.is_empty() => JobOutcome::Obsolete,
+                None if lost => JobOutcome::Postpone {
+                    // Nothing counts the attempts of such a row, so that its delay would not grow.
                     reason: reason(&no_source(&blob)),
                     after: RETRY_DELAY_MAX,
-                }),
+                },
+                None => {
+                    // A row of Quay's stands for every location that lacks the blob, and there may be a dozen of them for one blob. Each
+                    // location gets a row of its own, once, which keeps its attempts and the reason of the last failure.
+                    self.want_copies_of(blob.storage).await?;
+                    JobOutcome::Done
+                }
+                Some(target) => match due.iter().find(|due| due.name() == target) {
+                    None => JobOutcome::Obsolete,
+                    Some(_) if lost => outcome_of(&no_source(&blob)),
+                    Some(target) => {
+                        wanted.push((job, target));
+                        continue;
+                    }
+                },
             };
+            ended.insert(job.id, outcome);
         }
-        let Some(target) = target else {
-            // A row of Quay's stands for every location that lacks the blob, and there may be a dozen of them for one blob. Each
-            // location gets a row of its own, once, which keeps its attempts and the reason of the last failure.
-            self.want_copies_of(blob.storage).await?;
-            return Ok(JobOutcome::Done);
-        };
-        let Some(target) = due.into_iter().find(|due| due.name() == target) else {
-            return Ok(JobOutcome::Obsolete);
-        };
-        match self
-            .bring(&blob, &content, target, &sources, shutdown)
-            .await
-        {
-            Ok(Arrival::Recorded) => Ok(JobOutcome::Done),
-            Ok(Arrival::NotWanted) => Ok(JobOutcome::Obsolete),
-            Err(Failure::Copy(CopyError::Interrupted)) => Ok(JobOutcome::Interrupted),
-            Err(failure) => Err(failure),
+        if !wanted.is_empty() {
+            ended.extend(
+                self.bring(&blob, &content, &wanted, &ranked, shutdown)
+                    .await?,
+            );
         }
+        Ok(ended)
     }
 
     /// The locations that the blob has to be brought to: required, open and without it.
@@ -175,66 +253,236 @@ impl Replication {
             .collect())
     }
 
-    /// Brings a blob to one location, from the first of the sources that can give it.
+    /// Brings a blob to the locations that lack it. Those that share the same limits share one reading; one that has a limit of its own does not
+    /// hold the others up.
     async fn bring(
         &self,
         blob: &Blob,
         content: &BlobContent,
-        target: &Location,
-        sources: &[LocationName],
+        wanted: &[(&Job, &Location)],
+        ranked: &[LocationName],
         shutdown: &Shutdown,
-    ) -> Result<Arrival, Failure> {
-        if holds(target, content).await? {
-            let publication = self.begin_publication(blob, target).await?;
-            // Looked at again now that nobody deletes it any more.
-            if stands(target, content).await? {
-                return self.record(blob, target, publication).await;
-            }
-            self.withdraw(publication).await;
-        }
-        if content.is_empty() {
-            return self.copy_from(None, blob, content, target, shutdown).await;
-        }
-        let mut failures = Vec::new();
-        let mut class = None;
-        for source in sources
-            .iter()
-            .filter_map(|source| self.locations.get(source))
-        {
-            match self
-                .copy_from(Some(source), blob, content, target, shutdown)
-                .await
+    ) -> Result<BTreeMap<JobId, JobOutcome>, Failure> {
+        let clock = self.environment.clock.as_ref();
+        let control = self.throttle.control(&self.database, clock).await;
+        let minute = minute_of_day(clock.now());
+        let mut outcomes = BTreeMap::new();
+        let mut groups: BTreeMap<BTreeSet<&CopyLimit>, Vec<(&Job, &Location)>> = BTreeMap::new();
+        for (job, target) in wanted {
+            let sources = ranked
+                .iter()
+                .find(|source| !control.is_paused(Some(source), target.name()));
+            if control.is_paused(None, target.name()) || (sources.is_none() && !content.is_empty())
             {
-                Err(Failure::Copy(error)) if error.is_sources() => {
-                    if error.disproves_source() {
-                        self.look_again(blob, source, &error).await?;
-                    }
-                    failures.push(format!("from `{}`: {}", source.name(), reason(&error)));
-                    // What is down may come back; the others wait for somebody.
-                    class = class.min(Some(error.class())).or(Some(error.class()));
-                }
-                arrived => return arrived,
+                outcomes.insert(job.id, outcome_of(&CopyError::Paused.into()));
+                continue;
+            }
+            let limits = control.limits_on(sources, target.name(), minute).collect();
+            groups.entry(limits).or_default().push((job, target));
+        }
+        let groups = groups.into_values().map(|wanted| async move {
+            // The permits go by what may be held at once.
+            let _held = self.memory_for(content, &wanted).await;
+            self.bring_together(blob, content, &wanted, ranked, shutdown)
+                .await
+        });
+        for brought in join_all(groups).await {
+            for (job, arrived) in brought? {
+                let outcome = match arrived {
+                    Ok(Arrival::Recorded) => JobOutcome::Done,
+                    Ok(Arrival::NotWanted) => JobOutcome::Obsolete,
+                    Err(failure) => outcome_of(&failure),
+                };
+                outcomes.insert(job, outcome);
             }
         }
-        if failures.is_empty() {
-            return Err(no_source(blob));
-        }
-        Err(Failure::SourcesFailed {
-            reasons: failures.join("; "),
-            class: class.unwrap_or(FailureClass::SourceDown),
-        })
+        Ok(outcomes)
     }
 
-    async fn copy_from(
+    /// Waits until there is memory for a copy to these targets.
+    async fn memory_for(
         &self,
-        source: Option<&Location>,
+        content: &BlobContent,
+        wanted: &[(&Job, &Location)],
+    ) -> Option<SemaphorePermit<'_>> {
+        let of_target = |target: &Location| match target.root() {
+            Some(_) => DIRECTORY_BYTES,
+            None => content.size.min(UPLOAD_BYTES),
+        };
+        let bytes: u64 = if content.size <= SMALL_BYTES {
+            content.size
+        } else {
+            wanted.iter().map(|(_, target)| of_target(target)).sum()
+        };
+        let kibibytes = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX);
+        // More than there is at all waits for all of it.
+        self.memory
+            .acquire_many(kibibytes.min(self.memory_kibibytes))
+            .await
+            .ok()
+    }
+
+    async fn bring_together(
+        &self,
         blob: &Blob,
         content: &BlobContent,
-        target: &Location,
+        wanted: &[(&Job, &Location)],
+        ranked: &[LocationName],
         shutdown: &Shutdown,
-    ) -> Result<Arrival, Failure> {
-        let id = self.environment.ids.uuid();
-        let staged = stage_copy(source, target, content, id, shutdown).await?;
+    ) -> Result<Vec<(JobId, Result<Arrival, Failure>)>, Failure> {
+        let there = wanted
+            .iter()
+            .map(|(job, target)| self.already_there(blob, content, job, target));
+        let there = join_all(there).await;
+        let mut arrived = Vec::new();
+        let mut lacking: Vec<(&Job, &Location)> = Vec::new();
+        for ((job, target), there) in wanted.iter().zip(there) {
+            match there.transpose() {
+                Some(there) => arrived.push((job.id, there)),
+                None => lacking.push((job, target)),
+            }
+        }
+        if lacking.is_empty() {
+            return Ok(arrived);
+        }
+        let (targets, digester) = self.begun(content, &lacking).await?;
+        let resumed: Vec<JobId> = lacking
+            .iter()
+            .zip(&targets)
+            .filter(|(_, (_, begun))| begun.is_some())
+            .map(|((job, _), _)| job.id)
+            .collect();
+        let attendant = Attendant {
+            replication: self,
+            jobs: lacking
+                .iter()
+                .map(|(job, target)| (target.name(), job.id))
+                .collect(),
+        };
+        let fan_out = FanOut {
+            blob: content,
+            sources: ranked
+                .iter()
+                .filter_map(|source| self.locations.get(source))
+                .collect(),
+            targets,
+            digester,
+            ids: self.environment.ids.as_ref(),
+            attend: &attendant,
+        };
+        let FannedOut { arms, failures } = fan_out.run(shutdown).await;
+        for (source, error) in &failures {
+            if error.disproves_source()
+                && let Some(source) = self.locations.get(source)
+            {
+                self.look_again(blob, source, error).await?;
+            }
+        }
+        let staged = match arms {
+            Ok(staged) => staged,
+            Err(Ended::Stopped(error)) => {
+                let failure = Failure::from(error);
+                let (first, others) = share(failure, lacking.len());
+                let ended = std::iter::once(first).chain(others);
+                arrived.extend(lacking.iter().map(|(job, _)| job.id).zip(ended.map(Err)));
+                return Ok(arrived);
+            }
+            Err(Ended::NoSource) => {
+                let ended = lacking
+                    .iter()
+                    .map(|(job, _)| (job.id, Err(sources_failed(blob, &failures))));
+                arrived.extend(ended);
+                return Ok(arrived);
+            }
+        };
+        // What was staged before is spent, whatever came of it.
+        let failed_to_resume: Vec<JobId> = lacking
+            .iter()
+            .zip(&staged)
+            .filter(|((job, _), staged)| staged.is_err() && resumed.contains(&job.id))
+            .map(|((job, _), _)| job.id)
+            .collect();
+        if !failed_to_resume.is_empty() {
+            self.database
+                .forget_copy_progress(&failed_to_resume)
+                .await?;
+        }
+        let published = join_all(staged.into_iter().map(|staged| async {
+            match staged {
+                Ok(staged) => self.publish(blob, staged).await,
+                Err(error) => Err(error.into()),
+            }
+        }));
+        let published = published.await;
+        arrived.extend(lacking.iter().map(|(job, _)| job.id).zip(published));
+        Ok(arrived)
+    }
+
+    /// Records an object that is there whole already: an earlier attempt published it and did not come to record it. A first attempt at a small
+    /// blob just writes it, which costs as much as to look.
+    async fn already_there(
+        &self,
+        blob: &Blob,
+        content: &BlobContent,
+        job: &Job,
+        target: &Location,
+    ) -> Result<Option<Arrival>, Failure> {
+        let cheap = content.size <= SMALL_BYTES && target.capabilities().checked_writes;
+        if (cheap && job.attempts == 0) || !holds(target, content).await? {
+            return Ok(None);
+        }
+        let publication = self.begin_publication(blob, target).await?;
+        // Looked at again now that nobody deletes it any more.
+        if stands(target, content).await? {
+            return self.record(blob, target, publication).await.map(Some);
+        }
+        self.withdraw(publication).await;
+        Ok(None)
+    }
+
+    /// The targets with what an earlier attempt has staged there, and the digester at the first byte that one of them lacks.
+    async fn begun<'a>(
+        &self,
+        content: &BlobContent,
+        lacking: &[(&Job, &'a Location)],
+    ) -> Result<Begins<'a>, Failure> {
+        let mut begun = BTreeMap::new();
+        if content.size > RESUMABLE_BYTES {
+            let jobs: Vec<Job> = lacking.iter().map(|(job, _)| (*job).clone()).collect();
+            for copy in self.database.copy_progress(&jobs).await? {
+                begun.insert(copy.progress.job, copy);
+            }
+        }
+        // Where nothing is staged yet the reading begins at the beginning.
+        let first = if begun.len() == lacking.len() {
+            begun.values().min_by_key(|copy| copy.progress.offset)
+        } else {
+            None
+        };
+        let digester = first.and_then(|copy| Digester::resume(&copy.hash_state).ok());
+        let hashed = digester.as_ref().map_or(0, Digester::bytes_hashed);
+        let targets = lacking
+            .iter()
+            .map(|(job, target)| {
+                let staged = begun.get(&job.id).and_then(|copy| {
+                    let parts = copy.progress.parts.parse().ok()?;
+                    let offset = copy.progress.offset;
+                    (offset >= hashed && offset <= content.size).then_some(Begun {
+                        upload: copy.progress.upload,
+                        staged: Staged { offset, parts },
+                    })
+                });
+                (*target, staged)
+            })
+            .collect::<Vec<_>>();
+        // One that cannot go on from there needs every byte.
+        let digester = digester.filter(|_| targets.iter().all(|(_, begun)| begun.is_some()));
+        Ok((targets, digester))
+    }
+
+    /// Makes a staged copy the blob's object at its target, and records it.
+    async fn publish(&self, blob: &Blob, staged: StagedCopy<'_>) -> Result<Arrival, Failure> {
+        let target = staged.target;
         // Looked at again just before the object appears, so that a blob that was deleted while it was copied stays gone.
         match self.database.find_blob_by_uuid(&blob.uuid).await {
             Ok(Some(_)) => {}
@@ -348,6 +596,100 @@ impl Replication {
         self.report_lost(source.name(), &[blob.storage], &reason(error))
             .await?;
         Ok(())
+    }
+}
+
+/// The targets of a fan-out with what is staged there, and the digester to begin with.
+type Begins<'a> = (Vec<(&'a Location, Option<Begun>)>, Option<Digester>);
+
+/// Keeps the limits and writes progress down while a blob is copied.
+struct Attendant<'a> {
+    replication: &'a Replication,
+    jobs: BTreeMap<&'a LocationName, JobId>,
+}
+
+#[async_trait::async_trait]
+impl Attend for Attendant<'_> {
+    async fn before(
+        &self,
+        source: &LocationName,
+        targets: &[&LocationName],
+        bytes: usize,
+    ) -> Result<(), CopyError> {
+        let Replication {
+            throttle,
+            database,
+            environment,
+            ..
+        } = self.replication;
+        let clock = environment.clock.as_ref();
+        let control = throttle.control(database, clock).await;
+        if targets
+            .iter()
+            .any(|target| control.is_paused(Some(source), target))
+        {
+            return Err(CopyError::Paused);
+        }
+        throttle
+            .take(source, targets.iter().copied(), bytes, clock)
+            .await;
+        Ok(())
+    }
+
+    async fn safe(&self, staged: &[(LocationName, Uuid, Staged)], state: &DigestState) -> bool {
+        let copies: Vec<CopyProgress> = staged
+            .iter()
+            .filter_map(|(target, upload, staged)| {
+                Some(CopyProgress {
+                    job: *self.jobs.get(target)?,
+                    upload: *upload,
+                    offset: staged.offset,
+                    parts: staged.parts.to_string(),
+                })
+            })
+            .collect();
+        let noted = self
+            .replication
+            .database
+            .note_copy_progress(&copies, state)
+            .await;
+        if let Err(error) = &noted {
+            tracing::debug!(
+                error = error as &dyn std::error::Error,
+                "Could not write down how far a copy has come",
+            );
+        }
+        noted.is_ok()
+    }
+}
+
+/// One failure for each of several targets.
+fn share(failure: Failure, targets: usize) -> (Failure, Vec<Failure>) {
+    let others = (1..targets)
+        .map(|_| match &failure {
+            Failure::Copy(CopyError::Interrupted) => CopyError::Interrupted.into(),
+            Failure::Copy(CopyError::Paused) => CopyError::Paused.into(),
+            other => Failure::AsOthers {
+                reason: reason(other),
+                class: other.class(),
+            },
+        })
+        .collect();
+    (failure, others)
+}
+
+fn sources_failed(blob: &Blob, failures: &[(LocationName, CopyError)]) -> Failure {
+    // What is down may come back; the others wait for somebody.
+    let Some(class) = failures.iter().map(|(_, error)| error.class()).min() else {
+        return no_source(blob);
+    };
+    let reasons: Vec<String> = failures
+        .iter()
+        .map(|(source, error)| format!("from `{source}`: {}", reason(error)))
+        .collect();
+    Failure::SourcesFailed {
+        reasons: reasons.join("; "),
+        class,
     }
 }
 

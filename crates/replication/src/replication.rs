@@ -11,6 +11,9 @@ use roadstead_placement::{LocationName, Topology};
 use roadstead_queue::WakeUp;
 use roadstead_runtime::Environment;
 use serde::Serialize;
+use tokio::sync::Semaphore;
+
+use crate::throttle::Throttle;
 
 /// The metadata, the locations and the plan of one registry, for everything that copies, compares or forgets. A clone is a few
 /// reference counts.
@@ -24,6 +27,10 @@ pub struct Replication {
     pub(crate) environment: Environment,
     pub(crate) queue: Arc<str>,
     pub(crate) wake_up: WakeUp,
+    pub(crate) throttle: Throttle,
+    /// What copies may hold together, a permit for each of so many kibibytes.
+    pub(crate) memory: Arc<Semaphore>,
+    pub(crate) memory_kibibytes: u32,
     configured: Arc<BTreeSet<LocationName>>,
 }
 
@@ -54,12 +61,31 @@ impl From<ReplicationParts> for Replication {
             environment: parts.environment,
             queue: parts.queue.into(),
             wake_up: parts.wake_up,
+            throttle: Throttle::default(),
+            memory: Arc::new(Semaphore::new(MEMORY_KIBIBYTES as usize)),
+            memory_kibibytes: MEMORY_KIBIBYTES,
             configured: Arc::new(configured),
         }
     }
 }
 
+/// What copies may hold together unless it is said otherwise: 256 MiB.
+const MEMORY_KIBIBYTES: u32 = 256 << 10;
+
 impl Replication {
+    /// The same, whose copies hold at most so many bytes together, 16 MiB at least. A copy that needs more by itself waits for all of it.
+    #[must_use]
+    pub fn with_memory(self, bytes: u64) -> Self {
+        let kibibytes = u32::try_from(bytes / 1024)
+            .unwrap_or(u32::MAX)
+            .clamp(16 << 10, 1 << 29);
+        Self {
+            memory: Arc::new(Semaphore::new(kibibytes as usize)),
+            memory_kibibytes: kibibytes,
+            ..self
+        }
+    }
+
     /// What must be where.
     pub(crate) fn demand(&self) -> Demand<'_> {
         Demand {

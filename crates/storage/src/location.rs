@@ -52,6 +52,8 @@ enum Backing {
 pub struct Capabilities {
     /// Clients can be sent to the store with a signed URL, as a rule: see [`Location::signed_url`]. A local directory: no.
     pub signed_urls: bool,
+    /// The store compares what it was sent with a checksum that was sent along, so that what it has accepted need not be read back.
+    pub checked_writes: bool,
     /// What becoming an object costs staged bytes.
     pub publication: PublicationCost,
 }
@@ -115,6 +117,7 @@ impl Location {
             name,
             capabilities: Capabilities {
                 signed_urls: false,
+                checked_writes: false,
                 publication: PublicationCost::Rename,
             },
             backing: Backing::Directory(Arc::new(directory)),
@@ -381,6 +384,37 @@ impl Location {
         match &self.backing {
             Backing::Directory(directory) => directory.flush(digest).await,
             Backing::Objects(_) => Ok(()),
+        }
+    }
+
+    /// Writes a small object in one step, over whatever is at its key: for stores with [`Capabilities::checked_writes`], which compare the
+    /// bytes with a checksum before the object appears. It appears whole or not at all, and survives from then on. Whether the bytes are those
+    /// of the digest is for the caller to know.
+    ///
+    /// A dropped future may or may not have written it.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageErrorKind::Unexpected`] for a directory, whose objects are staged and published.
+    pub async fn put(&self, digest: &Digest, bytes: Bytes) -> Result<(), StorageError> {
+        let key = ObjectKey::Blob(digest.clone());
+        match &self.backing {
+            Backing::Directory(_) => {
+                let failure =
+                    Failure::because(StorageErrorKind::Unexpected, "a directory has no such step");
+                Err(StorageError::new(
+                    Operation::Write,
+                    &self.name,
+                    key.path(),
+                    failure,
+                ))
+            }
+            Backing::Objects(store) => {
+                let size = bytes.len() as u64;
+                self.watch
+                    .over_bytes(Operation::Write, size, Box::pin(store.put(&key, bytes)))
+                    .await
+            }
         }
     }
 

@@ -12,6 +12,7 @@ mod urls;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use opendal::Operator;
 use roadstead_placement::LocationName;
 use roadstead_runtime::Environment;
@@ -69,6 +70,17 @@ impl ObjectStore {
         }
     }
 
+    /// The same store, to which `checking` writes objects that it compares with a checksum.
+    #[must_use]
+    pub(crate) fn with_checked_writes(mut self, checking: Operator) -> Self {
+        self.calls = Arc::new(
+            Arc::into_inner(self.calls)
+                .expect("nobody else has it yet")
+                .with_checked_writes(checking),
+        );
+        self
+    }
+
     /// The same store, for whose objects `urls` signs URLs.
     #[must_use]
     pub(crate) fn with_urls(mut self, urls: UrlSigner) -> Self {
@@ -87,6 +99,18 @@ impl ObjectStore {
             Err(error) if error.kind() == StorageErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Writes an object in one request.
+    pub(crate) async fn put(&self, key: &ObjectKey, bytes: Bytes) -> Result<(), StorageError> {
+        let path = key.path();
+        if let Some(container) = self.assembly.lists_parts() {
+            self.keep_replaced(container, self.environment.ids.uuid(), &path)
+                .await?;
+        }
+        self.calls
+            .write(Operation::Write, &path, bytes.into())
+            .await
     }
 
     /// Never tried again here: another location may be faster, and the caller knows.

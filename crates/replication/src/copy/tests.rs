@@ -70,7 +70,7 @@ impl Pair {
     }
 
     async fn copy(&self, blob: &BlobContent) -> Result<(), CopyError> {
-        copy_blob(&self.source, &self.target, blob, self.ids.uuid()).await
+        copy_blob(&self.source, &self.target, blob, &self.ids).await
     }
 
     /// Every file below the target's root.
@@ -146,15 +146,9 @@ async fn a_sha512_blob_is_checked_by_its_own_algorithm() {
 async fn the_empty_blob_is_made_without_a_source() {
     let pair = Pair::new();
     let blob = content_of(b"");
-    let staged = stage_copy(
-        None,
-        &pair.target,
-        &blob,
-        pair.ids.uuid(),
-        &Shutdown::default(),
-    )
-    .await
-    .unwrap();
+    let staged = stage_copy(None, &pair.target, &blob, &pair.ids, &Shutdown::default())
+        .await
+        .unwrap();
     staged.publish().await.unwrap();
     assert_eq!(fs::read(pair.object("eu", &blob)).unwrap(), b"");
 }
@@ -337,8 +331,13 @@ async fn the_end_of_the_process_interrupts_a_copy_and_discards_what_was_staged()
     // A rate at which the copy takes an hour.
     pair.source_faults.throttle(NonZeroU64::MIN);
     pair.source_faults.stall(Operation::Read);
-    let id = pair.ids.uuid();
-    let copy = stage_copy(Some(&pair.source), &pair.target, &blob, id, &shutdown);
+    let copy = stage_copy(
+        Some(&pair.source),
+        &pair.target,
+        &blob,
+        &pair.ids,
+        &shutdown,
+    );
     tokio::pin!(copy);
     tokio::select! {
         _ = &mut copy => unreachable!("the source hangs"),

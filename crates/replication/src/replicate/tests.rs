@@ -364,18 +364,19 @@ async fn a_blob_that_was_deleted_while_it_was_copied_never_appears_at_the_target
         digest: blob.digest.clone(),
         size: blob.size,
     };
-    let arrival = world
+    let job = world.quays_job(&blob);
+    let outcomes = world
         .replication
         .bring(
             &blob,
             &content,
-            world.location("eu"),
+            &[(&job, world.location("eu"))],
             &[name("us")],
             &Shutdown::default(),
         )
         .await
         .unwrap();
-    assert_eq!(arrival, Arrival::NotWanted);
+    assert_eq!(outcomes[&job.id], JobOutcome::Obsolete);
     assert!(!world.object("eu", &blob).exists());
     assert_eq!(staged_files(world.location("eu").root().unwrap()), 0);
 }

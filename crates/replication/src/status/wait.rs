@@ -113,9 +113,9 @@ impl Replication {
                     size: 0,
                 };
                 if content.is_empty() {
-                    let id = self.environment.ids.uuid();
+                    let ids = self.environment.ids.as_ref();
                     let put = async {
-                        stage_copy(None, location, &content, id, &Shutdown::default())
+                        stage_copy(None, location, &content, ids, &Shutdown::default())
                             .await?
                             .publish()
                             .await

@@ -80,6 +80,7 @@ impl Location {
         };
         let capabilities = Capabilities {
             signed_urls: matches!(urls, UrlSigner::SharedAccess(_)),
+            checked_writes: false,
             publication: PublicationCost::StoreCopies,
         };
         let assembly = Assembly::CopyBlocks(Arc::new(blocks));

@@ -117,9 +117,16 @@ impl Location {
             StorageError::new(Operation::Open, &name, bucket, failure)
         })?;
         let s3 = &cdns.default_provider.store;
-        let operator = s3::operator(s3, s3::bucket_place(s3), http);
         let urls = UrlSigner::Cdn(routes);
-        Self::in_bucket(name, s3, operator, urls, options, environment)
+        Self::in_bucket(
+            name,
+            s3,
+            s3::bucket_place(s3),
+            http,
+            urls,
+            options,
+            environment,
+        )
     }
 }
 

@@ -17,6 +17,10 @@ use crate::options::StoreOptions;
 /// The region that requests are signed for where none is configured. Stores other than Amazon's take any.
 const REGION_DEFAULT: &str = "us-east-1";
 
+/// What is sent along with a written object, so that the store compares it with what has arrived: the header `Content-MD5`, which all that
+/// speak S3 know (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>).
+const CHECKSUM: &str = "md5";
+
 /// A bucket and how it is reached.
 #[derive(Clone, Debug)]
 pub struct S3Options {
@@ -73,24 +77,26 @@ impl Location {
         http: &HttpClient,
         environment: Environment,
     ) -> Result<Self, StorageError> {
-        let operator = operator(s3, bucket_place(s3), http);
         let urls = UrlSigner::Store {
             cross_origin: s3.cross_origin_urls,
         };
-        Self::in_bucket(name, s3, operator, urls, options, environment)
+        Self::in_bucket(name, s3, bucket_place(s3), http, urls, options, environment)
     }
 
     pub(super) fn in_bucket(
         name: LocationName,
         s3: &S3Options,
-        operator: Result<Operator, opendal::Error>,
+        place: BucketPlace,
+        http: &HttpClient,
         urls: UrlSigner,
         options: StoreOptions,
         environment: Environment,
     ) -> Result<Self, StorageError> {
-        let mut operator = operator.map_err(|error| {
-            StorageError::new(Operation::Open, &name, &s3.bucket, Failure::from(error))
-        })?;
+        let unusable =
+            |error| StorageError::new(Operation::Open, &name, &s3.bucket, Failure::from(error));
+        let mut operator = operator(s3, place, http).map_err(unusable)?;
+        let checking =
+            built(builder(s3, place).checksum_algorithm(CHECKSUM), http).map_err(unusable)?;
         let (assembly, publication) = if s3.server_side_assembly {
             (Assembly::CopyParts, PublicationCost::StoreCopies)
         } else {
@@ -102,10 +108,13 @@ impl Location {
         };
         let capabilities = Capabilities {
             signed_urls: true,
+            checked_writes: true,
             publication,
         };
-        let store = ObjectStore::new(name.clone(), operator, assembly, options, environment);
-        Ok(Self::in_objects(name, capabilities, store.with_urls(urls)))
+        let store = ObjectStore::new(name.clone(), operator, assembly, options, environment)
+            .with_checked_writes(checking)
+            .with_urls(urls);
+        Ok(Self::in_objects(name, capabilities, store))
     }
 }
 
@@ -123,6 +132,14 @@ pub(super) fn operator(
     place: BucketPlace,
     http: &HttpClient,
 ) -> Result<Operator, opendal::Error> {
+    built(builder(s3, place), http)
+}
+
+fn built(builder: S3, http: &HttpClient) -> Result<Operator, opendal::Error> {
+    Ok(Operator::new(builder)?.with_context(http.context()))
+}
+
+fn builder(s3: &S3Options, place: BucketPlace) -> S3 {
     let mut builder = S3::default()
         .endpoint(&s3.endpoint)
         .region(region(s3))
@@ -162,7 +179,7 @@ pub(super) fn operator(
             }
         }
     };
-    Ok(Operator::new(builder)?.with_context(http.context()))
+    builder
 }
 
 /// What requests are signed for.

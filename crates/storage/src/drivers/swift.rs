@@ -134,6 +134,7 @@ impl Location {
         };
         let capabilities = Capabilities {
             signed_urls,
+            checked_writes: false,
             publication: PublicationCost::InPlace,
         };
         let assembly = Assembly::ListParts(container);

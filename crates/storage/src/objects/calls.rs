@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use opendal::Operator;
+use opendal::{Buffer, Operator};
 use roadstead_placement::LocationName;
 use roadstead_runtime::Clock;
 use tokio::sync::Semaphore;
@@ -22,6 +22,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 pub(super) struct Calls {
     location: LocationName,
     operator: Operator,
+    /// For what is written in one request.
+    writer: Operator,
     options: StoreOptions,
     permits: Semaphore,
     clock: Arc<dyn Clock>,
@@ -37,11 +39,32 @@ impl Calls {
         let permits = Semaphore::new(options.calls_max.clamp(1, Semaphore::MAX_PERMITS));
         Self {
             location,
+            writer: operator.clone(),
             operator,
             options,
             permits,
             clock,
         }
+    }
+
+    /// The same, with another way to write what is written in one request.
+    pub(super) fn with_checked_writes(self, writer: Operator) -> Self {
+        Self { writer, ..self }
+    }
+
+    /// Writes an object in one request, in as long as its bytes may take.
+    pub(super) async fn write(
+        &self,
+        operation: Operation,
+        path: &str,
+        bytes: Buffer,
+    ) -> Result<(), StorageError> {
+        let deadline = self.options.part_deadline(bytes.len() as u64);
+        self.retried_within(operation, path, deadline, || {
+            self.writer.write(path, bytes.clone())
+        })
+        .await
+        .map(drop)
     }
 
     pub(super) fn operator(&self) -> &Operator {

@@ -225,10 +225,7 @@ impl SegmentWriter {
         let (calls, watch) = (Arc::clone(&self.calls), self.watch.clone());
         let buffer: Buffer = chunks.into_iter().collect();
         self.on_their_way.spawn(async move {
-            let deadline = calls.options().part_deadline(part.bytes);
-            let written = calls.retried_within(Operation::Write, &path, deadline, || {
-                calls.operator().write(&path, buffer.clone())
-            });
+            let written = calls.write(Operation::Write, &path, buffer);
             watch
                 .over_bytes(Operation::Write, part.bytes, written)
                 .await?;

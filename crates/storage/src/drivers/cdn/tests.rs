@@ -213,6 +213,7 @@ async fn whoever_has_no_address_or_is_near_the_store_is_not_sent_through_a_cdn()
         location.capabilities(),
         Capabilities {
             signed_urls: true,
+            checked_writes: true,
             publication
         }
     );
