@@ -118,15 +118,7 @@ impl Location {
         })?;
         let s3 = &cdns.default_provider.store;
         let urls = UrlSigner::Cdn(routes);
-        Self::in_bucket(
-            name,
-            s3,
-            s3::bucket_place(s3),
-            http,
-            urls,
-            options,
-            environment,
-        )
+        Self::in_bucket(name, s3, http, urls, options, environment)
     }
 }
 

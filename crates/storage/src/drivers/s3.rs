@@ -80,13 +80,12 @@ impl Location {
         let urls = UrlSigner::Store {
             cross_origin: s3.cross_origin_urls,
         };
-        Self::in_bucket(name, s3, bucket_place(s3), http, urls, options, environment)
+        Self::in_bucket(name, s3, http, urls, options, environment)
     }
 
     pub(super) fn in_bucket(
         name: LocationName,
         s3: &S3Options,
-        place: BucketPlace,
         http: &HttpClient,
         urls: UrlSigner,
         options: StoreOptions,
@@ -94,6 +93,7 @@ impl Location {
     ) -> Result<Self, StorageError> {
         let unusable =
             |error| StorageError::new(Operation::Open, &name, &s3.bucket, Failure::from(error));
+        let place = bucket_place(s3);
         let mut operator = operator(s3, place, http).map_err(unusable)?;
         let checking =
             built(builder(s3, place).checksum_algorithm(CHECKSUM), http).map_err(unusable)?;

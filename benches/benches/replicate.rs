@@ -1,0 +1,397 @@
+//! Copying a backlog between two S3 servers, against `rclone copy --checksum` between the same servers in the same run.
+//!
+//! Bounds: at least as fast as rclone for large blobs, twice as fast for small ones. `ROADSTEAD_BENCH_SMALL` and `ROADSTEAD_BENCH_LARGE` say how
+//! many there are: 2,000 of 1 MiB and 4 of 1 GiB unless they are set. Build the server first: `cargo build --release -p test-s3-server`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use roadstead_locations::Locations;
+use roadstead_metadata::{
+    CommitBlob, Database, DatabaseOptions, Ensured, FirstAccount, NewRepository, PostgresHost,
+    PostgresOptions, RepositoryPath,
+};
+use roadstead_oci::{Algorithm, Digest, Digester};
+use roadstead_placement::{LocationName, Topology};
+use roadstead_queue::{WakeUp, Worker, WorkerOptions};
+use roadstead_replication::{QUEUE, Replication, ReplicationParts};
+use roadstead_runtime::{Environment, Tasks};
+use roadstead_secrets::Secret;
+use roadstead_storage::{HttpClient, Location, ObjectKey, S3Credentials, S3Options, StoreOptions};
+use roadstead_test_servers::{Postgres, PostgresDatabase, PostgresSettings, S3Server};
+
+const MIB: usize = 1 << 20;
+
+/// How often each of the two copies everything, in turn.
+const ROUNDS: usize = 2;
+
+/// What a copy of everything has cost.
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    wall: Duration,
+    cpu: Duration,
+    peak_mib: u64,
+}
+
+#[tokio::main]
+async fn main() {
+    let number = |name: &str, default: usize| {
+        std::env::var(name).map_or(default, |value| value.parse().expect("it is a number"))
+    };
+    let small = number("ROADSTEAD_BENCH_SMALL", 2000);
+    let large = number("ROADSTEAD_BENCH_LARGE", 4);
+    let server = Postgres::start(&PostgresSettings::default());
+    println!("| blobs | round | | seconds | MiB/s | CPU s | peak MiB |");
+    println!("|---|---|---|---|---|---|---|");
+    for (name, count, size) in [("small", small, MIB), ("large", large, 1024 * MIB)] {
+        if count == 0 {
+            continue;
+        }
+        let world = World::new(&server.database(), name, count, size).await;
+        let mut ratios = Vec::new();
+        for round in 0..ROUNDS {
+            let rclone = world.rclone(round).await;
+            let ours = world.ours(&[target(round)]).await;
+            for (who, cost) in [("rclone", rclone), ("roadstead", ours)] {
+                let seconds = cost.wall.as_secs_f64();
+                println!(
+                    "| {count} of {} MiB | {round} | {who} | {seconds:.1} | {:.0} | {:.1} | {} |",
+                    size / MIB,
+                    (count * size / MIB) as f64 / seconds,
+                    cost.cpu.as_secs_f64(),
+                    cost.peak_mib
+                );
+            }
+            ratios.push(rclone.wall.as_secs_f64() / ours.wall.as_secs_f64());
+        }
+        println!("{name}: {ratios:.2?} times as fast as rclone");
+        if name == "small" {
+            let before = world.source_reads();
+            let all: Vec<String> = (0..3).map(|number| format!("fan{number}")).collect();
+            let cost = world.ours(&all).await;
+            println!(
+                "to three locations at once: {:.1} s, {} reads at the source for {count} blobs",
+                cost.wall.as_secs_f64(),
+                world.source_reads() - before
+            );
+        }
+    }
+}
+
+fn target(round: usize) -> String {
+    format!("target{round}")
+}
+
+struct World {
+    source: S3Server,
+    target: S3Server,
+    database: Database,
+    environment: Environment,
+    http: HttpClient,
+}
+
+impl World {
+    /// Blobs that are in one server and known to a database.
+    async fn new(server: &PostgresDatabase, name: &str, count: usize, size: usize) -> Self {
+        let (source, target) = (S3Server::start(), S3Server::start());
+        source.create_bucket("source");
+        let environment = Environment::system();
+        let database = open(server).await;
+        let repository = repository(&database, &environment).await;
+        let location = LocationName::new("source").expect("it is a name");
+        database
+            .ensure_locations(std::slice::from_ref(&location))
+            .await
+            .expect("the database answers");
+        let root = source.bucket_directory("source").join("registry");
+        for number in 0..count {
+            let digest = write_blob(&root, name, number, size);
+            let now = environment.now();
+            let publication = database
+                .begin_publication(&digest, &location, now + Duration::from_hours(1), now)
+                .await
+                .expect("the database answers")
+                .begun()
+                .expect("nobody deletes it");
+            let commit = CommitBlob {
+                repository,
+                publication: &publication,
+                size: size as u64,
+                protect_until: now + Duration::from_hours(100),
+                upload: None,
+                uuid: environment.ids.uuid(),
+                now,
+            };
+            database.commit_blob(&commit).await.expect("it is new");
+        }
+        Self {
+            source,
+            target,
+            database,
+            environment,
+            http: HttpClient::new(&[]).expect("it needs nothing"),
+        }
+    }
+
+    fn location(&self, server: &S3Server, bucket: &str) -> Location {
+        let options = S3Options {
+            endpoint: server.endpoint(),
+            region: None,
+            bucket: bucket.to_owned(),
+            storage_path: "/registry".to_owned(),
+            credentials: S3Credentials::Keys {
+                access_key: Secret::new(server.access_key().to_owned()),
+                secret_key: Secret::new(server.secret_key().to_owned()),
+                session_token: None,
+            },
+            server_side_encryption: false,
+            cross_origin_urls: true,
+            server_side_assembly: true,
+        };
+        let name = LocationName::new(bucket).expect("it is a name");
+        let store = StoreOptions::default();
+        Location::s3(name, &options, store, &self.http, self.environment.clone())
+            .expect("it is complete")
+    }
+
+    fn source_reads(&self) -> usize {
+        let requests = self.source.requests();
+        requests
+            .iter()
+            .filter(|request| request.method == "GET" && request.path().contains("/sha256/"))
+            .count()
+    }
+
+    async fn ours(&self, targets: &[String]) -> Cost {
+        for target in targets {
+            self.target.create_bucket(target);
+        }
+        let names: Vec<LocationName> = targets
+            .iter()
+            .map(|name| LocationName::new(name).expect("it is a name"))
+            .collect();
+        self.database
+            .ensure_locations(&names)
+            .await
+            .expect("the database answers");
+        let source = LocationName::new("source").expect("it is a name");
+        let all: Vec<LocationName> = std::iter::once(source.clone()).chain(names).collect();
+        let locations = std::iter::once(self.location(&self.source, "source")).chain(
+            targets
+                .iter()
+                .map(|target| self.location(&self.target, target)),
+        );
+        let defaults: BTreeSet<LocationName> = all.iter().cloned().collect();
+        let topology = Topology::new(all, vec![source], defaults).expect("it is one");
+        let wake_up = WakeUp::default();
+        let replication = Replication::from(ReplicationParts {
+            database: self.database.clone(),
+            locations: Locations::with_defaults(locations, Arc::clone(&self.environment.clock)),
+            topology: Arc::new(topology),
+            environment: self.environment.clone(),
+            queue: QUEUE.to_owned(),
+            wake_up: wake_up.clone(),
+        });
+        let worker = Worker::new(
+            self.database.clone(),
+            self.environment.clone(),
+            WorkerOptions::new(QUEUE),
+            wake_up,
+        );
+        // What came before is not this one's peak.
+        fs::write("/proc/self/clear_refs", "5").expect("it is our own");
+        let (began, cpu) = (Instant::now(), cpu_seconds("self").0);
+        let tasks = Tasks::new();
+        let (handler, shutdown) = (Arc::new(replication.clone()), tasks.shutdown());
+        tasks.spawn(async move { worker.run(handler, shutdown).await });
+        replication
+            .reconcile(|_| ())
+            .await
+            .expect("the database answers");
+        while self
+            .database
+            .count_jobs(QUEUE)
+            .await
+            .expect("the database answers")
+            > 0
+        {
+            self.environment
+                .clock
+                .sleep(Duration::from_millis(20))
+                .await;
+        }
+        let wall = began.elapsed();
+        let cost = Cost {
+            wall,
+            cpu: cpu_seconds("self").0 - cpu,
+            peak_mib: peak_mib("self").unwrap_or_default(),
+        };
+        assert!(tasks.stop(Duration::from_secs(30)).await, "it stops");
+        cost
+    }
+
+    async fn rclone(&self, round: usize) -> Cost {
+        let bucket = format!("rclone{round}");
+        self.target.create_bucket(&bucket);
+        let (began, before) = (Instant::now(), cpu_seconds("self").1);
+        let mut command = tokio::process::Command::new("rclone");
+        // Nothing of what the machine has for other S3 clients.
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.args(["copy", "--checksum", "--config", "/dev/null"]);
+        command.args(["a:source".to_owned(), format!("b:{bucket}")]);
+        for (remote, server) in [("A", &self.source), ("B", &self.target)] {
+            for (key, value) in [
+                ("TYPE", "s3"),
+                ("PROVIDER", "Other"),
+                ("ENDPOINT", &server.endpoint()),
+                ("ACCESS_KEY_ID", server.access_key()),
+                ("SECRET_ACCESS_KEY", server.secret_key()),
+                ("NO_CHECK_BUCKET", "true"),
+            ] {
+                command.env(format!("RCLONE_CONFIG_{remote}_{key}"), value);
+            }
+        }
+        let mut child = command
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("rclone is installed");
+        let id = child.id().expect("it runs").to_string();
+        let mut peak = 0;
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("it is ours") {
+                break status;
+            }
+            peak = peak_mib(&id).unwrap_or(peak);
+            self.environment
+                .clock
+                .sleep(Duration::from_millis(20))
+                .await;
+        };
+        assert!(status.success(), "rclone: {status}");
+        Cost {
+            wall: began.elapsed(),
+            cpu: cpu_seconds("self").1 - before,
+            peak_mib: peak,
+        }
+    }
+}
+
+/// Bytes that no two blobs share, at the blob's key.
+fn write_blob(root: &Path, name: &str, number: usize, size: usize) -> Digest {
+    let mut piece = vec![0_u8; MIB];
+    let seed = name.len() as u64 ^ ((number as u64 + 1) << 8);
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    for word in piece.chunks_exact_mut(8) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        word.copy_from_slice(&state.to_le_bytes());
+    }
+    let mut digester = Digester::new(Algorithm::Sha256);
+    let pieces = size / MIB;
+    let temporary = root.join("being-written");
+    fs::create_dir_all(root).expect("the bucket can be written");
+    let mut file = fs::File::create(&temporary).expect("the bucket can be written");
+    for index in 0..pieces {
+        if let Some(head) = piece.get_mut(..8) {
+            head.copy_from_slice(&(index as u64).to_le_bytes());
+        }
+        digester.update(&piece);
+        std::io::Write::write_all(&mut file, &piece).expect("the disk has room");
+    }
+    let digest = digester.finish();
+    let path = root.join(ObjectKey::Blob(digest.clone()).path());
+    fs::create_dir_all(path.parent().expect("it lies in a directory")).expect("it can be made");
+    fs::rename(temporary, path).expect("it is the same disk");
+    digest
+}
+
+async fn open(server: &PostgresDatabase) -> Database {
+    let host = PostgresHost {
+        host: "127.0.0.1".to_owned(),
+        port: server.port,
+    };
+    let database = Database::open(&DatabaseOptions::Postgres(PostgresOptions {
+        password: Some(server.password.clone()),
+        ..PostgresOptions::new(vec![host], &server.name, &server.user)
+    }))
+    .await
+    .expect("the server was started for this");
+    database.migrate().await.expect("the database is empty");
+    database
+}
+
+async fn repository(
+    database: &Database,
+    environment: &Environment,
+) -> roadstead_metadata::RepositoryId {
+    let (uuid, now) = (environment.ids.uuid(), environment.now());
+    database
+        .create_first_account(&FirstAccount {
+            username: "admin",
+            email: "admin@localhost",
+            password_hash: "not checked here",
+            tag_window: Duration::ZERO,
+            uuid,
+            now,
+        })
+        .await
+        .expect("the database is empty");
+    let account = database
+        .find_account("admin")
+        .await
+        .expect("the database answers")
+        .expect("it was made");
+    let new = NewRepository {
+        path: &RepositoryPath {
+            namespace: "admin".to_owned(),
+            name: "app".to_owned(),
+        },
+        creator: account.id,
+        private: true,
+        create_namespace: false,
+        tag_window: Duration::ZERO,
+        ids: environment.ids.as_ref(),
+        now,
+    };
+    match database
+        .ensure_repository(&new)
+        .await
+        .expect("the database answers")
+    {
+        Ensured::Created(repository) | Ensured::Found(repository) => repository.id,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The processor time of a process, and of those of its children that have ended.
+fn cpu_seconds(process: &str) -> (Duration, Duration) {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("it runs");
+    let (_, fields) = stat.rsplit_once(") ").expect("its name is in parentheses");
+    let ticks: Vec<u64> = fields
+        .split(' ')
+        .map(|field| field.parse().unwrap_or_default())
+        .collect();
+    // A hundred ticks a second, on every Linux.
+    let time = |from: usize| {
+        let sum: u64 = ticks.iter().skip(from).take(2).sum();
+        Duration::from_millis(sum * 10)
+    };
+    (time(11), time(13))
+}
+
+/// The most memory that a process has had resident.
+fn peak_mib(process: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes / 1024)
+}
