@@ -206,6 +206,14 @@ impl Database {
         }
     }
 
+    /// The servers of a PostgreSQL database.
+    pub(crate) fn servers(&self) -> Option<Arc<Servers>> {
+        match &self.pools.write {
+            Writer::Sqlite { .. } => None,
+            Writer::Postgres { database, .. } => Some(Arc::clone(database)),
+        }
+    }
+
     /// For what something is decided by.
     pub(crate) fn reader(&self) -> &Reader {
         &self.pools.read

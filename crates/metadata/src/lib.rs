@@ -12,6 +12,7 @@
 mod accounts;
 mod audit;
 mod blobs;
+mod calls;
 mod catalog;
 mod copies;
 mod copy_claims;
@@ -45,6 +46,7 @@ mod uploads;
 pub use accounts::{Account, FirstAccount, TAG_WINDOW};
 pub use audit::{Actor, Credential, LogEntry};
 pub use blobs::{Blob, BlobDeletion, CommitBlob, MountSource};
+pub use calls::Calls;
 pub use catalog::CatalogViewer;
 pub use copies::{
     Demand, DemandPage, DemandedCopies, LostObjects, LostReport, Recorded, WantedCopy,

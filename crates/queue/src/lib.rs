@@ -16,10 +16,12 @@
 //! Invariant: nothing here knows what a job is about.
 
 mod outcome;
+mod relay;
 mod wake_up;
 mod worker;
 
 pub use outcome::{Handler, JobOutcome};
+pub use relay::Relay;
 pub use roadstead_metadata::Job;
 pub use wake_up::WakeUp;
 pub use worker::{Worker, WorkerOptions};

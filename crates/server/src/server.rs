@@ -16,7 +16,7 @@ use roadstead_distribution::{
 };
 use roadstead_locations::ProbeOptions;
 use roadstead_metadata::{Features, ImmutableTags, QuotaSizes};
-use roadstead_queue::{Worker, WorkerOptions};
+use roadstead_queue::{Relay, Worker, WorkerOptions};
 use roadstead_replication::Replication;
 use roadstead_runtime::{Environment, Shutdown, Tasks};
 
@@ -233,6 +233,7 @@ impl Running {
         if replicate {
             spawn_replicator(&config, &deployment, &replication, &tasks);
         }
+        tasks.spawn(relay(&deployment, replicate, &tasks));
         if let Some(metrics) = metrics {
             let locations = deployment.locations.clone();
             tasks.spawn(metrics.serve(locations, tasks.clone(), shutdown.clone()));
@@ -302,6 +303,7 @@ impl Replicator {
             tasks.spawn(metrics.serve(locations, tasks.clone(), tasks.shutdown()));
         }
         spawn_replicator(config, &deployment, &replication, &tasks);
+        tasks.spawn(relay(&deployment, true, &tasks));
         Ok(Some(Self { deployment, tasks }))
     }
 
@@ -311,6 +313,21 @@ impl Replicator {
         self.deployment.database.close().await;
         ended
     }
+}
+
+/// Tells the workers of other processes when copies are wanted here, and hears of theirs.
+fn relay(
+    deployment: &Deployment,
+    listens: bool,
+    tasks: &Tasks,
+) -> impl Future<Output = ()> + use<> {
+    let relay = Relay::new(
+        deployment.database.clone(),
+        deployment.environment.clone(),
+        deployment.wake_up.clone(),
+    );
+    let shutdown = tasks.shutdown();
+    async move { relay.run(listens, &shutdown).await }
 }
 
 /// Keeps an eye on every location.
