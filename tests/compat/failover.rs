@@ -291,6 +291,9 @@ async fn when_the_primary_is_killed_pulls_of_known_content_do_not_fail_and_pushe
     while let Some(ended) = clients.join_next().await {
         ended.unwrap();
     }
+    // Before the registry is stopped, so that its log is shown.
+    assert_eq!(*load.pulls_failed.lock().unwrap(), Vec::<String>::new());
+    assert_eq!(*load.pushes_failed.lock().unwrap(), Vec::<String>::new());
     assert!(registry.stop().await.success());
     assert_all_is_there(settings, &load, (&interrupted, &digest)).await;
 
@@ -322,8 +325,6 @@ async fn assert_all_is_there(
     load: &Load,
     (repository, digest): (&RepositoryName, &roadstead_oci::Digest),
 ) {
-    assert_eq!(*load.pulls_failed.lock().unwrap(), Vec::<String>::new());
-    assert_eq!(*load.pushes_failed.lock().unwrap(), Vec::<String>::new());
     let another = settings.start().await;
     let client = settings.client();
     let acknowledged = load.acknowledged.lock().unwrap().clone();
