@@ -39,7 +39,7 @@ impl<'a> Blobs<'a> {
     pub async fn find(&self, repository: &Repository, digest: &Digest) -> Result<Blob, PullError> {
         let inner = self.inner;
         let now = inner.now();
-        let asked = inner.lately.asking(now);
+        let asked = inner.lately.asking();
         let said = inner.database.find_blob(repository.id, digest, now).await;
         let found = inner.lately.blob(repository.id, digest, asked, said)?;
         found.ok_or_else(|| PullError::BlobUnknown {

@@ -7,14 +7,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use roadstead_metadata::{
     Blob, ManifestLookup, MetadataError, Repository, RepositoryId, RepositoryPath, StoredManifest,
 };
 use roadstead_oci::{Digest, Reference, Tag};
-use roadstead_runtime::Timestamp;
+use roadstead_runtime::{Clock, Timestamp};
 
 use crate::options::OutageOptions;
 
@@ -25,6 +25,7 @@ const ENTRY_BYTES: usize = 512;
 #[derive(Debug)]
 pub(crate) struct Lately {
     options: OutageOptions,
+    clock: Arc<dyn Clock>,
     entries: Mutex<Entries>,
     /// How many answers came from here since the database last answered.
     answers: AtomicU64,
@@ -68,14 +69,15 @@ enum Value {
 /// A look at the database that has begun.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
-    now: Timestamp,
+    since: Timestamp,
     changes: u64,
 }
 
 impl Lately {
-    pub(crate) fn new(options: OutageOptions) -> Self {
+    pub(crate) fn new(options: OutageOptions, clock: Arc<dyn Clock>) -> Self {
         Self {
             options,
+            clock,
             entries: Mutex::default(),
             answers: AtomicU64::new(0),
             changes: AtomicU64::new(0),
@@ -83,9 +85,9 @@ impl Lately {
     }
 
     /// To be called before the database is asked.
-    pub(crate) fn asking(&self, now: Timestamp) -> Asked {
+    pub(crate) fn asking(&self) -> Asked {
         Asked {
-            now,
+            since: self.clock.now(),
             changes: self.changes.load(Ordering::Acquire),
         }
     }
@@ -109,10 +111,9 @@ impl Lately {
                 Ok(None)
             }
             Err(error) => self
-                .instead(error, || match self.recall(&key, asked.now)? {
-                    (Value::Repository(mut repository), confirmed) => {
-                        repository.public &=
-                            is_within(confirmed, asked.now, self.options.public_for);
+                .instead(error, || match self.recall(&key)? {
+                    (Value::Repository(mut repository), age) => {
+                        repository.public &= age < self.options.public_for;
                         Some(*repository)
                     }
                     _ => None,
@@ -150,9 +151,9 @@ impl Lately {
             }
             Err(error) => self
                 .instead(error, || {
-                    let mut value = self.recall(&key, asked.now)?.0;
+                    let mut value = self.recall(&key)?.0;
                     if let Value::Tag(digest) = value {
-                        value = self.recall(&named(&digest), asked.now)?.0;
+                        value = self.recall(&named(&digest))?.0;
                     }
                     match value {
                         Value::Manifest(manifest) => Some(manifest),
@@ -182,7 +183,7 @@ impl Lately {
                 Ok(None)
             }
             Err(error) => self
-                .instead(error, || match self.recall(&key, asked.now)?.0 {
+                .instead(error, || match self.recall(&key)?.0 {
                     Value::Blob(blob) => Some(*blob),
                     _ => None,
                 })
@@ -241,15 +242,18 @@ impl Lately {
         let mut entries = self.entries();
         // Looked at under the lock, which a change takes after it has been counted.
         if asked.changes == self.changes.load(Ordering::Acquire) {
-            entries.put(key, value, asked.now, &self.options);
+            entries.put(key, value, asked.since, &self.options);
         }
     }
 
-    fn recall(&self, key: &Key, now: Timestamp) -> Option<(Value, Timestamp)> {
+    /// What is remembered, and how long ago it was confirmed.
+    fn recall(&self, key: &Key) -> Option<(Value, Duration)> {
         let entries = self.entries();
         let entry = entries.by_key.get(key)?;
-        is_within(entry.confirmed, now, self.options.content_for)
-            .then(|| (entry.value.clone(), entry.confirmed))
+        // Not when the database was asked, which may be long ago: somebody who asked it later may have been the last whom it answered. And under
+        // the lock, so that only a clock that was set back makes an entry one from the future, of which nobody knows how old it is.
+        let age = (self.clock.now() - entry.confirmed).to_std().ok()?;
+        (age < self.options.content_for).then(|| (entry.value.clone(), age))
     }
 
     fn changed(&self, keys: &[Key]) {
@@ -306,19 +310,13 @@ impl Entries {
     }
 }
 
-/// Whether something is not older than it may be. What is from the future, because a clock was set back, is.
-fn is_within(confirmed: Timestamp, now: Timestamp, limit: Duration) -> bool {
-    now.signed_duration_since(confirmed)
-        .to_std()
-        .is_ok_and(|age| age < limit)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use bytes::Bytes;
     use roadstead_metadata::ManifestId;
     use roadstead_oci::Algorithm;
+    use roadstead_runtime::ManualClock;
 
     fn manifest(content: String) -> StoredManifest {
         StoredManifest {
@@ -382,24 +380,43 @@ mod tests {
 
     #[test]
     fn what_was_read_before_a_change_is_not_remembered_after_it() {
-        let lately = Lately::new(OutageOptions::default());
-        let now = Timestamp::UNIX_EPOCH;
+        let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
+        let lately = Lately::new(OutageOptions::default(), clock);
         let (repository, tag): (_, Tag) = (RepositoryId(1), "latest".parse().unwrap());
         let reference = Reference::Tag(tag.clone());
         let found = || Ok(ManifestLookup::Found(manifest("old".to_owned())));
         let key = Key::Tag(repository, tag.clone());
 
-        let asked = lately.asking(now);
+        let asked = lately.asking();
         lately.tags_changed(repository, &[tag]);
         lately
             .manifest(repository, &reference, asked, found())
             .unwrap();
-        assert!(lately.recall(&key, now).is_none());
+        assert!(lately.recall(&key).is_none());
 
-        let asked = lately.asking(now);
+        let asked = lately.asking();
         lately
             .manifest(repository, &reference, asked, found())
             .unwrap();
-        assert!(lately.recall(&key, now).is_some());
+        assert!(lately.recall(&key).is_some());
+    }
+
+    #[test]
+    fn what_was_confirmed_before_the_clock_was_set_back_does_not_count_until_it_catches_up() {
+        let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
+        let lately = Lately::new(
+            OutageOptions::default(),
+            Arc::clone(&clock) as Arc<dyn Clock>,
+        );
+        let found = manifest("old".to_owned());
+        let key = Key::Manifest(RepositoryId(1), found.digest.clone());
+        let asked = Asked {
+            since: Timestamp::UNIX_EPOCH + Duration::from_secs(1),
+            ..lately.asking()
+        };
+        lately.confirm(key.clone(), Value::Manifest(found), asked);
+        assert!(lately.recall(&key).is_none());
+        clock.advance(Duration::from_secs(1));
+        assert!(lately.recall(&key).is_some());
     }
 }

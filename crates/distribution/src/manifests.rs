@@ -167,7 +167,7 @@ impl<'a> Manifests<'a> {
     ) -> Result<StoredManifest, PullError> {
         let inner = self.inner;
         let now = inner.now();
-        let asked = inner.lately.asking(now);
+        let asked = inner.lately.asking();
         let said = inner
             .database
             .find_manifest(repository.id, reference, now)

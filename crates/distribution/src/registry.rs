@@ -157,8 +157,8 @@ impl Registry {
                 database,
                 locations,
                 topology,
+                lately: Lately::new(options.outage, Arc::clone(&environment.clock)),
                 environment,
-                lately: Lately::new(options.outage),
                 tasks,
                 fills: Fills::default(),
                 fill_permits: Arc::new(Semaphore::new(options.fills_max)),
@@ -200,7 +200,7 @@ impl Registry {
     ) -> Result<Option<Repository>, MetadataError> {
         let inner = &self.inner;
         let path = self.path_of(name);
-        let asked = inner.lately.asking(inner.now());
+        let asked = inner.lately.asking();
         let said = inner.database.find_repository(&path).await;
         inner.lately.repository(&path, asked, said)
     }

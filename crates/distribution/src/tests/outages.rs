@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use roadstead_metadata::{Actor, MetadataError};
+use roadstead_metadata::{Actor, ManifestLookup, MetadataError};
 use roadstead_oci::{Digest, ErrorCode, Reference, RepositoryName};
+use roadstead_runtime::Clock as _;
 
 use super::world::{World, content, image, manifest, sha256};
 use crate::{ManifestPushError, PullError, PushError};
@@ -109,6 +110,37 @@ async fn what_the_database_said_counts_for_an_hour_and_that_a_repository_is_publ
     pull(&world, &tag("latest")).await.unwrap();
     world.clock.advance(Duration::from_secs(1));
     unavailable(pull(&world, &tag("latest")).await);
+}
+
+#[tokio::test]
+async fn a_pull_that_the_outage_cut_short_is_answered_from_what_a_later_one_was_told() {
+    let world = World::new().await;
+    let digest = world.push_image(Some("latest"), &[LAYER]).await;
+    let references = [tag("latest"), Reference::Digest(digest.clone())];
+    let path = world.repository.path.clone();
+
+    let lately = &world.registry.inner.lately;
+    let early = lately.asking();
+    world.clock.advance(Duration::from_millis(1));
+    pull(&world, &tag("latest")).await.unwrap();
+    world.database.close().await;
+
+    let said = world.database.find_repository(&path).await;
+    let found = lately.repository(&path, early, said).unwrap();
+    assert!(found.unwrap().public);
+    for reference in &references {
+        let now = world.clock.now();
+        let said = world
+            .database
+            .find_manifest(world.repository.id, reference, now);
+        let found = lately.manifest(world.repository.id, reference, early, said.await);
+        assert!(matches!(found, Ok(ManifestLookup::Found(manifest)) if manifest.digest == digest));
+    }
+    let layer = sha256(LAYER);
+    let now = world.clock.now();
+    let said = world.database.find_blob(world.repository.id, &layer, now);
+    let found = lately.blob(world.repository.id, &layer, early, said.await);
+    assert_eq!(found.unwrap().unwrap().digest, layer);
 }
 
 #[tokio::test]
