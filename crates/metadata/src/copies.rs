@@ -111,6 +111,8 @@ pub struct WantedCopy {
 pub enum Recorded {
     /// The placement is recorded and the copy no longer wanted.
     Yes,
+    /// Somebody else recorded it before: one whose lease had run out, or who brought the blob there for a client.
+    Before,
     /// The blob was deleted meanwhile: the copied object belongs to nobody and is deleted in time.
     BlobGone,
     /// The location takes no new bytes, or is unknown: the copied object belongs to nobody.
@@ -467,7 +469,7 @@ impl Database {
             transaction.commit().await?;
             return Ok(Recorded::Lapsed);
         }
-        transaction
+        let placed = transaction
             .execute(
                 OPERATION,
                 "INSERT INTO imagestorageplacement (storage_id, location_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
@@ -482,7 +484,11 @@ impl Database {
             )
             .await?;
         transaction.commit().await?;
-        Ok(Recorded::Yes)
+        Ok(if placed == 0 {
+            Recorded::Before
+        } else {
+            Recorded::Yes
+        })
     }
 
     /// Notes that objects which placements promise are not there or are damaged: the placements go, unless one is the last of its blob,

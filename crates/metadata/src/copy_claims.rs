@@ -172,7 +172,14 @@ impl Database {
                 }
             }
         }
-        let foreign = self.foreign_rows(claim, cursor).await?;
+        let names: BTreeSet<&str> = jobs.iter().map(|job| job.name.as_str()).collect();
+        let free = claim
+            .blobs
+            .saturating_sub(u32::try_from(names.len()).unwrap_or(u32::MAX));
+        if free == 0 {
+            return Ok(jobs);
+        }
+        let foreign = self.foreign_rows(claim, free, cursor).await?;
         if !foreign.is_empty() {
             jobs.extend(self.take_foreign_rows(claim, &foreign).await?);
         }
@@ -248,6 +255,7 @@ impl Database {
     async fn foreign_rows(
         &self,
         claim: &ClaimCopies<'_>,
+        limit: u32,
         cursor: &mut ClaimCursor,
     ) -> Result<Vec<i32>, MetadataError> {
         let highest: Option<Identified> = self
@@ -264,7 +272,7 @@ impl Database {
         let mut rows = Vec::new();
         let newest = cursor.newest.unwrap_or(highest.saturating_sub(ROWS_SPAN));
         if newest < highest {
-            let (found, looked) = self.foreign_rows_behind(claim, newest).await?;
+            let (found, looked) = self.foreign_rows_behind(claim, limit, newest).await?;
             rows = found;
             // Behind the last row come those that are not there yet.
             cursor.newest = Some(looked.min(highest));
@@ -279,13 +287,13 @@ impl Database {
             cursor.round = Some(claim.now);
         }
         if cursor.swept < highest {
-            let (found, looked) = self.foreign_rows_behind(claim, cursor.swept).await?;
+            let (found, looked) = self.foreign_rows_behind(claim, limit, cursor.swept).await?;
             rows.extend(found);
             cursor.swept = looked;
         }
         rows.sort_unstable();
         rows.dedup();
-        rows.truncate(claim.blobs as usize);
+        rows.truncate(limit as usize);
         Ok(rows)
     }
 
@@ -293,6 +301,7 @@ impl Database {
     async fn foreign_rows_behind(
         &self,
         claim: &ClaimCopies<'_>,
+        limit: u32,
         after: i32,
     ) -> Result<(Vec<i32>, i32), MetadataError> {
         const OPERATION: &str = "look for rows of Quay's in the queue";
@@ -322,13 +331,13 @@ impl Database {
                     first.id,
                     until,
                     claim.now.naive_utc(),
-                    limit_column(claim.blobs)
+                    limit_column(limit)
                 ],
             )
             .await?;
         // A full page may have more behind it.
         let looked = match rows.last() {
-            Some(last) if rows.len() >= claim.blobs as usize => last.id,
+            Some(last) if rows.len() >= limit as usize => last.id,
             _ => until.saturating_sub(1),
         };
         Ok((rows.into_iter().map(|row| row.id).collect(), looked))

@@ -1,6 +1,7 @@
 //! What the metadata repository promises, on a real database.
 
 mod audit;
+mod calls;
 mod contention;
 mod copies;
 mod copy_claims;

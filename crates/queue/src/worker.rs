@@ -94,7 +94,11 @@ impl Worker {
         let mut search = Search::new(self.environment.now());
         let mut region = Region::new(&self.environment);
         while !shutdown.requested() {
-            let free = self.options.concurrency.get() - attempts.len();
+            let free = self
+                .options
+                .concurrency
+                .get()
+                .saturating_sub(attempts.len());
             if search.due && free > 0 {
                 if !handler.is_open().await {
                     search.rest(self.environment.now(), self.options.poll_interval);

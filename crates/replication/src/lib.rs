@@ -21,6 +21,8 @@ mod copy;
 mod fan_out;
 mod images;
 mod job_body;
+#[cfg(test)]
+mod outage;
 mod reason;
 mod reconcile;
 mod recovery;

@@ -53,7 +53,7 @@ const UPLOAD_BYTES: u64 = 64 << 20;
 enum Arrival {
     /// It is there and recorded.
     Recorded,
-    /// The blob was deleted meanwhile, or the location takes no new bytes: nothing is wanted any more.
+    /// It was there before, the blob was deleted meanwhile, or the location takes no new bytes: nothing is wanted any more.
     NotWanted,
 }
 
@@ -564,7 +564,9 @@ impl Replication {
                 Ok(Arrival::Recorded)
             }
             // The object is on the list of those to be deleted, unless the same bytes were pushed again since.
-            Recorded::BlobGone | Recorded::LocationClosed => Ok(Arrival::NotWanted),
+            Recorded::Before | Recorded::BlobGone | Recorded::LocationClosed => {
+                Ok(Arrival::NotWanted)
+            }
             Recorded::Lapsed => Err(Failure::Lapsed {
                 digest: blob.digest.to_string(),
                 location: target.name().clone(),
