@@ -12,6 +12,16 @@ use crate::{LocationName, Topology};
 pub struct RequiredLocations(BTreeSet<LocationName>);
 
 impl RequiredLocations {
+    /// These locations.
+    pub const fn of(locations: BTreeSet<LocationName>) -> Self {
+        Self(locations)
+    }
+
+    /// The locations as a set of one's own.
+    pub fn into_set(self) -> BTreeSet<LocationName> {
+        self.0
+    }
+
     /// The locations, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = &LocationName> {
         self.0.iter()

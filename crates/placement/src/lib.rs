@@ -18,6 +18,7 @@ mod moment;
 mod reads;
 mod removal;
 mod retry;
+mod rules;
 mod standings;
 mod topology;
 mod writes;
@@ -36,6 +37,10 @@ pub use moment::Moment;
 pub use reads::rank_reads;
 pub use removal::{RemovalStep, plan_removal};
 pub use retry::{FailureClass, RETRY_DELAY_MAX, RETRY_DELAY_MIN, retry_delay};
+pub use rules::{
+    Desired, Holder, PlacementRule, PlacementRules, RuleError, RuleScope, TagPattern,
+    TagPatternError,
+};
 pub use standings::Standings;
 pub use topology::{Topology, TopologyError};
 pub use writes::{PlacementError, choose_write};
