@@ -161,7 +161,10 @@ impl Registry {
                 labels: PushedLabels::NONE,
                 tags: &[tag.parse().expect("it is a tag")],
                 untagged_until: self.now,
-                required: &BTreeSet::from([location("usstorage"), location("eustorage")]),
+                demand: Some(Demand {
+ defaults: &BTreeSet::from([location("usstorage"), location("eustorage")]),
+ configured: &BTreeSet::from([location("usstorage"), location("eustorage")]),
+ }),
                 queue: QUEUE,
                 features: Features::default(),
                 actor: &Actor::default(),

@@ -15,9 +15,10 @@ use crate::copy_claims::Urgency;
 use crate::database::{
     Connection, Database, Identified, Lock, Transaction, contended, json_ids, params,
 };
+use crate::demand::{Demand, Extent, RulesInForce, demanded};
 use crate::error::MetadataError;
 use crate::garbage::{Publication, consume, doom_at, give_up};
-use crate::ids::{StorageId, UserId};
+use crate::ids::{ManifestId, StorageId, UserId};
 use crate::locations::{CLOSED, find_location, json_locations, location_name};
 
 /// The attempts that a queue row of Quay's begins with. We never count them down: a job ends when its work is done or no longer wanted.
@@ -29,11 +30,11 @@ const LOST_OBJECT_KEPT: Duration = Duration::from_hours(24);
 /// Which copies become wanted.
 #[derive(Debug)]
 pub(crate) enum WantedScope<'a> {
-    /// Of these blobs, pushed into one namespace.
-    Blobs {
-        storages: &'a [StorageId],
+    /// Of the blobs of a manifest and of what is below it, as its own repository and tags demand.
+    Image {
+        manifest: ManifestId,
         namespace: UserId,
-        required: &'a BTreeSet<LocationName>,
+        demand: Demand<'a>,
         urgency: Urgency,
     },
     /// Of these blobs again, because a location lost them.
@@ -47,15 +48,6 @@ pub(crate) enum WantedScope<'a> {
         after: StorageId,
         until: StorageId,
     },
-}
-
-/// What every blob must reach.
-#[derive(Clone, Copy, Debug)]
-pub struct Demand<'a> {
-    /// The locations that every blob must reach.
-    pub defaults: &'a BTreeSet<LocationName>,
-    /// The locations that exist in the configuration. A namespace's region outside of it cannot be served and is left out.
-    pub configured: &'a BTreeSet<LocationName>,
 }
 
 #[derive(Debug)]
@@ -166,30 +158,6 @@ struct HighestRow {
     highest: Option<i32>,
 }
 
-/// The common table expressions of [`Demand`]: `open`, `required` and `missing`, over blobs with ids in `(low, high]`, from the parameters
-/// `defaults`, `configured`, `low`, `high`. A blob without any placement is left out: there is nothing to copy from.
-pub(crate) fn demanded(defaults: &str, configured: &str, low: &str, high: &str) -> String {
-    format!(
-        "open(id, name) AS (
-             SELECT l.id, l.name FROM imagestoragelocation l
-             WHERE l.name IN @texts({configured}) AND l.name NOT IN {CLOSED}),
-         required(storage_id, location_id) AS (
-             SELECT s.id, o.id FROM imagestorage s, open o
-             WHERE s.id > {low} AND s.id <= {high} AND o.name IN @texts({defaults})
-             UNION
-             SELECT mb.blob_id, o.id FROM userregion ur
-             JOIN open o ON o.id = ur.location_id
-             JOIN repository r ON r.namespace_user_id = ur.user_id
-             JOIN manifestblob mb ON mb.repository_id = r.id
-             WHERE mb.blob_id > {low} AND mb.blob_id <= {high}),
-         missing(storage_id, location_id) AS (
-             SELECT r.storage_id, r.location_id FROM required r
-             WHERE EXISTS (SELECT 1 FROM imagestorageplacement p WHERE p.storage_id = r.storage_id)
-               AND NOT EXISTS (SELECT 1 FROM imagestorageplacement p
-                               WHERE p.storage_id = r.storage_id AND p.location_id = r.location_id))"
-    )
-}
-
 /// Makes every missing copy of the scope wanted that is not wanted yet, with its queue row, and tells how many.
 pub(crate) async fn want_copies(
     transaction: &Transaction,
@@ -205,14 +173,24 @@ pub(crate) async fn want_copies(
         ]
     };
     let (missing, namespace, urgency) = match &want.scope {
-        WantedScope::Blobs {
-            storages,
+        WantedScope::Image {
+            manifest,
             namespace,
-            required,
+            demand,
             urgency,
         } => {
-            values.extend(given(storages, json_locations(required)));
-            (missing_of_given(), namespace.to_string(), *urgency)
+            let rules = RulesInForce::load(transaction, *demand).await?;
+            values.extend(params![
+                json_locations(demand.defaults),
+                json_locations(demand.configured),
+                manifest.0,
+            ]);
+            let image = Extent::Image { manifest: "$5" };
+            (
+                demanded(&rules, "$3", "$4", image),
+                namespace.to_string(),
+                *urgency,
+            )
         }
         WantedScope::Lost { storages, location } => {
             values.extend(given(
@@ -230,21 +208,26 @@ pub(crate) async fn want_copies(
             after,
             until,
         } => {
+            let rules = RulesInForce::load(transaction, *demand).await?;
             values.extend(params![
                 json_locations(demand.defaults),
                 json_locations(demand.configured),
                 after.0,
                 until.0,
             ]);
+            let page = Extent::Blobs {
+                after: "$5",
+                until: "$6",
+            };
             (
-                demanded("$3", "$4", "$5", "$6"),
+                demanded(&rules, "$3", "$4", page),
                 NAMESPACE_OF_BLOB.to_owned(),
                 Urgency::Backfill,
             )
         }
     };
     let wanted = format!(
-        "WITH {missing}, wanted AS (
+        "{missing}, wanted AS (
              SELECT m.storage_id, m.location_id,
                     $1 || '-' || CAST(m.storage_id AS varchar) || '-' || CAST(m.location_id AS varchar) AS state_id
              FROM missing m
@@ -321,10 +304,10 @@ const NAMESPACE_OF_BLOB: &str = "COALESCE(
     (SELECT r.namespace_user_id FROM uploadedblob u JOIN repository r ON r.id = u.repository_id WHERE u.blob_id = s.id LIMIT 1),
     0)";
 
-/// `missing` for the blobs `$3` and the locations `$4`.
+/// The beginning of a statement with `missing`, for the blobs `$3` and the locations `$4`.
 fn missing_of_given() -> String {
     format!(
-        "missing(storage_id, location_id) AS (
+        "WITH missing(storage_id, location_id) AS (
              SELECT s.id, l.id FROM imagestorage s, imagestoragelocation l
              WHERE s.id IN @ids($3) AND l.name IN @texts($4) AND l.name NOT IN {CLOSED}
                AND EXISTS (SELECT 1 FROM imagestorageplacement p WHERE p.storage_id = s.id)

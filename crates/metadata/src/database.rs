@@ -352,6 +352,11 @@ impl Lock {
         Self::named(&format!("roadstead_quota:{namespace}"))
     }
 
+    /// Changing what is demanded beside the configuration.
+    pub(crate) fn placement_rules() -> Self {
+        Self::named("roadstead_placement_rules")
+    }
+
     /// Making the row of the blob with this digest, or giving it up.
     pub(crate) fn blob(digest: &str) -> Self {
         Self::named(&format!("roadstead_blob:{digest}"))

@@ -11,6 +11,7 @@
 //! | `@moment(value, key)` | a member of a JSON object, as a `timestamp`; see [`moment_text`] |
 //! | `@bytewise(name)` | a text compared byte by byte, whatever the database's collation |
 //! | `@prefix(name, $1)` | whether a text begins with another |
+//! | `@glob(name, pattern)` | whether a text fits a pattern of letters, digits, `_.-` and the wildcards `*` and `?` |
 //! | `@skip_locked` | rows that another transaction has locked are left out |
 //! | `@lock` | the rows read are locked until the transaction ends |
 //! | `@keep(t)` | the rows of `t` that are read cannot be deleted until the transaction ends |
@@ -70,7 +71,7 @@ impl Engine {
         let pair = || {
             arguments
                 .split_once(", ")
-                .expect("`@prefix`, `@member` and `@moment` have two arguments")
+                .expect("`@prefix`, `@glob`, `@member` and `@moment` have two arguments")
         };
         match (self, word) {
             (Self::Sqlite, "texts" | "ids") => {
@@ -131,6 +132,15 @@ impl Engine {
             (Self::Postgres, "prefix") => {
                 let (text, prefix) = pair();
                 sql.extend(["starts_with(", text, ", ", prefix, ")"]);
+            }
+            (Self::Sqlite, "glob") => {
+                let (text, pattern) = pair();
+                sql.extend(["(", text, " GLOB ", pattern, ")"]);
+            }
+            (Self::Postgres, "glob") => {
+                let (text, pattern) = pair();
+                sql.extend(["(", text, " LIKE replace(replace(replace(", pattern]);
+                sql.push_str(r", '_', '\_'), '*', '%'), '?', '_'))");
             }
             (Self::Sqlite, "skip_locked" | "lock" | "keep") => {}
             (Self::Postgres, "skip_locked") => sql.push_str("FOR UPDATE SKIP LOCKED"),

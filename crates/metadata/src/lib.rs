@@ -20,6 +20,7 @@ mod copy_control;
 mod copy_progress;
 mod credentials;
 mod database;
+mod demand;
 mod dialect;
 mod error;
 mod features;
@@ -31,7 +32,9 @@ mod jobs;
 mod labels;
 mod locations;
 mod manifests;
+mod min_locations;
 mod permissions;
+mod placement_rules;
 mod postgres;
 mod quota;
 mod reader;
@@ -48,13 +51,12 @@ pub use audit::{Actor, Credential, LogEntry};
 pub use blobs::{Blob, BlobDeletion, CommitBlob, MountSource};
 pub use calls::Calls;
 pub use catalog::CatalogViewer;
-pub use copies::{
-    Demand, DemandPage, DemandedCopies, LostObjects, LostReport, Recorded, WantedCopy,
-};
+pub use copies::{DemandPage, DemandedCopies, LostObjects, LostReport, Recorded, WantedCopy};
 pub use copy_claims::{ClaimCopies, ClaimCursor, Urgency};
 pub use copy_progress::{CopyProgress, ResumableCopy};
 pub use credentials::{AppToken, EncryptedColumn, OauthToken, Robot, TokenOwner, UsedCredentials};
 pub use database::{Database, DatabaseOptions};
+pub use demand::Demand;
 pub use dialect::Engine;
 pub use error::{DriverError, MetadataError};
 pub use features::Features;
@@ -77,9 +79,11 @@ pub use locations::{LocationRow, LocationState, PlacedBlob};
 pub use manifests::{
     ManifestLookup, PutManifest, PutManifestOutcome, Referrer, ReferrersOf, StoredManifest,
 };
+pub use min_locations::{MinLocations, Spread, Unspread};
 pub use permissions::{
     NamespaceStanding, PathStanding, RepositoryRole, RepositoryStanding, TeamRole,
 };
+pub use placement_rules::{NamedRule, NamespaceSettings, WriteLimits};
 pub use postgres::{PostgresHost, PostgresOptions, PostgresTls, SslMode, TargetSessionAttrs};
 pub use quota::QuotaSizes;
 pub use removal::{ForgottenLocation, SoleCopies};

@@ -6,8 +6,8 @@ use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
 use sea_orm::FromQueryResult;
 
-use crate::copies::{Demand, demanded};
 use crate::database::{Connection, Counted, Database, Identified, json_ids, params};
+use crate::demand::{Demand, Extent, RulesInForce, demanded};
 use crate::error::MetadataError;
 use crate::ids::StorageId;
 use crate::locations::{json_locations, limit_column, location_name};
@@ -81,12 +81,13 @@ impl Database {
         &self,
         demand: Demand<'_>,
     ) -> Result<Vec<MissingCopies>, MetadataError> {
+        let rules = RulesInForce::load(self.reader(), demand).await?;
         let rows: Vec<MissingRow> = self
             .reader()
             .rows(
                 "sum up the replication",
                 &format!(
-                    "WITH {}
+                    "{}
                      SELECT o.name AS location, count(*) AS blobs, CAST(COALESCE(sum(s.image_size), 0) AS bigint) AS bytes,
                             count(c.id) AS queued, count(c.last_failure) AS failing, min(c.wanted_since) AS oldest,
                             (SELECT f.last_failure FROM roadstead_copy f
@@ -97,7 +98,7 @@ impl Database {
                      JOIN imagestorage s ON s.id = m.storage_id
                      LEFT JOIN roadstead_copy c ON c.storage_id = m.storage_id AND c.location_id = m.location_id
                      GROUP BY o.id, o.name ORDER BY o.name",
-                    demanded("$1", "$2", "-1", "2147483647")
+                    demanded(&rules, "$1", "$2", Extent::ALL)
                 ),
                 params![json_locations(demand.defaults), json_locations(demand.configured)],
             )
@@ -124,15 +125,16 @@ impl Database {
         location: &LocationName,
         limit: u32,
     ) -> Result<Vec<StorageId>, MetadataError> {
+        let rules = RulesInForce::load(self.reader(), demand).await?;
         let rows: Vec<Identified> = self
             .reader()
             .rows(
                 "list missing copies",
                 &format!(
-                    "WITH {}
+                    "{}
                      SELECT m.storage_id AS id FROM missing m JOIN open o ON o.id = m.location_id
                      WHERE o.name = $3 ORDER BY m.storage_id LIMIT $4",
-                    demanded("$1", "$2", "-1", "2147483647")
+                    demanded(&rules, "$1", "$2", Extent::ALL)
                 ),
                 params![
                     json_locations(demand.defaults),

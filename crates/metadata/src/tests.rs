@@ -7,6 +7,7 @@ mod copies;
 mod copy_claims;
 mod copy_control;
 mod cuts;
+mod demand;
 mod garbage;
 mod labels;
 mod manifests;
@@ -283,7 +284,10 @@ impl World {
                 labels,
                 tags: &tags,
                 untagged_until: later(now, 3600),
-                required: &self.required,
+                demand: Some(Demand {
+                    defaults: &self.required,
+                    configured: &both(),
+                }),
                 queue: QUEUE,
                 features: self.features,
                 actor: &self.actor,

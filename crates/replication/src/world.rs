@@ -203,7 +203,7 @@ impl World {
             labels: PushedLabels::NONE,
             tags: &tags,
             untagged_until: environment.now(),
-            required: self.replication.topology.defaults(),
+            demand: Some(self.replication.demand()),
             queue: QUEUE,
             features: Features::default(),
             actor: &actor,

@@ -51,7 +51,7 @@ pub(super) const TABLES: &[Table] = &[
     },
     Table {
         name: "userregion",
-        usage: Usage::Read,
+        usage: Usage::Written,
         id: ID,
         columns: &[integer("user_id"), integer("location_id")],
         indexes: &[index(&["location_id"]), index(&["user_id"])],

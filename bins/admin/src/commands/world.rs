@@ -178,7 +178,10 @@ impl World {
             labels: PushedLabels::NONE,
             tags: &[tag.parse().unwrap()],
             untagged_until: environment.now(),
-            required: self.opened.deployment.topology.defaults(),
+            demand: Some(Demand {
+ defaults: self.opened.deployment.topology.defaults(),
+ configured: &self.opened.deployment.topology.locations().iter().cloned().collect(),
+ }),
             queue: QUEUE,
             features: Features::default(),
             actor: &actor,

@@ -61,6 +61,11 @@ pub(crate) const REPOSITORY_IN_BATCHES: &[&str] = &[
 /// What refers to repositories without tags and manifests.
 pub(crate) const REPOSITORY: &[Step] = &[
     delete("roadstead_hidden_blob", "repository_id IN @ids($1)"),
+    delete(
+        "roadstead_placement_rule_location",
+        "rule_id IN (SELECT id FROM roadstead_placement_rule WHERE repository_id IN @ids($1))",
+    ),
+    delete("roadstead_placement_rule", "repository_id IN @ids($1)"),
     delete("blobupload", "repository_id IN @ids($1)"),
     delete(
         "tagnotificationsuccess",
@@ -189,6 +194,12 @@ pub(crate) const ACCOUNT: &[Step] = &[
     delete("star", "user_id IN @ids($1)"),
     delete("userprompt", "user_id IN @ids($1)"),
     delete("userregion", "user_id IN @ids($1)"),
+    delete(
+        "roadstead_placement_rule_location",
+        "rule_id IN (SELECT id FROM roadstead_placement_rule WHERE namespace_id IN @ids($1))",
+    ),
+    delete("roadstead_placement_rule", "namespace_id IN @ids($1)"),
+    delete("roadstead_min_locations", "namespace_id IN @ids($1)"),
     delete("deletednamespace", "namespace_id IN @ids($1)"),
 ];
 

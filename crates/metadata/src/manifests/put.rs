@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use roadstead_oci::{Digest, Manifest, ManifestKind, Tag};
-use roadstead_placement::LocationName;
 use roadstead_runtime::{Ids, Timestamp};
 use sea_orm::FromQueryResult;
 
@@ -15,6 +14,7 @@ use crate::copy_claims::Urgency;
 use crate::database::{
     Connection, Database, Identified, Lock, Transaction, contended, json_ids, json_texts, params,
 };
+use crate::demand::Demand;
 use crate::error::MetadataError;
 use crate::features::Features;
 use crate::ids::{ManifestId, RepositoryId, StorageId};
@@ -40,8 +40,8 @@ pub struct PutManifest<'a> {
     pub tags: &'a [Tag],
     /// How long a manifest without a tag stays visible. One with a subject stays for good.
     pub untagged_until: Timestamp,
-    /// Every location that its blobs must reach.
-    pub required: &'a BTreeSet<LocationName>,
+    /// What every blob must reach, besides what rules and regions say; none: replication is off, and no copy becomes wanted.
+    pub demand: Option<Demand<'a>>,
     /// The name of the replication queue.
     pub queue: &'a str,
     /// What else is kept with it.
@@ -156,22 +156,23 @@ impl Database {
             entries = pushed(put, &made_immutable);
         }
 
-        let storages: Vec<StorageId> = blobs.values().copied().map(StorageId).collect();
-        let copies = want_copies(
-            &transaction,
-            &WantCopies {
-                scope: WantedScope::Blobs {
-                    storages: &storages,
-                    namespace: put.repository.namespace_id,
-                    required: put.required,
-                    urgency: Urgency::Pushed,
-                },
-                queue: put.queue,
-                token: put.ids.uuid(),
-                now: put.now,
-            },
-        )
-        .await?;
+        let copies = match put.demand {
+            Some(demand) => {
+                let want = WantCopies {
+                    scope: WantedScope::Image {
+                        manifest,
+                        namespace: put.repository.namespace_id,
+                        demand,
+                        urgency: Urgency::Pushed,
+                    },
+                    queue: put.queue,
+                    token: put.ids.uuid(),
+                    now: put.now,
+                };
+                want_copies(&transaction, &want).await?
+            }
+            None => 0,
+        };
         audit::write(&transaction, &entries).await?;
         quota::blobs_linked(
             &transaction,

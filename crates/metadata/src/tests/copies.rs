@@ -250,7 +250,7 @@ async fn a_backfill_wants_every_missing_copy_once_and_honours_the_regions_of_nam
                 labels: PushedLabels::NONE,
                 tags: &["v1".parse().unwrap()],
                 untagged_until: world.now,
-                required: &BTreeSet::new(),
+                demand: None,
                 queue: QUEUE,
                 features: Features::default(),
                 actor: &Actor::default(),

@@ -223,7 +223,10 @@ async fn put(world: &World, manifest: &Manifest, tags: &[Tag]) -> Result<(), Met
             labels: PushedLabels::NONE,
             tags,
             untagged_until: later(world.now, 3600),
-            required: &both(),
+            demand: Some(Demand {
+                defaults: &both(),
+                configured: &both(),
+            }),
             queue: QUEUE,
             features: world.features,
             actor: &Actor::default(),

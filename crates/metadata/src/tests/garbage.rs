@@ -80,7 +80,10 @@ impl World {
                 labels: PushedLabels::NONE,
                 tags: &world_tags,
                 untagged_until: later(self.now, 3600),
-                required: &both(),
+                demand: Some(Demand {
+                    defaults: &both(),
+                    configured: &both(),
+                }),
                 queue: QUEUE,
                 features: self.features,
                 actor: &Actor::default(),

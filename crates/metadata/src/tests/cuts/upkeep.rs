@@ -19,7 +19,7 @@ async fn garbage(world: &World, number: usize) -> Repository {
             labels: PushedLabels::NONE,
             tags: &tags(number),
             untagged_until: later(world.now, 3600),
-            required: &BTreeSet::new(),
+            demand: None,
             queue: QUEUE,
             features: world.features,
             actor: &Actor::default(),
