@@ -162,9 +162,9 @@ impl Registry {
                 tags: &[tag.parse().expect("it is a tag")],
                 untagged_until: self.now,
                 demand: Some(Demand {
- defaults: &BTreeSet::from([location("usstorage"), location("eustorage")]),
- configured: &BTreeSet::from([location("usstorage"), location("eustorage")]),
- }),
+                    defaults: &BTreeSet::from([location("usstorage"), location("eustorage")]),
+                    configured: &BTreeSet::from([location("usstorage"), location("eustorage")]),
+                }),
                 queue: QUEUE,
                 features: Features::default(),
                 actor: &Actor::default(),

@@ -302,6 +302,9 @@ impl ApiError {
             Self::Push(PushError::NoLocation { .. }) => {
                 "no storage location takes new bytes at present"
             }
+            Self::Push(PushError::NoAllowedLocation { .. }) => {
+                "none of the storage locations that this repository is confined to takes new bytes at present"
+            }
             Self::Push(PushError::Storage { source })
             | Self::Upload {
                 source: PushError::Storage { source },

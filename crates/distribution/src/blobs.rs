@@ -17,6 +17,7 @@ use roadstead_storage::{SignedUrl, UrlRequest};
 
 pub(crate) use self::fill::Fills;
 pub use self::stream::BlobStream;
+use self::stream::OnTheWay;
 use crate::error::{DeleteError, PullError};
 use crate::registry::Inner;
 
@@ -57,24 +58,14 @@ impl<'a> Blobs<'a> {
     ///
     /// # Errors
     /// [`PullError::RangeNotSatisfiable`], [`PullError::NoCopy`], [`PullError::Metadata`].
-    pub async fn open(
-        &self,
-        repository: &Repository,
-        blob: &Blob,
-        range: Range<u64>,
-    ) -> Result<BlobStream, PullError> {
-        stream::open(self.inner, blob, range, Some(repository.namespace_id)).await
+    pub async fn open(&self, blob: &Blob, range: Range<u64>) -> Result<BlobStream, PullError> {
+        stream::open(self.inner, blob, range, OnTheWay::Kept).await
     }
 
     /// A URL under which the client gets a blob from its store, if that is where it would be read from now: at the best location, which is
     /// healthy and has signed URLs. `None` when the blob is to be streamed: also when it is to be brought to this region on the way.
-    pub async fn direct_url(
-        &self,
-        repository: &Repository,
-        blob: &Blob,
-        request: &UrlRequest<'_>,
-    ) -> Option<SignedUrl> {
-        direct::url(self.inner, repository, blob, request).await
+    pub async fn direct_url(&self, blob: &Blob, request: &UrlRequest<'_>) -> Option<SignedUrl> {
+        direct::url(self.inner, blob, request).await
     }
 
     /// Takes a blob out of the repository. It is gone from there at once; its bytes stay for the other repositories that hold it.
@@ -108,5 +99,5 @@ impl<'a> Blobs<'a> {
 
 /// Opens a whole blob.
 pub(crate) async fn open(inner: &Arc<Inner>, blob: &Blob) -> Result<BlobStream, PullError> {
-    stream::open(inner, blob, 0..blob.size, None).await
+    stream::open(inner, blob, 0..blob.size, OnTheWay::Passed).await
 }

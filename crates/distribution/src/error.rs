@@ -85,6 +85,18 @@ pub enum PushError {
         #[source]
         source: Option<StorageError>,
     },
+    /// The repository is confined to locations of which none takes new bytes at present.
+    #[error(
+        "the repository may only be stored at {}, and no location of these takes new bytes at present; try again later",
+        names(allowed)
+    )]
+    NoAllowedLocation {
+        /// The locations that it is confined to.
+        allowed: Vec<LocationName>,
+        /// Why the last one did not, if it was asked.
+        #[source]
+        source: Option<StorageError>,
+    },
     /// An older object of the same digest is being deleted at the location, and that takes long.
     #[error(
         "an older object of {digest} is being deleted at location `{location}`; try again in a moment"
@@ -130,7 +142,9 @@ impl PushError {
             Self::RangeNotContiguous { .. } => ErrorCode::RangeInvalid,
             Self::SizeInvalid { .. } | Self::TooLarge { .. } => ErrorCode::SizeInvalid,
             Self::DigestMismatch { .. } => ErrorCode::DigestInvalid,
-            Self::NoLocation { .. } | Self::ObjectBusy { .. } => ErrorCode::Unavailable,
+            Self::NoLocation { .. } | Self::NoAllowedLocation { .. } | Self::ObjectBusy { .. } => {
+                ErrorCode::Unavailable
+            }
             Self::Storage { source } => code_of_storage(source),
             Self::Metadata { source } => code_of_metadata(source),
         }
@@ -355,6 +369,11 @@ fn code_of_storage(error: &StorageError) -> ErrorCode {
         | StorageErrorKind::StagedShort { .. }
         | StorageErrorKind::Unexpected => ErrorCode::InternalError,
     }
+}
+
+fn names(locations: &[LocationName]) -> String {
+    let quoted: Vec<String> = locations.iter().map(|name| format!("`{name}`")).collect();
+    quoted.join(", ")
 }
 
 fn first(digests: &[Digest]) -> &str {

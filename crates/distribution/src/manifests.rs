@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use roadstead_metadata::{
-    Actor, Delete, Deletion, ManifestLookup, MetadataError, PutManifest, PutManifestOutcome,
-    Repository, StoredManifest,
+    Actor, Delete, Deletion, ManifestLookup, PutManifest, PutManifestOutcome, Repository,
+    StoredManifest,
 };
 use roadstead_oci::{Algorithm, Digest, Manifest, Reference, Tag};
-use roadstead_placement::{LocationName, required_locations};
 
 use crate::error::{DeleteError, ManifestPushError, PullError};
 use crate::labels::{self, Found};
@@ -68,7 +67,6 @@ impl<'a> Manifests<'a> {
         inner.require_writable(repository)?;
         let digest = digest_as_named(manifest, reference)?;
         let tags = all_tags(reference, tags, inner.options.tags_per_push_max)?;
-        let required = self.required_locations(repository).await?;
         let known = inner
             .database
             .knows_manifest(repository.id, &digest)
@@ -90,7 +88,11 @@ impl<'a> Manifests<'a> {
                     labels: found.as_pushed(),
                     tags: &tags,
                     untagged_until: inner.hold_until(now),
-                    required: &required,
+                    demand: inner
+                        .options
+                        .replication_queue
+                        .is_some()
+                        .then(|| inner.demand()),
                     queue: inner
                         .options
                         .replication_queue
@@ -134,24 +136,6 @@ impl<'a> Manifests<'a> {
                 }
             };
         }
-    }
-
-    /// Every location that the blobs of a manifest of this repository must reach. None when replication is off.
-    async fn required_locations(
-        &self,
-        repository: &Repository,
-    ) -> Result<BTreeSet<LocationName>, MetadataError> {
-        if self.inner.options.replication_queue.is_none() {
-            return Ok(BTreeSet::new());
-        }
-        let regions = self
-            .inner
-            .database
-            .namespace_regions(repository.namespace_id)
-            .await?;
-        Ok(required_locations(&self.inner.topology, &regions)
-            .as_set()
-            .clone())
     }
 
     /// Finds a manifest by tag or digest: its bytes as they were pushed, their media type and their digest. When it was asked

@@ -1,15 +1,16 @@
 //! The registry: what its functions work on, and the handles by which they are reached.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use roadstead_locations::Locations;
 use roadstead_metadata::{
-    Actor, CatalogViewer, Database, LogEntry, MetadataError, Repository, RepositoryPath,
+    Actor, CatalogViewer, Database, Demand, LogEntry, MetadataError, Repository, RepositoryPath,
 };
 use roadstead_oci::{MediaType, Reference, RepositoryName};
-use roadstead_placement::Topology;
+use roadstead_placement::{LocationName, Topology};
 use roadstead_runtime::{Environment, Shutdown, Tasks, Timestamp};
 use tokio::sync::Semaphore;
 
@@ -54,6 +55,8 @@ pub(crate) struct Inner {
     pub(crate) database: Database,
     pub(crate) locations: Locations,
     pub(crate) topology: Arc<Topology>,
+    /// The locations of the topology, as a set.
+    configured: BTreeSet<LocationName>,
     pub(crate) environment: Environment,
     pub(crate) options: DistributionOptions,
     pub(crate) sessions: SessionLocks,
@@ -73,6 +76,14 @@ impl Inner {
 
     pub(crate) fn require_writable(&self, repository: &Repository) -> Result<(), Refusal> {
         require_writable(self.options.writes, repository)
+    }
+
+    /// What every blob must reach, besides what the database says.
+    pub(crate) fn demand(&self) -> Demand<'_> {
+        Demand {
+            defaults: self.topology.defaults(),
+            configured: &self.configured,
+        }
     }
 
     /// Until when something stays without anything that refers to it.
@@ -156,6 +167,7 @@ impl Registry {
             inner: Arc::new(Inner {
                 database,
                 locations,
+                configured: topology.locations().iter().cloned().collect(),
                 topology,
                 lately: Lately::new(options.outage, Arc::clone(&environment.clock)),
                 environment,

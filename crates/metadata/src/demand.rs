@@ -28,7 +28,8 @@ pub struct Demand<'a> {
 pub(crate) enum Extent<'a> {
     /// Those with ids in `(after, until]`.
     Blobs { after: &'a str, until: &'a str },
-    /// Those of a manifest and of what is below it, as far as it makes demands itself. What others want of the same blobs is left out.
+    /// Those of a manifest, as far as it makes demands itself, and where there are rules for tags of what is below it, whose demands its tags may
+    /// change. What others demand of the same blobs is left out.
     Image { manifest: &'a str },
 }
 
@@ -40,11 +41,13 @@ impl Extent<'_> {
     };
 
     /// Whether a row `mb` of `manifestblob` is about one of them.
-    fn condition(self) -> String {
+    fn condition(self, rules: &RulesInForce) -> String {
         match self {
             Self::Blobs { after, until } => {
                 format!("mb.blob_id > {after} AND mb.blob_id <= {until}")
             }
+            // Nearly every push, and the plan for it must not reckon with many manifests.
+            Self::Image { manifest } if !rules.for_tags => format!("mb.manifest_id = {manifest}"),
             Self::Image { .. } => "mb.manifest_id IN (SELECT b.id FROM below b)".to_owned(),
         }
     }
@@ -119,7 +122,7 @@ impl RulesInForce {
     /// behind it has its parameters to itself.
     fn expressions(&self, extent: Extent<'_>) -> String {
         let triples = serde_json::json!(self.triples);
-        let held = extent.condition();
+        let held = extent.condition(self);
         let (named, facets, fits) = if self.for_tags {
             (
                 "above(manifest_id, holder_id) AS (
@@ -184,7 +187,7 @@ pub(crate) fn demanded(
     configured: &str,
     extent: Extent<'_>,
 ) -> String {
-    let held = extent.condition();
+    let held = extent.condition(rules);
     let (asking, asked) = if rules.triples.is_empty() {
         (String::new(), "")
     } else {

@@ -7,7 +7,7 @@ use roadstead_oci::Digest;
 use roadstead_placement::LocationName;
 use sea_orm::FromQueryResult;
 
-use crate::database::{Connection, Database, params};
+use crate::database::{Connection, Database, Identified, json_ids, params};
 use crate::error::MetadataError;
 use crate::ids::{RepositoryId, UserId};
 use crate::locations::{CLOSED, json_locations, location_name};
@@ -178,20 +178,24 @@ impl Database {
         repository: RepositoryId,
         manifest: &Digest,
     ) -> Result<Vec<Unspread>, MetadataError> {
+        const OPERATION: &str = "see where an image is missing";
+        let held: Vec<Identified> = self
+            .reader()
+            .rows(
+                OPERATION,
+                &format!("{IMAGE} SELECT h.storage_id AS id FROM held h"),
+                params![repository.0, manifest.as_str()],
+            )
+            .await?;
         let rows: Vec<UnspreadRow> = self
             .reader()
             .rows(
-                "see where an image is missing",
-                &format!(
-                    "{IMAGE}
-                     SELECT l.name AS location, count(*) AS blobs, count(c.last_failure) AS failing,
-                            max(c.last_failure) AS last_failure
-                     FROM held h
-                     JOIN roadstead_copy c ON c.storage_id = h.storage_id
-                     JOIN imagestoragelocation l ON l.id = c.location_id
-                     GROUP BY l.name ORDER BY l.name"
-                ),
-                params![repository.0, manifest.as_str()],
+                OPERATION,
+                "SELECT l.name AS location, count(*) AS blobs, count(c.last_failure) AS failing,
+                        max(c.last_failure) AS last_failure
+                 FROM roadstead_copy c JOIN imagestoragelocation l ON l.id = c.location_id
+                 WHERE c.storage_id IN @ids($1) GROUP BY l.name ORDER BY l.name",
+                params![json_ids(held.into_iter().map(|row| row.id))],
             )
             .await?;
         rows.into_iter()

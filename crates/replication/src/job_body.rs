@@ -9,7 +9,7 @@ pub const QUEUE: &str = "imagestoragereplication";
 /// What a replication job says. Keys that a later version may add are ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct JobBody {
-    /// The namespace on whose behalf the blob was pushed: its regions are where the blob has to be.
+    /// A namespace that holds the blob, whose regions Quay's worker looks up.
     pub(crate) namespace_user_id: i32,
     /// The blob, by `imagestorage.uuid`.
     pub(crate) storage_id: String,

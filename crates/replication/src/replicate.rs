@@ -4,18 +4,17 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use roadstead_metadata::{
-    Blob, CopyProgress, JobId, MetadataError, Publication, Publishing, Recorded, UserId,
+    Blob, CopyProgress, JobId, MetadataError, Publication, Publishing, Recorded,
 };
 use roadstead_oci::{DigestState, Digester};
 use roadstead_placement::{
-    CopyLimit, CopyPlan, FailureClass, LocationName, RETRY_DELAY_MAX, plan_copies,
-    required_locations,
+    CopyLimit, CopyPlan, FailureClass, LocationName, RETRY_DELAY_MAX, RequiredLocations,
+    plan_copies,
 };
 use roadstead_queue::{Handler, Job, JobOutcome};
 use roadstead_runtime::Shutdown;
@@ -111,13 +110,10 @@ impl Handler for Replication {
     /// cleanup of abandoned uploads finds, or whoever goes on with them.
     async fn handle(&self, jobs: &[Job], shutdown: &Shutdown) -> Vec<JobOutcome> {
         let mut outcomes: BTreeMap<JobId, JobOutcome> = BTreeMap::new();
-        let mut of_blobs: BTreeMap<String, Vec<(&Job, JobBody)>> = BTreeMap::new();
+        let mut of_blobs: BTreeMap<String, Vec<&Job>> = BTreeMap::new();
         for job in jobs {
             match JobBody::parse(&job.body) {
-                Ok(body) => of_blobs
-                    .entry(body.storage_id.clone())
-                    .or_default()
-                    .push((job, body)),
+                Ok(body) => of_blobs.entry(body.storage_id).or_default().push(job),
                 Err(problem) => {
                     let unreadable = JobOutcome::Postpone {
                         reason: one_line(&problem),
@@ -131,7 +127,7 @@ impl Handler for Replication {
             match self.replicate(&storage, &jobs, shutdown).await {
                 Ok(ended) => outcomes.extend(ended),
                 Err(failure) => {
-                    for (job, _) in jobs {
+                    for job in jobs {
                         outcomes.insert(job.id, outcome_of(&failure));
                     }
                 }
@@ -174,11 +170,11 @@ impl Replication {
     async fn replicate(
         &self,
         storage: &str,
-        jobs: &[(&Job, JobBody)],
+        jobs: &[&Job],
         shutdown: &Shutdown,
     ) -> Result<BTreeMap<JobId, JobOutcome>, Failure> {
         let all = |outcome: &JobOutcome| {
-            let ended = jobs.iter().map(|(job, _)| (job.id, outcome.clone()));
+            let ended = jobs.iter().map(|job| (job.id, outcome.clone()));
             Ok(ended.collect())
         };
         let Some(blob) = self.database.find_blob_by_uuid(storage).await? else {
@@ -188,20 +184,12 @@ impl Replication {
             digest: blob.digest.clone(),
             size: blob.size,
         };
-        let mut due: BTreeMap<i32, Vec<&Location>> = BTreeMap::new();
-        for (_, body) in jobs {
-            if let Entry::Vacant(vacant) = due.entry(body.namespace_user_id) {
-                vacant.insert(self.due(&blob, body).await?);
-            }
-        }
+        let due = self.due(&blob).await?;
         let ranked = self.locations.rank_reads(&self.topology, &blob.present);
         let lost = ranked.is_empty() && !content.is_empty();
         let mut ended = BTreeMap::new();
         let mut wanted: Vec<(&Job, &Location)> = Vec::new();
-        for (job, body) in jobs {
-            let due = due
-                .get(&body.namespace_user_id)
-                .map_or(&[][..], Vec::as_slice);
+        for job in jobs {
             let outcome = match &job.target {
                 _ if due.is_empty() => JobOutcome::Obsolete,
                 None if lost => JobOutcome::Postpone {
@@ -235,20 +223,20 @@ impl Replication {
         Ok(ended)
     }
 
-    /// The locations that the blob has to be brought to: required, open and without it.
-    async fn due(&self, blob: &Blob, body: &JobBody) -> Result<Vec<&Location>, MetadataError> {
-        let regions = self
+    /// The locations that the blob has to be brought to: required, open and without it. What the job says of a namespace does not matter:
+    /// another may hold the blob too, or hold it instead.
+    async fn due(&self, blob: &Blob) -> Result<Vec<&Location>, MetadataError> {
+        let required = self
             .database
-            .namespace_regions(UserId(body.namespace_user_id))
+            .required_locations(blob.storage, self.demand())
             .await?;
-        let required = required_locations(&self.topology, &regions);
+        let required = RequiredLocations::of(required);
         let targets = match plan_copies(&self.topology, &required, &blob.present) {
             CopyPlan::Copy { targets, .. } | CopyPlan::NoSource { targets } => targets,
             CopyPlan::Complete => return Ok(Vec::new()),
         };
-        let closed = self.database.closed_locations().await?;
-        let open = targets.iter().filter(|target| !closed.contains(*target));
-        Ok(open
+        let due = targets.iter();
+        Ok(due
             .filter_map(|target| self.locations.get(target))
             .collect())
     }

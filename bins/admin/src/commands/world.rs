@@ -179,9 +179,16 @@ impl World {
             tags: &[tag.parse().unwrap()],
             untagged_until: environment.now(),
             demand: Some(Demand {
- defaults: self.opened.deployment.topology.defaults(),
- configured: &self.opened.deployment.topology.locations().iter().cloned().collect(),
- }),
+                defaults: self.opened.deployment.topology.defaults(),
+                configured: &self
+                    .opened
+                    .deployment
+                    .topology
+                    .locations()
+                    .iter()
+                    .cloned()
+                    .collect(),
+            }),
             queue: QUEUE,
             features: Features::default(),
             actor: &actor,

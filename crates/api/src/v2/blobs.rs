@@ -112,7 +112,7 @@ async fn pull(
     }
     if head.method == Method::GET {
         let blobs = inner.registry.blobs();
-        let content = blobs.open(&admitted.repository, &blob, range).await?;
+        let content = blobs.open(&blob, range).await?;
         let length = content.remaining();
         let content = content
             .map_err(|error| BodyError::Source(Box::new(error)))
@@ -145,9 +145,7 @@ async fn redirect(
         ..UrlRequest::get(inner.environment.now(), URL_LIFE)
     };
     let blobs = inner.registry.blobs();
-    let url = blobs
-        .direct_url(&admitted.repository, blob, &request)
-        .await?;
+    let url = blobs.direct_url(blob, &request).await?;
     let (location, ends) = if inner.options.storage_proxy.is_some() {
         storage_proxy::wrap(inner, &url).await?
     } else {

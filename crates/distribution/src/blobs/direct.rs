@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use roadstead_metadata::{Blob, Repository};
+use roadstead_metadata::Blob;
 use roadstead_placement::HealthState;
 use roadstead_storage::{ObjectKey, SignedUrl, UrlRequest};
 
@@ -11,7 +11,6 @@ use crate::registry::Inner;
 
 pub(super) async fn url(
     inner: &Arc<Inner>,
-    repository: &Repository,
     blob: &Blob,
     request: &UrlRequest<'_>,
 ) -> Option<SignedUrl> {
@@ -26,7 +25,7 @@ pub(super) async fn url(
     if !location.capabilities().signed_urls || !healthy || blob.size == 0 {
         return None;
     }
-    if fill::is_due(inner, blob, repository.namespace_id).await {
+    if fill::is_due(inner, blob).await {
         return None;
     }
     let key = ObjectKey::Blob(blob.digest.clone());

@@ -12,10 +12,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, unfold};
 use futures_util::{StreamExt, TryStreamExt};
-use roadstead_metadata::{Blob, MetadataError, Publication, Publishing, Recorded, UserId};
+use roadstead_metadata::{Blob, MetadataError, Publication, Publishing, Recorded};
 use roadstead_oci::{Digest, Digester};
 use roadstead_placement::{
-    FailureKind, LocationName, Outcome as Seen, Use, required_locations, should_fill,
+    FailureKind, LocationName, Outcome as Seen, RequiredLocations, Use, should_fill,
 };
 use roadstead_storage::{Location, ObjectKey, Staged, StagedWriter, StorageError};
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -133,9 +133,8 @@ enum Outcome {
 /// that it is not to be brought here.
 ///
 /// Whether it is, is asked once for all who come meanwhile, and only after they can follow: so nobody who has looked the blob up before it came
-/// begins another fill when it has come. A blob that belongs here for one namespace only may be left to replication when clients of both ask at
-/// the same moment.
-pub(super) fn follow(inner: &Arc<Inner>, blob: &Blob, namespace: UserId) -> Option<Follower> {
+/// begins another fill when it has come.
+pub(super) fn follow(inner: &Arc<Inner>, blob: &Blob) -> Option<Follower> {
     let mut known = inner.fills.lock();
     if let Some(fill) = known.in_memory(&blob.digest) {
         return Some(Follower::of(inner, fill));
@@ -165,14 +164,14 @@ pub(super) fn follow(inner: &Arc<Inner>, blob: &Blob, namespace: UserId) -> Opti
     drop(known);
     inner.tasks.spawn({
         let (inner, fill) = (Arc::clone(inner), Arc::clone(&fill));
-        async move { run(&inner, &fill, namespace).await }
+        async move { run(&inner, &fill).await }
     });
     Some(Follower::of(inner, fill))
 }
 
 /// Whether the blob is to be brought here when it is next asked for.
-pub(super) async fn is_due(inner: &Inner, blob: &Blob, namespace: UserId) -> bool {
-    may_be_due(inner, blob) && is_wanted_here(inner, blob, namespace).await
+pub(super) async fn is_due(inner: &Inner, blob: &Blob) -> bool {
+    may_be_due(inner, blob) && is_wanted_here(inner, blob).await
 }
 
 /// What can be told without asking anybody.
@@ -185,13 +184,15 @@ fn may_be_due(inner: &Inner, blob: &Blob) -> bool {
 }
 
 /// Whether the blob belongs at this region's own location, and that can take it.
-async fn is_wanted_here(inner: &Inner, blob: &Blob, namespace: UserId) -> bool {
+async fn is_wanted_here(inner: &Inner, blob: &Blob) -> bool {
     let asked = async {
-        let regions = inner.database.namespace_regions(namespace).await?;
-        let closed = inner.database.closed_locations().await?;
-        Ok::<_, MetadataError>((regions, closed))
+        let database = &inner.database;
+        let required = database.required_locations(blob.storage, inner.demand());
+        let required = RequiredLocations::of(required.await?);
+        let closed = database.closed_locations().await?;
+        Ok::<_, MetadataError>((required, closed))
     };
-    let Ok((regions, closed)) = asked.await else {
+    let Ok((required, closed)) = asked.await else {
         return false;
     };
     let ranked = inner.locations.rank_reads(&inner.topology, &blob.present);
@@ -202,7 +203,7 @@ async fn is_wanted_here(inner: &Inner, blob: &Blob, namespace: UserId) -> bool {
         &inner.topology,
         &blob.present,
         served_from,
-        &required_locations(&inner.topology, &regions),
+        &required,
         &closed,
         &inner.locations.standings(),
     )
@@ -210,10 +211,10 @@ async fn is_wanted_here(inner: &Inner, blob: &Blob, namespace: UserId) -> bool {
 }
 
 /// Brings the blob here, if it is wanted and there is room for it.
-async fn run(inner: &Arc<Inner>, fill: &Arc<Fill>, namespace: UserId) {
+async fn run(inner: &Arc<Inner>, fill: &Arc<Fill>) {
     let shutdown = inner.tasks.shutdown();
     let begun = tokio::select! {
-        begun = begin(inner, fill, namespace) => begun,
+        begun = begin(inner, fill) => begun,
         () = shutdown.wait() => None,
     };
     let Some(blob) = begun else {
@@ -269,12 +270,12 @@ async fn run(inner: &Arc<Inner>, fill: &Arc<Fill>, namespace: UserId) {
 }
 
 /// The blob as it is now, when it is to be brought here. Whoever asked has looked it up a while ago: it may have come meanwhile.
-async fn begin(inner: &Inner, fill: &Fill, namespace: UserId) -> Option<Blob> {
+async fn begin(inner: &Inner, fill: &Fill) -> Option<Blob> {
     let found = inner.database.find_blob_anywhere(&fill.blob.digest).await;
     let blob = found.ok()?.filter(|now| now.storage == fill.blob.storage)?;
     fill.state
         .send_modify(|state| state.present.clone_from(&blob.present));
-    if !may_be_due(inner, &blob) || !is_wanted_here(inner, &blob, namespace).await {
+    if !may_be_due(inner, &blob) || !is_wanted_here(inner, &blob).await {
         return None;
     }
     *fill.lock_permit() = Some(find_room(inner)?);

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, iter};
 use futures_util::{Stream, StreamExt};
-use roadstead_metadata::{Blob, UserId};
+use roadstead_metadata::Blob;
 
 use super::fill;
 use super::reading::Reading;
@@ -55,12 +55,21 @@ impl fmt::Debug for BlobStream {
     }
 }
 
-/// Opens a blob. `namespace` is whose it is, where it may be brought to this region on the way.
+/// Whether a blob that belongs to this region is brought there when it is read elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnTheWay {
+    /// It is.
+    Kept,
+    /// It is left to replication.
+    Passed,
+}
+
+/// Opens a blob.
 pub(super) async fn open(
     inner: &Arc<Inner>,
     blob: &Blob,
     range: Range<u64>,
-    namespace: Option<UserId>,
+    on_the_way: OnTheWay,
 ) -> Result<BlobStream, PullError> {
     if range.start > range.end || range.end > blob.size {
         return Err(PullError::RangeNotSatisfiable { size: blob.size });
@@ -68,8 +77,8 @@ pub(super) async fn open(
     let remaining = range.end - range.start;
     let whole = range == (0..blob.size);
     if whole
-        && let Some(namespace) = namespace
-        && let Some(mut follower) = fill::follow(inner, blob, namespace)
+        && on_the_way == OnTheWay::Kept
+        && let Some(mut follower) = fill::follow(inner, blob)
     {
         // As of any other read, the first bytes have come when this returns.
         let first = follower.next_chunk().await?;

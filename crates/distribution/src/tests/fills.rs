@@ -24,7 +24,7 @@ async fn world() -> World {
 async fn open(world: &World, digest: &Digest) -> Result<BlobStream, PullError> {
     let blobs = world.registry.blobs();
     let blob = blobs.find(&world.repository, digest).await?;
-    blobs.open(&world.repository, &blob, 0..blob.size).await
+    blobs.open(&blob, 0..blob.size).await
 }
 
 /// How many reads a location has answered in the last seconds.
@@ -86,8 +86,7 @@ async fn whoever_looked_a_blob_up_before_it_came_reads_it_here() {
     assert!(world.pull(&digest).await.unwrap() == content);
     until_filled(&world, &digest).await;
     let all = 0..as_it_was.size;
-    let late =
-        join_all((0..8).map(|_| blobs.open(&world.repository, &as_it_was, all.clone()))).await;
+    let late = join_all((0..8).map(|_| blobs.open(&as_it_was, all.clone()))).await;
     for opened in late {
         assert!(collect(opened.unwrap()).await.unwrap() == content);
     }
@@ -425,7 +424,7 @@ async fn a_part_of_a_blob_brings_nothing() {
     let digest = world.push_at_eu(&bytes).await;
     let blobs = world.registry.blobs();
     let blob = blobs.find(&world.repository, &digest).await.unwrap();
-    let part = blobs.open(&world.repository, &blob, 1..blob.size).await;
+    let part = blobs.open(&blob, 1..blob.size).await;
     assert!(collect(part.unwrap()).await.unwrap() == bytes[1..]);
     assert_eq!(followers(&world, &digest), None);
     assert_eq!(world.placements(&digest).await, ["eu"]);

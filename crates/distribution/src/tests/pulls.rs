@@ -33,10 +33,7 @@ async fn a_part_of_a_blob_is_exactly_that_part() {
         (5_000, 5_000),
         (0, 0),
     ] {
-        let stream = blobs
-            .open(&world.repository, &blob, start as u64..end as u64)
-            .await
-            .unwrap();
+        let stream = blobs.open(&blob, start as u64..end as u64).await.unwrap();
         assert_eq!(stream.remaining(), (end - start) as u64);
         assert_eq!(
             collect(stream).await.unwrap(),
@@ -46,7 +43,7 @@ async fn a_part_of_a_blob_is_exactly_that_part() {
     }
     #[expect(clippy::reversed_empty_ranges, reason = "clients send such ranges too")]
     for range in [0..5_001, 5_001..5_001, 3..2, u64::MAX..u64::MAX] {
-        let refused = blobs.open(&world.repository, &blob, range.clone()).await;
+        let refused = blobs.open(&blob, range.clone()).await;
         assert!(
             matches!(refused, Err(PullError::RangeNotSatisfiable { size: 5_000 })),
             "{range:?}: {refused:?}"
@@ -140,10 +137,7 @@ async fn a_location_that_fails_in_the_middle_is_followed_by_the_rest_from_the_ne
     let blobs = world.registry.blobs();
     let found = blobs.find(&world.repository, &digest).await.unwrap();
     world.us.fail_reads_at(5_000, StorageErrorKind::Unexpected);
-    let part = blobs
-        .open(&world.repository, &found, 3_000..9_000)
-        .await
-        .unwrap();
+    let part = blobs.open(&found, 3_000..9_000).await.unwrap();
     assert_eq!(collect(part).await.unwrap(), &blob[3_000..9_000]);
 }
 
@@ -257,10 +251,7 @@ async fn wrong_bytes_are_never_delivered_whole_and_are_reported() {
         world.us.flip_read_byte(at);
         let blobs = world.registry.blobs();
         let found = blobs.find(&world.repository, &digest).await.unwrap();
-        let mut stream = blobs
-            .open(&world.repository, &found, 0..found.size)
-            .await
-            .unwrap();
+        let mut stream = blobs.open(&found, 0..found.size).await.unwrap();
         let mut delivered = 0;
         let error = loop {
             match stream.next().await {
@@ -288,7 +279,7 @@ async fn small_blobs_with_wrong_bytes_are_not_delivered_at_all() {
     world.us.flip_read_byte(0);
     let blobs = world.registry.blobs();
     let found = blobs.find(&world.repository, &digest).await.unwrap();
-    let refused = blobs.open(&world.repository, &found, 0..5).await;
+    let refused = blobs.open(&found, 0..5).await;
     assert!(
         matches!(refused, Err(PullError::Corrupt { .. })),
         "{refused:?}"

@@ -24,7 +24,7 @@ async fn world() -> World {
 async fn begin(world: &World, digest: &Digest) -> (Vec<u8>, BlobStream) {
     let blobs = world.registry.blobs();
     let blob = blobs.find(&world.repository, digest).await.unwrap();
-    let opened = blobs.open(&world.repository, &blob, 0..blob.size).await;
+    let opened = blobs.open(&blob, 0..blob.size).await;
     let mut stream = opened.unwrap();
     let first = stream.next().await.unwrap().unwrap();
     assert!(stream.remaining() > 0);
@@ -96,7 +96,7 @@ async fn a_part_of_a_blob_goes_on_elsewhere_too() {
     world.replicate(&digest).await;
     let blobs = world.registry.blobs();
     let blob = blobs.find(&world.repository, &digest).await.unwrap();
-    let opened = blobs.open(&world.repository, &blob, 3_000..15_000).await;
+    let opened = blobs.open(&blob, 3_000..15_000).await;
     let mut stream = opened.unwrap();
     let mut pulled = stream.next().await.unwrap().unwrap().to_vec();
     world.us.stall(Operation::Read);

@@ -17,7 +17,7 @@ async fn replicated(world: &World, seed: u64) -> (Vec<u8>, Digest) {
 async fn open(world: &World, digest: &Digest) -> Result<BlobStream, PullError> {
     let blobs = world.registry.blobs();
     let blob = blobs.find(&world.repository, digest).await?;
-    blobs.open(&world.repository, &blob, 0..blob.size).await
+    blobs.open(&blob, 0..blob.size).await
 }
 
 #[tokio::test]

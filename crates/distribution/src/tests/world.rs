@@ -247,7 +247,7 @@ impl World {
     pub(super) async fn pull(&self, digest: &Digest) -> Result<Vec<u8>, PullError> {
         let blobs = self.registry.blobs();
         let blob = blobs.find(&self.repository, digest).await?;
-        let stream = blobs.open(&self.repository, &blob, 0..blob.size).await?;
+        let stream = blobs.open(&blob, 0..blob.size).await?;
         assert_eq!(stream.remaining(), blob.size);
         collect(stream).await
     }

@@ -25,7 +25,7 @@ where
     B: Stream<Item = Result<Bytes, BodyError>> + Send,
 {
     inner.require_writable(repository)?;
-    let mut session = match session::open(inner, repository.id, id, announced).await? {
+    let mut session = match session::open(inner, repository, id, announced).await? {
         Opened::Ready(session) => session,
         Opened::Unstaged(_) => return Err(PushError::UploadLost { id }),
     };

@@ -32,7 +32,7 @@ where
     B: Stream<Item = Result<Bytes, BodyError>> + Send,
 {
     inner.require_writable(repository)?;
-    let opened = session::open(inner, repository.id, id, announced).await?;
+    let opened = session::open(inner, repository, id, announced).await?;
     let offset = match &opened {
         Opened::Ready(session) => session.upload.offset,
         Opened::Unstaged(unstaged) => unstaged.upload.offset,

@@ -41,8 +41,10 @@ where
     let mut intake = Intake::new(body, announced, 0, inner.options.blob_bytes_max)?;
 
     let id = inner.environment.ids.uuid();
-    let staged = Writable::new(inner).await?.stage(id).await?;
-    let mut sink = Sink::new(inner, id, staged, Digester::new(digest.algorithm()));
+    let mut writable = Writable::new(inner, repository).await?;
+    let staged = writable.stage(id).await?;
+    let digester = Digester::new(digest.algorithm());
+    let mut sink = Sink::new(inner, id, staged, digester, writable.into_excluded());
     let taken = take_all(inner, &mut sink, &mut intake, digest).await;
     let size = sink.offset();
     let published = match taken {

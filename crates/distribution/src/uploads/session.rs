@@ -1,11 +1,14 @@
 //! An upload session in the hands of one request: locked, staged at the acknowledged offset, moved on together with its row.
 
+use std::collections::BTreeSet;
+
 use roadstead_metadata::{AdvanceUpload, MetadataError, Repository, RepositoryId, Upload};
 use roadstead_oci::Digester;
 use roadstead_storage::{Location, Staged, StagedPartsError, StorageError, StorageErrorKind};
 use uuid::Uuid;
 
 use super::lock::SessionLock;
+use super::start::barred;
 use super::transfer::Sink;
 use crate::body::{Announced, ChunkRange, within};
 use crate::error::PushError;
@@ -60,7 +63,7 @@ pub(super) async fn find(
 /// Takes hold of a session for a request that brings what `announced` says.
 pub(super) async fn open(
     inner: &Inner,
-    repository: RepositoryId,
+    repository: &Repository,
     id: Uuid,
     announced: Announced,
 ) -> Result<Opened, PushError> {
@@ -72,8 +75,14 @@ pub(super) async fn open(
     )
     .await
     .ok_or_else(busy)?;
-    let upload = find(inner, repository, id).await?;
+    let upload = find(inner, repository.id, id).await?;
     require_contiguous(&upload, announced.range)?;
+    // Only an upload whose bytes all come with this request can go elsewhere.
+    let excluded = if upload.offset == 0 {
+        barred(inner, repository).await?
+    } else {
+        BTreeSet::new()
+    };
     let location = inner
         .locations
         .get(&upload.location)
@@ -92,7 +101,7 @@ pub(super) async fn open(
         },
     };
     // Another process may have moved the session on before the staged file was ours. From here on nobody does.
-    let current = find(inner, repository, id).await?;
+    let current = find(inner, repository.id, id).await?;
     if current.version != upload.version {
         require_contiguous(&current, announced.range)?;
         return Err(busy());
@@ -100,7 +109,7 @@ pub(super) async fn open(
     Ok(match writer {
         Some(writer) => Opened::Ready(Box::new(Session {
             upload,
-            sink: Sink::new(inner, id, (location, writer), digester),
+            sink: Sink::new(inner, id, (location, writer), digester, excluded),
             lock,
         })),
         None => Opened::Unstaged(Box::new(Unstaged {

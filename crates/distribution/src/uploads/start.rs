@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use roadstead_metadata::{MetadataError, NewUpload, Repository};
+use roadstead_metadata::{MetadataError, NewUpload, Repository, WriteLimits};
 use roadstead_oci::{Algorithm, Digester};
 use roadstead_placement::LocationName;
 use roadstead_storage::{Location, Staged, StagedWriter, StorageError};
@@ -22,7 +22,7 @@ pub(super) async fn start(
     inner.require_writable(repository)?;
     let id = inner.environment.ids.uuid();
     let hash_state = Digester::new(algorithm.unwrap_or(Algorithm::Sha256)).save();
-    let mut writable = Writable::new(inner).await?;
+    let mut writable = Writable::new(inner, repository).await?;
     loop {
         let (location, writer) = writable.stage(id).await?;
         drop(writer);
@@ -55,15 +55,49 @@ pub(super) async fn start(
 pub(super) struct Writable<'a> {
     inner: &'a Inner,
     excluded: BTreeSet<LocationName>,
+    /// What a rule confines the repository to.
+    allowed: Option<BTreeSet<LocationName>>,
     last_failure: Option<StorageError>,
 }
 
+/// The locations that the bytes of an upload into a repository must not go to, and those that it is confined to.
+async fn limits(
+    inner: &Inner,
+    repository: &Repository,
+) -> Result<(BTreeSet<LocationName>, Option<BTreeSet<LocationName>>), PushError> {
+    let WriteLimits { closed, allowed } = inner.database.write_limits(repository).await?;
+    let unfit = inner.topology.locations().iter().filter(|name| {
+        inner.locations.get(name).is_none()
+            || allowed
+                .as_ref()
+                .is_some_and(|allowed| !allowed.contains(*name))
+    });
+    let excluded = unfit.cloned().chain(closed).collect();
+    Ok((excluded, allowed))
+}
+
+/// The locations that the bytes of an upload into a repository must not go to.
+pub(super) async fn barred(
+    inner: &Inner,
+    repository: &Repository,
+) -> Result<BTreeSet<LocationName>, PushError> {
+    let (excluded, _) = limits(inner, repository).await?;
+    Ok(excluded)
+}
+
 impl<'a> Writable<'a> {
-    pub(super) async fn new(inner: &'a Inner) -> Result<Self, PushError> {
-        Self::without(inner, &BTreeSet::new()).await
+    /// Those for a new upload into a repository.
+    pub(super) async fn new(inner: &'a Inner, repository: &Repository) -> Result<Self, PushError> {
+        let (excluded, allowed) = limits(inner, repository).await?;
+        Ok(Self {
+            inner,
+            excluded,
+            allowed,
+            last_failure: None,
+        })
     }
 
-    /// As [`Writable::new`], without these.
+    /// Those that are left for an upload without these, among which are those that it must not go to.
     pub(super) async fn without(
         inner: &'a Inner,
         these: &BTreeSet<LocationName>,
@@ -79,8 +113,14 @@ impl<'a> Writable<'a> {
         Ok(Self {
             inner,
             excluded,
+            allowed: None,
             last_failure: None,
         })
+    }
+
+    /// Those that are not used: the upload must not go there, or could not.
+    pub(super) fn into_excluded(self) -> BTreeSet<LocationName> {
+        self.excluded
     }
 
     /// Opens an empty upload at the best location where that succeeds.
@@ -100,8 +140,13 @@ impl<'a> Writable<'a> {
                 }
             }
         }
-        Err(PushError::NoLocation {
-            source: self.last_failure.take(),
+        let source = self.last_failure.take();
+        Err(match &self.allowed {
+            Some(allowed) => PushError::NoAllowedLocation {
+                allowed: allowed.iter().cloned().collect(),
+                source,
+            },
+            None => PushError::NoLocation { source },
         })
     }
 

@@ -125,24 +125,25 @@ pub(super) struct Sink {
     kept: Kept,
 }
 
-/// Every byte of an upload from its start, as long as there are few and there is memory for them, and where they could not stay.
+/// Every byte of an upload from its start, as long as there are few and there is memory for them.
 #[derive(Debug)]
 struct Kept {
     pieces: Option<Vec<Bytes>>,
     bytes: u64,
     bytes_max: u64,
     memory: Share,
-    failed: BTreeSet<LocationName>,
+    /// Where they must not go, or could not stay.
+    excluded: BTreeSet<LocationName>,
 }
 
 impl Kept {
-    fn new(inner: &Inner, offset: u64) -> Self {
+    fn new(inner: &Inner, offset: u64, excluded: BTreeSet<LocationName>) -> Self {
         Self {
             pieces: (offset == 0).then(Vec::new),
             bytes: 0,
             bytes_max: inner.options.kept_bytes_max,
             memory: inner.kept_memory.share(),
-            failed: BTreeSet::new(),
+            excluded,
         }
     }
 
@@ -168,9 +169,9 @@ impl Kept {
         from: &LocationName,
     ) -> Option<(Location, StagedWriter)> {
         let pieces = self.pieces.as_ref()?;
-        self.failed.insert(from.clone());
+        self.excluded.insert(from.clone());
         let mut left = Vec::from_iter(inner.locations.get(from).cloned());
-        let mut writable = Writable::without(inner, &self.failed).await.ok()?;
+        let mut writable = Writable::without(inner, &self.excluded).await.ok()?;
         while let Ok((location, mut writer)) = writable.stage(id).await {
             let written = async {
                 for piece in pieces {
@@ -193,7 +194,7 @@ impl Kept {
                 error = &another as &dyn std::error::Error,
                 "Another location failed too"
             );
-            self.failed.insert(location.name().clone());
+            self.excluded.insert(location.name().clone());
             writable.exclude(location.name());
             left.push(location);
         }
@@ -204,9 +205,9 @@ impl Kept {
     async fn given_up(&self, inner: &Inner, location: &LocationName) {
         if self.pieces.is_some() {
             inner.locations.shut(location, Use::Write).await;
-            let mut failed = self.failed.clone();
-            failed.insert(location.clone());
-            let better = inner.locations.choose_write(&inner.topology, &failed);
+            let mut excluded = self.excluded.clone();
+            excluded.insert(location.clone());
+            let better = inner.locations.choose_write(&inner.topology, &excluded);
             let standings = inner.locations.standings();
             if better.is_ok_and(|better| standings.get(&better).write.admits()) {
                 return;
@@ -276,17 +277,18 @@ impl Settled {
 }
 
 impl Sink {
-    /// `digester` has hashed what `writer` has before it.
+    /// `digester` has hashed what `writer` has before it. The bytes never go to what is `excluded`, also when their location fails.
     pub(super) fn new(
         inner: &Inner,
         id: Uuid,
         (location, writer): (Location, StagedWriter),
         digester: Digester,
+        excluded: BTreeSet<LocationName>,
     ) -> Self {
         debug_assert_eq!(writer.offset(), digester.bytes_hashed());
         Self {
             id,
-            kept: Kept::new(inner, writer.offset()),
+            kept: Kept::new(inner, writer.offset(), excluded),
             location,
             writer,
             digester,

@@ -345,7 +345,16 @@ async fn compare(world: &World, seed: u64) {
         let image = Extent::Image { manifest: "$3" };
         let found = required(world, demand, image, Some(drawn.id)).await;
         let mut expected: BTreeMap<i32, BTreeSet<LocationName>> = BTreeMap::new();
-        for below in and_below(&manifests, at) {
+        let for_tags = sorted
+            .as_slice()
+            .iter()
+            .any(|rule| rule.scope.tags.is_some());
+        let extent = if for_tags {
+            and_below(&manifests, at)
+        } else {
+            BTreeSet::from([at])
+        };
+        for below in extent {
             let asked = desired.required([&holder(below)]).into_set();
             for blob in &manifests[below].blobs {
                 expected.entry(*blob).or_default().extend(asked.clone());

@@ -86,8 +86,9 @@ async fn work(world: &World, round: u32) {
     }
     database.find_repository(&repository.path).await.unwrap();
     database.closed_locations().await.unwrap();
+    database.write_limits(repository).await.unwrap();
     database
-        .namespace_regions(repository.namespace_id)
+        .min_locations(repository.namespace_id)
         .await
         .unwrap();
 
@@ -148,6 +149,11 @@ async fn work(world: &World, round: u32) {
             .await
             .unwrap();
     }
+    database
+        .spread(repository.id, &digest, 2, &both())
+        .await
+        .unwrap();
+    database.unspread(repository.id, &digest).await.unwrap();
     let layer = digest_of(layers[0]);
     let blob = database
         .find_blob(repository.id, &layer, now)
@@ -156,6 +162,15 @@ async fn work(world: &World, round: u32) {
         .unwrap();
     database.find_blob_anywhere(&layer).await.unwrap();
     database.find_blob_by_uuid(&blob.uuid).await.unwrap();
+    let everywhere = both();
+    let demand = Demand {
+        defaults: &everywhere,
+        configured: &everywhere,
+    };
+    database
+        .required_locations(blob.storage, demand)
+        .await
+        .unwrap();
     for source in [
         MountSource::Any,
         MountSource::AnyPublic,
