@@ -13,7 +13,7 @@ use roadstead_auth::{
     GrantError, IssueError, KeyError, LoginError, ScopeError, TokenError, TokenRefusal,
 };
 use roadstead_distribution::{
-    BodyError, DeleteError, ManifestPushError, PullError, PushError, Refusal,
+    BodyError, DeleteError, ManifestPushError, PullError, PushError, Refusal, Shortfall,
 };
 use roadstead_metadata::MetadataError;
 use roadstead_oci::{
@@ -145,20 +145,28 @@ impl ApiError {
     /// The answer. Logs what only an operator can do something about.
     pub(crate) fn into_response(self, context: ErrorContext<'_>) -> Response<Body> {
         let (status, code) = self.status_and_code();
-        let errors = if status.is_server_error() {
-            self.log(status, context.request_id);
-            vec![Entry {
-                code: code.as_str(),
-                message: format!(
-                    "{}; request id {}",
-                    self.public_reason(code),
-                    context.request_id
-                ),
-                detail: json!({ "request_id": context.request_id }),
-            }]
-        } else {
-            self.entries(code)
-        };
+        let errors =
+            if let Self::ManifestPush(ManifestPushError::TooFewLocations(shortfall)) = &self {
+                self.log(status, context.request_id);
+                vec![Entry {
+                    code: code.as_str(),
+                    message: shortfall.to_string(),
+                    detail: spread(shortfall),
+                }]
+            } else if status.is_server_error() {
+                self.log(status, context.request_id);
+                vec![Entry {
+                    code: code.as_str(),
+                    message: format!(
+                        "{}; request id {}",
+                        self.public_reason(code),
+                        context.request_id
+                    ),
+                    detail: json!({ "request_id": context.request_id }),
+                }]
+            } else {
+                self.entries(code)
+            };
         let mut response = json_response(status, &Errors { errors });
         let headers = response.headers_mut();
         self.add_headers(headers, status);
@@ -394,6 +402,25 @@ impl ApiError {
         };
         Some(delay.as_secs() + u64::from(delay.subsec_nanos() > 0)).map(|seconds| seconds.max(1))
     }
+}
+
+/// How far an image has come whose push has waited in vain.
+fn spread(shortfall: &Shortfall) -> Value {
+    let lacking: Vec<Value> = shortfall
+        .lacking
+        .iter()
+        .map(|unspread| {
+            json!({ "location": unspread.location, "blobs": unspread.blobs, "failing": unspread.failing })
+        })
+        .collect();
+    json!({
+        "digest": shortfall.manifest.as_str(),
+        "stored": true,
+        "locations_demanded": shortfall.demanded,
+        "blobs": shortfall.blobs,
+        "blobs_in_too_few_locations": shortfall.short,
+        "lacking": lacking,
+    })
 }
 
 fn immutable(tag: &str) -> Value {

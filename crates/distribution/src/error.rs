@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::body::BodyError;
 use crate::refusal::Refusal;
+use crate::spread::Shortfall;
 
 /// Why a blob was not taken. What a session held before the request it still holds, if the session still exists.
 #[derive(Debug, thiserror::Error)]
@@ -151,7 +152,7 @@ impl PushError {
     }
 }
 
-/// Why a manifest was not taken. Nothing has changed then.
+/// Why a manifest was not taken. Nothing has changed then, but for [`ManifestPushError::TooFewLocations`].
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestPushError {
     /// Nothing may be changed here.
@@ -185,6 +186,9 @@ pub enum ManifestPushError {
         /// The tag.
         tag: Tag,
     },
+    /// The manifest is stored and can be pulled, but fewer locations hold it than its namespace demands.
+    #[error("{0}")]
+    TooFewLocations(Box<Shortfall>),
     /// The metadata could not be read or changed.
     #[error("the metadata could not be read or changed")]
     Metadata {
@@ -203,6 +207,7 @@ impl ManifestPushError {
             Self::TooManyTags { .. } => ErrorCode::TagInvalid,
             Self::BlobsUnknown(_) | Self::ManifestsUnknown(_) => ErrorCode::ManifestBlobUnknown,
             Self::TagImmutable { .. } => ErrorCode::TagImmutable,
+            Self::TooFewLocations(_) => ErrorCode::Unavailable,
             Self::Metadata { source } => code_of_metadata(source),
         }
     }

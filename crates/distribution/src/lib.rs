@@ -50,6 +50,7 @@ mod pull_log;
 mod referrers;
 mod refusal;
 mod registry;
+mod spread;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -66,5 +67,6 @@ pub use options::{DistributionOptions, OutageOptions, Writes};
 pub use referrers::{ReferrersAfter, ReferrersPage};
 pub use refusal::Refusal;
 pub use registry::{Page, Registry, RegistryParts};
+pub use spread::Shortfall;
 pub use tags::Tags;
 pub use uploads::{Abandoned, PushedBlob, UploadStatus, Uploads};

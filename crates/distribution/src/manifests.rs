@@ -14,6 +14,7 @@ use crate::error::{DeleteError, ManifestPushError, PullError};
 use crate::labels::{self, Found};
 use crate::referrers::{self, ReferrersAfter, ReferrersPage};
 use crate::registry::Inner;
+use crate::spread;
 
 /// What became of a manifest that was pushed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,6 +137,22 @@ impl<'a> Manifests<'a> {
                 }
             };
         }
+    }
+
+    /// Waits until as many locations hold everything that a manifest which was just pushed refers to as its namespace demands, at most for as
+    /// long as that says and [`DistributionOptions::push_wait_max`](crate::DistributionOptions::push_wait_max) allows. Wake the replicator
+    /// first. A location that is down does not matter when enough others hold it.
+    ///
+    /// Nothing is held meanwhile, and a dropped future leaves nothing behind. The same push again waits again.
+    ///
+    /// # Errors
+    /// [`ManifestPushError::TooFewLocations`], [`ManifestPushError::Metadata`]. The manifest stays what it is.
+    pub async fn wait_until_spread(
+        &self,
+        repository: &Repository,
+        pushed: &PushedManifest,
+    ) -> Result<(), ManifestPushError> {
+        spread::wait(self.inner, repository, &pushed.digest).await
     }
 
     /// Finds a manifest by tag or digest: its bytes as they were pushed, their media type and their digest. When it was asked

@@ -70,6 +70,8 @@ pub struct DistributionOptions {
     /// The most bytes of manifests whose descriptors share one page of referrers; a page has at least one. Default 4 MiB, what
     /// clients accept as an index. A descriptor carries its manifest's annotations, so manifests bound it.
     pub referrers_page_bytes_max: u64,
+    /// The longest that a push waits for the locations that its namespace demands, whatever that says. Default 5 min.
+    pub push_wait_max: Duration,
     /// The queue into which a pushed manifest puts the copies of its blobs that are missing, Quay's `REPLICATION_QUEUE_NAME`. `None`
     /// when replication is off. Default `imagestoragereplication`.
     pub replication_queue: Option<String>,
@@ -127,6 +129,7 @@ impl Default for DistributionOptions {
             tags_per_push_max: 100,
             page_entries_max: 1000,
             referrers_page_bytes_max: 4 << 20,
+            push_wait_max: Duration::from_mins(5),
             replication_queue: Some("imagestoragereplication".to_owned()),
             library_namespace: "library".to_owned(),
             features: Features::default(),

@@ -19,5 +19,6 @@ mod pushes_elsewhere;
 mod quay_rows;
 mod referrers;
 mod slow_pulls;
+mod spread;
 mod verified_pulls;
 mod world;

@@ -134,6 +134,11 @@ async fn push(
     if pushed.copies > 0 {
         inner.wake_up.wake();
     }
+    inner
+        .registry
+        .manifests()
+        .wait_until_spread(&admitted.repository, &pushed)
+        .await?;
     let mut response = empty(StatusCode::CREATED)
         .with_digest(&pushed.digest)
         .with_location(Links(options.external_url.as_ref()).manifest(name, &pushed.digest));
