@@ -3,6 +3,7 @@
 pub(crate) mod backfill;
 pub(crate) mod gc;
 pub(crate) mod location_list;
+pub(crate) mod placement;
 pub(crate) mod remove_location;
 pub(crate) mod replication_status;
 #[cfg(test)]

@@ -15,7 +15,9 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use roadstead_cli::{ConfigurationArgs, LogArgs, failed};
 use roadstead_runtime::Environment;
 
-use crate::commands::{backfill, gc, location_list, remove_location, replication_status};
+use crate::commands::{
+    backfill, gc, location_list, placement, remove_location, replication_status,
+};
 use crate::console::Console;
 use crate::open::Opened;
 
@@ -51,6 +53,9 @@ enum Command {
     /// Locations
     #[command(subcommand)]
     Location(LocationCommand),
+    /// What must be where: rules of namespaces and repositories, regions, and pushes that wait for copies
+    #[command(subcommand)]
+    Placement(placement::Command),
     /// Replication
     #[command(subcommand)]
     Replication(ReplicationCommand),
@@ -124,6 +129,7 @@ async fn dispatch(
         Command::Location(LocationCommand::List(arguments)) => {
             location_list::run(arguments, opened, console).await
         }
+        Command::Placement(command) => placement::run(command, opened, console).await,
         Command::Replication(ReplicationCommand::Status(arguments)) => {
             replication_status::run(arguments, opened, console).await
         }

@@ -7,17 +7,19 @@
 //! | `throttle` | what an operator has paused or limited |
 //! | `replicate` | one job of the queue: looks again at what is required and present, tries the sources in order, records the copy |
 //! | `reconcile` | what must be where, compared with what is there: every gap gets a job, however it came about |
+//! | `desired` | what is demanded beside the configuration: rules, regions, how many locations a push waits for |
 //! | `store_check` | what the database promises, compared with what the store of a location holds |
 //! | `status` | what is missing where, how long, why, and which images it concerns; waiting until nothing is |
 //! | `removal` | a location is emptied of its promises, but never of the only copy of anything |
 //!
-//! Jobs are only the way: what must be where follows from the configuration and the `userregion` rows, so that a job that was
+//! Jobs are only the way: what must be where follows from the configuration, the rules and the `userregion` rows, so that a job that was
 //! lost, doubled or done twice does no harm.
 //!
 //! Invariants: a placement is recorded only for bytes that were read back at the target and hashed to the digest; memory does not
 //! grow with the size of a blob; no HTTP.
 
 mod copy;
+mod desired;
 mod fan_out;
 mod images;
 mod job_body;
@@ -36,6 +38,7 @@ mod throttle;
 mod world;
 
 pub use copy::{BlobContent, CHUNKS_IN_FLIGHT_MAX, CopyError, copy_blob};
+pub use desired::{DemandError, Demands, NamespaceListing, Place, RuleListing, RuleWording};
 pub use images::{ConcernedImage, ConcernedImages};
 pub use job_body::QUEUE;
 pub use reconcile::Reconciled;

@@ -456,6 +456,7 @@ fn distribution_options(config: &Config, deployment: &Deployment) -> Distributio
         page_entries_max: u32::try_from(config.registry.pagination_size)
             .unwrap_or(u32::MAX)
             .max(defaults.page_entries_max),
+        push_wait_max: config.replication.push_wait_max,
         replication_queue: deployment.queue.clone(),
         features: features(config),
         library_namespace: config

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use roadstead_config::{Config, Loaded, Source, load};
 use roadstead_metadata::{
-    Actor, Blob, CommitBlob, Database, Delete, Deletion, Ensured, Features, FirstAccount,
+    Actor, Blob, CommitBlob, Database, Delete, Deletion, Demand, Ensured, Features, FirstAccount,
     NewRepository, PushedLabels, PutManifest, PutManifestOutcome, Repository, RepositoryPath,
 };
 use roadstead_oci::{Algorithm, Digest, Manifest, ManifestLimits, MediaType};

@@ -19,6 +19,9 @@ pub struct Replication {
     /// `ROADSTEAD_RECONCILE_SECONDS`: how often a process looks for blobs that miss a copy and have no job, 1 to 86400
     /// (default: 60).
     pub reconcile: Duration,
+    /// `ROADSTEAD_PUSH_WAIT_SECONDS`: the longest that a push waits for the locations that its namespace demands, whatever deadline the
+    /// namespace has, 1 to 3600 (default: 300).
+    pub push_wait_max: Duration,
 }
 
 const CONCURRENCY_DEFAULT: NonZeroUsize = NonZeroUsize::new(4).expect("4 is not zero");
@@ -37,6 +40,7 @@ impl Replication {
                 .and_then(NonZeroUsize::new)
                 .unwrap_or(CONCURRENCY_DEFAULT),
             reconcile: keys.seconds("ROADSTEAD_RECONCILE_SECONDS", 60, 1..=86_400),
+            push_wait_max: keys.seconds("ROADSTEAD_PUSH_WAIT_SECONDS", 300, 1..=3600),
         }
     }
 }
