@@ -1,7 +1,11 @@
 //! Manifests: pushed, pulled, refused and deleted.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use http_body_util::StreamBody;
+use roadstead_metadata::MinLocations;
+use roadstead_runtime::{Clock as _, SystemClock};
 
 use super::world::{APP, World, descriptor, image, index, sha256};
 use roadstead_oci::{Digest, MediaType};
@@ -452,4 +456,57 @@ async fn deleted_tags_and_manifests_are_gone_at_once() {
         world.get(&format!("/v2/{APP}/tags/list")).await.json()["tags"],
         serde_json::json!([])
     );
+}
+
+#[tokio::test]
+async fn a_push_that_waits_in_vain_is_told_how_far_it_is_and_may_come_back() {
+    let world = World::new().await;
+    world.push_blob(b"{}").await;
+    let namespace = world.database.find_namespace("acme").await.unwrap();
+    let min = MinLocations {
+        locations: 2,
+        deadline: Duration::from_secs(3),
+    };
+    world
+        .database
+        .set_min_locations(namespace.unwrap(), Some(min))
+        .await
+        .unwrap();
+    let manifest = image(&[], "");
+    for _ in 0..2 {
+        let mut push = Box::pin(world.push_manifest("v1", &manifest));
+        let answer = loop {
+            tokio::select! {
+                answer = &mut push => break answer,
+                () = SystemClock.sleep(Duration::from_millis(5)) => world.clock.advance(Duration::from_millis(50)),
+            }
+        };
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.header("retry-after"), "10");
+        let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        let error = &body["errors"][0];
+        assert_eq!(error["code"], "UNAVAILABLE");
+        let message = error["message"].as_str().unwrap();
+        assert!(
+            message.ends_with(
+                "is stored, but 1 of its 1 blobs are in fewer than 2 locations after 3 s: `eu` still lacks 1; copying goes on: push it \
+                 again to wait on"
+            ),
+            "{message}"
+        );
+        assert_eq!(
+            error["detail"],
+            serde_json::json!({
+                "digest": sha256(manifest.as_bytes()).as_str(),
+                "stored": true,
+                "locations_demanded": 2,
+                "blobs": 1,
+                "blobs_in_too_few_locations": 1,
+                "lacking": [{"location": "eu", "blobs": 1, "failing": 0}],
+            })
+        );
+        // It is there all the same.
+        let pulled = world.get(&format!("/v2/{APP}/manifests/v1")).await;
+        assert_eq!(pulled.body, manifest.as_bytes());
+    }
 }
