@@ -10,6 +10,8 @@ mod backfill;
 #[cfg(test)]
 mod crashes;
 #[cfg(test)]
+mod demands;
+#[cfg(test)]
 mod deployment;
 #[cfg(test)]
 mod failover;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use roadstead_client::{Client, ClientOptions, Credentials};
 use roadstead_config::{Environment as Variables, Source, env};
-use roadstead_replication::{StatusOptions, StatusReport};
+use roadstead_replication::{Place, RuleWording, StatusOptions, StatusReport};
 use roadstead_runtime::SystemClock;
 use roadstead_server::{Running, Settings};
 use roadstead_storage::Location;
@@ -210,6 +210,19 @@ impl Universe {
         let replication = &self.region(0).replication;
         let status = replication.status(StatusOptions { store_check }).await;
         status.unwrap_or_else(|error| panic!("there is no replication status: {error:?}"))
+    }
+
+    /// Confines a repository to a location, as `admin placement set REPOSITORY --in LOCATION --only` does.
+    pub async fn confine(&self, repository: &str, location: &str) {
+        let rule = RuleWording {
+            place: Place::parse(repository),
+            tags: None,
+            locations: vec![location.to_owned()],
+            copies: 0,
+            only: true,
+        };
+        let set = self.region(0).replication.set_rule(&rule).await;
+        set.unwrap_or_else(|error| panic!("the rule cannot be set: {error:?}"));
     }
 
     /// Waits until every blob is at every location and nothing is queued. Then the stores are asked whether that is true.
