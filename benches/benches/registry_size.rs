@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use roadstead_metadata::{
-    Actor, CommitBlob, Database, DatabaseOptions, Ensured, Features, FirstAccount, ManifestLookup,
-    NewRepository, PostgresHost, PostgresOptions, PushedLabels, PutManifest, Repository,
-    RepositoryPath,
+    Actor, CommitBlob, Database, DatabaseOptions, Demand, Ensured, Features, FirstAccount,
+    ManifestLookup, NewRepository, PostgresHost, PostgresOptions, PushedLabels, PutManifest,
+    Repository, RepositoryPath,
 };
 use roadstead_oci::{Algorithm, Digest, Manifest, ManifestLimits, Reference};
 use roadstead_placement::LocationName;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use roadstead_metadata::{
-    Actor, Delete, Deletion, ManifestLookup, PutManifest, PutManifestOutcome, Repository,
-    StoredManifest,
+    Actor, Delete, Deletion, ManifestLookup, MinLocations, PutManifest, PutManifestOutcome,
+    Repository, StoredManifest,
 };
 use roadstead_oci::{Algorithm, Digest, Manifest, Reference, Tag};
 
@@ -29,6 +29,8 @@ pub struct PushedManifest {
     pub created: bool,
     /// How many copies of its blobs became wanted with it. If any, wake the replicator.
     pub copies: u64,
+    /// What its namespace demands before the push is acknowledged. If anything, see [`Manifests::wait_until_spread`].
+    pub min_locations: Option<MinLocations>,
 }
 
 /// Pushes, pulls and deletes manifests. See [`crate::Registry::manifests`].
@@ -116,7 +118,11 @@ impl<'a> Manifests<'a> {
                     };
                     continue;
                 }
-                PutManifestOutcome::Stored { created, copies } => {
+                PutManifestOutcome::Stored {
+                    created,
+                    copies,
+                    min_locations,
+                } => {
                     inner.lately.tags_changed(repository.id, &tags);
                     Ok(PushedManifest {
                         digest,
@@ -124,6 +130,7 @@ impl<'a> Manifests<'a> {
                         tags,
                         created,
                         copies,
+                        min_locations,
                     })
                 }
                 PutManifestOutcome::BlobsUnknown(blobs) => {
@@ -152,7 +159,10 @@ impl<'a> Manifests<'a> {
         repository: &Repository,
         pushed: &PushedManifest,
     ) -> Result<(), ManifestPushError> {
-        spread::wait(self.inner, repository, &pushed.digest).await
+        match pushed.min_locations {
+            Some(min) => spread::wait(self.inner, repository, &pushed.digest, min).await,
+            None => Ok(()),
+        }
     }
 
     /// Finds a manifest by tag or digest: its bytes as they were pushed, their media type and their digest. When it was asked

@@ -72,14 +72,8 @@ pub(crate) async fn wait(
     inner: &Inner,
     repository: &Repository,
     manifest: &Digest,
+    min: MinLocations,
 ) -> Result<(), ManifestPushError> {
-    let Some(min) = inner
-        .database
-        .min_locations(repository.namespace_id)
-        .await?
-    else {
-        return Ok(());
-    };
     let clock = &*inner.environment.clock;
     let deadline = min.deadline.min(inner.options.push_wait_max);
     let mut waited = Duration::ZERO;

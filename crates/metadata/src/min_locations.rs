@@ -7,9 +7,10 @@ use roadstead_oci::Digest;
 use roadstead_placement::LocationName;
 use sea_orm::FromQueryResult;
 
-use crate::database::{Connection, Database, Identified, json_ids, params};
+use crate::copy_claims::Urgency;
+use crate::database::{Connection, Database, Identified, Transaction, json_ids, params};
 use crate::error::MetadataError;
-use crate::ids::{RepositoryId, UserId};
+use crate::ids::{ManifestId, RepositoryId, UserId};
 use crate::locations::{CLOSED, json_locations, location_name};
 
 /// How many locations must hold everything that is pushed into a namespace before the push is acknowledged.
@@ -91,15 +92,7 @@ impl Database {
         &self,
         namespace: UserId,
     ) -> Result<Option<MinLocations>, MetadataError> {
-        let row: Option<MinLocationsRow> = self
-            .reader()
-            .row(
-                "look up what a push waits for",
-                "SELECT locations, deadline_seconds FROM roadstead_min_locations WHERE namespace_id = $1",
-                params![namespace.0],
-            )
-            .await?;
-        Ok(row.and_then(|row| MinLocations::of_columns(row.locations, row.deadline_seconds)))
+        find(self.reader(), namespace).await
     }
 
     /// Sets how many locations pushes into this namespace wait for; `None`: for none.
@@ -209,4 +202,34 @@ impl Database {
             })
             .collect()
     }
+}
+
+pub(crate) async fn find(
+    connection: &impl Connection,
+    namespace: UserId,
+) -> Result<Option<MinLocations>, MetadataError> {
+    let row: Option<MinLocationsRow> = connection
+        .row(
+            "look up what a push waits for",
+            "SELECT locations, deadline_seconds FROM roadstead_min_locations WHERE namespace_id = $1",
+            params![namespace.0],
+        )
+        .await?;
+    Ok(row.and_then(|row| MinLocations::of_columns(row.locations, row.deadline_seconds)))
+}
+
+/// Makes the copies of a manifest's blobs that were wanted before as urgent as those that a push waits for.
+pub(crate) async fn urge(
+    transaction: &Transaction,
+    manifest: ManifestId,
+) -> Result<(), MetadataError> {
+    transaction
+        .execute(
+            "make copies urgent",
+            "UPDATE roadstead_copy SET lane = $2 WHERE lane > $2
+             AND storage_id IN (SELECT mb.blob_id FROM manifestblob mb WHERE mb.manifest_id = $1)",
+            params![manifest.0, Urgency::Asked.lane()],
+        )
+        .await?;
+    Ok(())
 }

@@ -20,6 +20,7 @@ use crate::features::Features;
 use crate::ids::{ManifestId, RepositoryId, StorageId};
 use crate::immutability::{self, ImmutableTags};
 use crate::labels::{self, PushedLabels, owed};
+use crate::min_locations::{self, MinLocations};
 use crate::quota;
 use crate::repositories::Repository;
 use crate::tags::{self, MoveTags, live_tags};
@@ -63,6 +64,8 @@ pub enum PutManifestOutcome {
         created: bool,
         /// How many copies became wanted with it.
         copies: u64,
+        /// What its namespace demands before the push is acknowledged. The copies are as urgent as can be then.
+        min_locations: Option<MinLocations>,
     },
     /// The repository does not hold these blobs. Nothing was changed.
     BlobsUnknown(Vec<Digest>),
@@ -156,6 +159,7 @@ impl Database {
             entries = pushed(put, &made_immutable);
         }
 
+        let min_locations = min_locations::find(&transaction, put.repository.namespace_id).await?;
         let copies = match put.demand {
             Some(demand) => {
                 let want = WantCopies {
@@ -163,7 +167,11 @@ impl Database {
                         manifest,
                         namespace: put.repository.namespace_id,
                         demand,
-                        urgency: Urgency::Pushed,
+                        urgency: if min_locations.is_some() {
+                            Urgency::Asked
+                        } else {
+                            Urgency::Pushed
+                        },
                     },
                     queue: put.queue,
                     token: put.ids.uuid(),
@@ -173,6 +181,9 @@ impl Database {
             }
             None => 0,
         };
+        if min_locations.is_some() {
+            min_locations::urge(&transaction, manifest).await?;
+        }
         audit::write(&transaction, &entries).await?;
         quota::blobs_linked(
             &transaction,
@@ -184,7 +195,11 @@ impl Database {
         )
         .await?;
         transaction.commit().await?;
-        Ok(PutManifestOutcome::Stored { created, copies })
+        Ok(PutManifestOutcome::Stored {
+            created,
+            copies,
+            min_locations,
+        })
     }
 
     /// Points the tags to the manifest, and tells which of them a policy has made immutable.

@@ -660,3 +660,41 @@ async fn an_image_is_spread_when_enough_locations_hold_all_that_is_below_it() {
         assert_eq!(spread(2, &both()).await, (2, 2));
     }
 }
+
+#[tokio::test]
+async fn the_copies_that_a_push_waits_for_come_first_also_those_that_were_wanted_before() {
+    for world in worlds().await {
+        for content in ["{}", "layer"] {
+            world.blob(content, &us()).await;
+        }
+        let lanes = async || {
+            world
+                .texts("SELECT CAST(lane AS varchar) AS name FROM roadstead_copy ORDER BY 1")
+                .await
+        };
+        world.put(&image(&["layer"]), &["v1"], world.now).await;
+        assert_eq!(lanes().await, ["1", "1"]);
+        let min = MinLocations {
+            locations: 2,
+            deadline: Duration::from_secs(60),
+        };
+        world
+            .database
+            .set_min_locations(world.repository.namespace_id, Some(min))
+            .await
+            .unwrap();
+        world.blob("more", &us()).await;
+        let pushed = world
+            .put(&image(&["layer", "more"]), &["v2"], world.now)
+            .await;
+        assert_eq!(
+            pushed,
+            PutManifestOutcome::Stored {
+                created: true,
+                copies: 1,
+                min_locations: Some(min)
+            }
+        );
+        assert_eq!(lanes().await, ["0", "0", "0"]);
+    }
+}

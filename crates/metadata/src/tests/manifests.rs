@@ -39,7 +39,8 @@ async fn a_manifest_is_stored_whole_with_its_tags_and_its_wanted_copies_or_not_a
             world.put(&manifest, &["v1", "latest"], world.now).await,
             PutManifestOutcome::Stored {
                 created: true,
-                copies: 3
+                copies: 3,
+                min_locations: None,
             }
         );
         let ManifestLookup::Found(found) = find(&world, "v1", world.now).await else {
@@ -50,7 +51,8 @@ async fn a_manifest_is_stored_whole_with_its_tags_and_its_wanted_copies_or_not_a
             world.put(&manifest, &["v1"], later(world.now, 1)).await,
             PutManifestOutcome::Stored {
                 created: false,
-                copies: 0
+                copies: 0,
+                min_locations: None,
             },
             "a copy is wanted once, however often its blob is pushed"
         );
@@ -151,7 +153,8 @@ async fn an_index_of_unknown_manifests_is_refused_and_names_them() {
             world.put(&index(&[]), &["empty"], world.now).await,
             PutManifestOutcome::Stored {
                 created: true,
-                copies: 0
+                copies: 0,
+                min_locations: None,
             }
         );
     }
