@@ -1,4 +1,4 @@
-//! Where a blob belongs, and which copies are due to get it there.
+//! Which copies are due to get a blob to where it belongs.
 
 use std::collections::BTreeSet;
 
@@ -41,17 +41,6 @@ impl RequiredLocations {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-}
-
-/// The locations that the blobs of a namespace belong to: the default locations and the namespace's own regions.
-///
-/// Regions that are not configured (any more) count for nothing; a copy could not be made there.
-pub fn required_locations(
-    topology: &Topology,
-    namespace_regions: &BTreeSet<LocationName>,
-) -> RequiredLocations {
-    let regions = topology.rank(namespace_regions);
-    RequiredLocations(topology.defaults().iter().chain(regions).cloned().collect())
 }
 
 /// The copies of a blob that are due.
@@ -98,10 +87,27 @@ pub fn plan_copies(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::topology::tests::{names, some_names, some_topology, topology};
+    use crate::{Desired, PlacementRules};
     use proptest::prelude::*;
+
+    /// Where the blobs of a namespace with these regions belong when there are no rules.
+    pub(crate) fn required_locations(
+        topology: &Topology,
+        regions: &BTreeSet<LocationName>,
+    ) -> RequiredLocations {
+        let desired = Desired {
+            usable: topology.locations(),
+            defaults: topology.defaults(),
+            regions: &BTreeMap::from([(1, regions.clone())]),
+            rules: &PlacementRules::default(),
+        };
+        desired.locations(1, None)
+    }
 
     #[test]
     fn blobs_belong_to_the_defaults_and_the_regions_of_their_namespace() {

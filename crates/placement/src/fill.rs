@@ -55,9 +55,10 @@ pub fn should_fill(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::copies::tests::required_locations;
     use crate::standings::tests::{degraded, half_open, open, some_standings, standings};
     use crate::topology::tests::{name, names, some_names, some_topology, topology};
-    use crate::{CopyPlan, Reason, plan_copies, required_locations};
+    use crate::{CopyPlan, Reason, plan_copies};
     use proptest::prelude::*;
 
     #[test]

@@ -24,7 +24,7 @@ mod topology;
 mod writes;
 
 pub use control::{CopyControl, CopyLimit, DailyWindow, DailyWindowError, Link, Pause};
-pub use copies::{CopyPlan, RequiredLocations, plan_copies, required_locations};
+pub use copies::{CopyPlan, RequiredLocations, plan_copies};
 pub use fill::{NoFill, should_fill};
 pub use health::{
     Admission, CircuitOptions, CircuitState, DegradationOptions, FailureKind, HealthOptions,

@@ -36,8 +36,9 @@ pub fn plan_removal(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::copies::tests::required_locations;
     use crate::topology::tests::{name, names, some_names, some_topology, topology};
-    use crate::{CopyPlan, plan_copies, required_locations};
+    use crate::{CopyPlan, plan_copies};
     use proptest::prelude::*;
 
     #[test]

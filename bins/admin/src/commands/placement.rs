@@ -154,12 +154,17 @@ fn rule_row(rule: &RuleListing) -> [String; 4] {
     if rule.copies > 0 {
         demand.push(format!("at least {} copies", rule.copies));
     }
-    row(
+    let mut row = row(
         &rule.place.to_string(),
         rule.tags.as_deref().unwrap_or_default(),
         &demand.join(", "),
         &rule.belongs_to,
-    )
+    );
+    if rule.only && rule.belongs_to.is_empty() {
+        // None of them takes part any more.
+        "nowhere at present".clone_into(&mut row[3]);
+    }
+    row
 }
 
 fn row(of: &str, tags: &str, demand: &str, belongs_to: &BTreeSet<LocationName>) -> [String; 4] {
