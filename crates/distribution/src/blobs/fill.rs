@@ -395,6 +395,8 @@ async fn keep(inner: &Inner, fill: &Fill, mut writer: StagedWriter) -> Result<()
             );
             Ok(())
         }
+        // Replication was faster.
+        Recorded::Before => Ok(()),
         Recorded::BlobGone | Recorded::LocationClosed | Recorded::Lapsed => {
             Err(Unfilled::NotWanted)
         }
