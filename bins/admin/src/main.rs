@@ -15,7 +15,9 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use roadstead_cli::{ConfigurationArgs, LogArgs, failed};
 use roadstead_runtime::Environment;
 
-use crate::commands::{backfill, gc, location_list, remove_location, replication_status};
+use crate::commands::{
+    backfill, gc, location_list, remove_location, replication_control, replication_status,
+};
 use crate::console::Console;
 use crate::open::Opened;
 
@@ -81,6 +83,17 @@ enum GcCommand {
 enum ReplicationCommand {
     /// Say what is missing where; exit status 0 if nothing is
     Status(replication_status::Arguments),
+    /// Have copying rest, everywhere or from and to one location, until it is resumed
+    ///
+    /// It is kept in the database and counts for every registry and replicator. Pushes and pulls go on.
+    Pause(replication_control::PauseArguments),
+    /// End a pause
+    Resume(replication_control::PauseArguments),
+    /// Limit how fast copies are, or list the limits
+    ///
+    /// It is kept in the database and counts for every registry and replicator, those that are running too. Of several limits that
+    /// hold at once the tightest decides.
+    Limit(replication_control::LimitArguments),
 }
 
 #[tokio::main]
@@ -126,6 +139,15 @@ async fn dispatch(
         }
         Command::Replication(ReplicationCommand::Status(arguments)) => {
             replication_status::run(arguments, opened, console).await
+        }
+        Command::Replication(ReplicationCommand::Pause(arguments)) => {
+            replication_control::pause(arguments, opened, console).await
+        }
+        Command::Replication(ReplicationCommand::Resume(arguments)) => {
+            replication_control::resume(arguments, opened, console).await
+        }
+        Command::Replication(ReplicationCommand::Limit(arguments)) => {
+            replication_control::limit(arguments, opened, console).await
         }
         Command::Gc(GcCommand::Status(arguments)) => gc::status(arguments, opened, console).await,
         Command::Gc(GcCommand::Run(arguments)) => gc::run(arguments, opened, console).await,

@@ -9,6 +9,7 @@
 //! | `reconcile` | what must be where, compared with what is there: every gap gets a job, however it came about |
 //! | `store_check` | what the database promises, compared with what the store of a location holds |
 //! | `status` | what is missing where, how long, why, and which images it concerns; waiting until nothing is |
+//! | `control` | copying is paused, or its speed limited, by an operator |
 //! | `removal` | a location is emptied of its promises, but never of the only copy of anything |
 //!
 //! Jobs are only the way: what must be where follows from the configuration and the `userregion` rows, so that a job that was
@@ -17,6 +18,7 @@
 //! Invariants: a placement is recorded only for bytes that were read back at the target and hashed to the digest; memory does not
 //! grow with the size of a blob; no HTTP.
 
+mod control;
 mod copy;
 mod fan_out;
 mod images;
@@ -33,6 +35,7 @@ mod throttle;
 #[cfg(test)]
 mod world;
 
+pub use control::{ControlDocument, ControlError, LimitDocument, UnknownLocation};
 pub use copy::{BlobContent, CHUNKS_IN_FLIGHT_MAX, CopyError, copy_blob};
 pub use images::{ConcernedImage, ConcernedImages};
 pub use job_body::QUEUE;
@@ -40,7 +43,7 @@ pub use reconcile::Reconciled;
 pub use removal::{AtRisk, ForgottenLocation, RemovalError, RemovalEvent};
 pub use replication::{Amount, Replication, ReplicationParts};
 pub use roadstead_metadata::LocationState;
-pub use roadstead_placement::LocationName;
+pub use roadstead_placement::{CopyControl, CopyLimit, DailyWindow, Link, LocationName};
 pub use status::{
     LocationListing, LocationStatus, Progress, SeenBy, StatusError, StatusOptions, StatusReport,
     StoreStatus, WaitOptions,
