@@ -10,6 +10,7 @@
 //! store is waited for.
 
 mod accounts;
+mod at_risk;
 mod audit;
 mod blobs;
 mod calls;
@@ -22,9 +23,11 @@ mod credentials;
 mod database;
 mod dialect;
 mod error;
+mod failed_copies;
 mod features;
 mod garbage;
 mod ids;
+mod image_copies;
 mod immutability;
 mod instances;
 mod jobs;
@@ -44,6 +47,7 @@ mod tags;
 mod uploads;
 
 pub use accounts::{Account, FirstAccount, TAG_WINDOW};
+pub use at_risk::{AtRiskImage, AtRiskOf, AtRiskPage, AtRiskPosition, AtRiskTotals};
 pub use audit::{Actor, Credential, LogEntry};
 pub use blobs::{Blob, BlobDeletion, CommitBlob, MountSource};
 pub use calls::Calls;
@@ -57,6 +61,7 @@ pub use credentials::{AppToken, EncryptedColumn, OauthToken, Robot, TokenOwner, 
 pub use database::{Database, DatabaseOptions};
 pub use dialect::Engine;
 pub use error::{DriverError, MetadataError};
+pub use failed_copies::{FailedCopiesOf, FailedCopy};
 pub use features::Features;
 pub use garbage::{
     ClaimObjects, CollectedBlobs, CollectedTags, Collection, DoomedAt, DoomedObject,
@@ -68,6 +73,7 @@ pub use ids::{
     AppTokenId, JobId, LocationId, ManifestId, OauthTokenId, RepositoryId, StorageId, UploadId,
     UserId,
 };
+pub use image_copies::{CopyAttempt, ImageBlob};
 pub use immutability::ImmutableTags;
 pub use instances::Instance;
 pub use jobs::{ClaimJobs, Job};

@@ -9,6 +9,7 @@ mod cuts;
 mod garbage;
 mod labels;
 mod manifests;
+mod overview;
 mod proxy;
 mod quota;
 mod rights;
