@@ -152,7 +152,10 @@ impl Replication {
         }
     }
 
-    async fn known(&self, location: Option<&str>) -> Result<Option<LocationName>, ControlError> {
+    pub(crate) async fn known(
+        &self,
+        location: Option<&str>,
+    ) -> Result<Option<LocationName>, ControlError> {
         match location {
             Some(name) => self.find_location(name).await.map(Some),
             None => Ok(None),

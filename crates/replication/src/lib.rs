@@ -9,6 +9,8 @@
 //! | `reconcile` | what must be where, compared with what is there: every gap gets a job, however it came about |
 //! | `store_check` | what the database promises, compared with what the store of a location holds |
 //! | `status` | what is missing where, how long, why, and which images it concerns; waiting until nothing is |
+//! | `failed` | the copies whose last attempt failed, and making them due at once |
+//! | `at_risk` | what would be lost if a location were lost now |
 //! | `control` | copying is paused, or its speed limited, by an operator |
 //! | `removal` | a location is emptied of its promises, but never of the only copy of anything |
 //!
@@ -18,8 +20,10 @@
 //! Invariants: a placement is recorded only for bytes that were read back at the target and hashed to the digest; memory does not
 //! grow with the size of a blob; no HTTP.
 
+mod at_risk;
 mod control;
 mod copy;
+mod failed;
 mod fan_out;
 mod images;
 mod job_body;
@@ -35,8 +39,10 @@ mod throttle;
 #[cfg(test)]
 mod world;
 
+pub use at_risk::{AT_RISK_PAGE_MAX, ExposedImage, ExposedImages, ExposedPosition, Exposure};
 pub use control::{ControlDocument, ControlError, LimitDocument, UnknownLocation};
 pub use copy::{BlobContent, CHUNKS_IN_FLIGHT_MAX, CopyError, copy_blob};
+pub use failed::{FAILED_PAGE_MAX, FailedCopies, FailedCopyDocument, FailedQuery};
 pub use images::{ConcernedImage, ConcernedImages};
 pub use job_body::QUEUE;
 pub use reconcile::Reconciled;
