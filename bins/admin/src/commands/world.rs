@@ -9,8 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use roadstead_config::{Config, Loaded, Source, load};
 use roadstead_metadata::{
-    Actor, Blob, CommitBlob, Database, Delete, Deletion, Ensured, Features, FirstAccount,
-    NewRepository, PushedLabels, PutManifest, PutManifestOutcome, Repository, RepositoryPath,
+    Actor, Blob, ClaimJobs, CommitBlob, Database, Delete, Deletion, Ensured, Features,
+    FirstAccount, NewRepository, PushedLabels, PutManifest, PutManifestOutcome, Repository,
+    RepositoryPath,
 };
 use roadstead_oci::{Algorithm, Digest, Manifest, ManifestLimits, MediaType};
 use roadstead_placement::LocationName;
@@ -191,6 +192,23 @@ impl World {
             "{outcome:?}"
         );
         [config, layer]
+    }
+
+    /// Takes every job that is due and puts it off for an hour, for this reason.
+    pub(crate) async fn fail_jobs(&self, reason: &str) {
+        let now = self.now();
+        let claim = ClaimJobs {
+            queue: QUEUE,
+            limit: 1000,
+            now,
+            lease_until: now + Duration::from_mins(1),
+            token: self.opened.deployment.environment.ids.uuid(),
+        };
+        for job in self.database().claim_jobs(&claim).await.unwrap() {
+            let until = now + Duration::from_hours(1);
+            let put_off = self.database().postpone_job(&job, until, reason, now);
+            assert!(put_off.await.unwrap());
+        }
     }
 
     /// Lets a worker run until no job is left.
