@@ -83,6 +83,13 @@ struct ImageRow {
     bytes: i64,
 }
 
+/// The blobs with a placement at the location `$1` and none at the others of `$2`, as a set: in one go through the placements, since the planner
+/// has no idea how many there are.
+const SOLE: &str = "sole(id) AS (
+    SELECT p.storage_id FROM imagestorageplacement p JOIN imagestoragelocation l ON l.id = p.location_id
+    WHERE l.name = $1 OR l.name IN @texts($2)
+    GROUP BY p.storage_id HAVING count(*) = 1 AND min(l.name) = $1)";
+
 /// Whether the blob `{blob}` has a placement at the location `$1` and none at the others of `$2`.
 fn sole(blob: &str) -> String {
     format!(
@@ -108,10 +115,7 @@ impl Database {
                 "count what would be lost with a location",
                 &format!(
                     "WITH RECURSIVE
-                     sole(id) AS (
-                         SELECT p.storage_id FROM imagestorageplacement p JOIN imagestoragelocation l ON l.id = p.location_id
-                         WHERE l.name = $1 OR l.name IN @texts($2)
-                         GROUP BY p.storage_id HAVING count(*) = 1 AND min(l.name) = $1),
+                     {SOLE},
                      needs(manifest_id, blob_id) AS (
                          SELECT mb.manifest_id, mb.blob_id FROM sole JOIN manifestblob mb ON mb.blob_id = sole.id),
                      up(first, id) AS (
@@ -153,10 +157,9 @@ impl Database {
             .rows(
                 OPERATION,
                 &format!(
-                    "SELECT m.id FROM manifest m
-                     WHERE m.id >= $3 AND EXISTS (SELECT 1 FROM manifestblob mb WHERE mb.manifest_id = m.id AND {})
-                     ORDER BY m.id LIMIT $4",
-                    sole("mb.blob_id")
+                    "WITH {SOLE}
+                     SELECT DISTINCT mb.manifest_id AS id FROM sole JOIN manifestblob mb ON mb.blob_id = sole.id
+                     WHERE mb.manifest_id >= $3 ORDER BY 1 LIMIT $4"
                 ),
                 values,
             )

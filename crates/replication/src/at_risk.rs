@@ -13,8 +13,9 @@ use serde::Serialize;
 use crate::control::ControlError;
 use crate::{Amount, Replication};
 
-/// How many images are looked up at a time, and the most in one answer.
-pub const AT_RISK_PAGE_MAX: u32 = 1_000;
+/// The most images in one answer: 2 MB of memory. The database goes through what all locations hold for each, so that many small answers cost
+/// more than few large ones.
+pub const AT_RISK_PAGE_MAX: u32 = 10_000;
 
 /// How much would be lost with a location.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

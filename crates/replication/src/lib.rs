@@ -36,6 +36,7 @@ mod replication;
 mod status;
 mod store_check;
 mod throttle;
+mod throughput;
 #[cfg(test)]
 mod world;
 

@@ -217,13 +217,14 @@ impl Running {
         ));
         tasks.spawn(keep_probed(&deployment, &tasks));
         tasks.spawn({
-            let (deployment, shutdown) = (deployment.clone(), shutdown.clone());
+            let (deployment, replication) = (deployment.clone(), replication.clone());
+            let shutdown = shutdown.clone();
             let name = format!(
                 "{} {}",
                 address_for_people(&config, address),
                 environment.ids.uuid()
             );
-            async move { instance::keep_telling(&deployment, name, &shutdown).await }
+            async move { instance::keep_telling(&deployment, &replication, name, &shutdown).await }
         });
         let garbage = deployment.garbage(&config);
         tasks.spawn({
@@ -302,6 +303,12 @@ impl Replicator {
             let locations = deployment.locations.clone();
             tasks.spawn(metrics.serve(locations, tasks.clone(), tasks.shutdown()));
         }
+        tasks.spawn({
+            let (deployment, replication) = (deployment.clone(), replication.clone());
+            let shutdown = tasks.shutdown();
+            let name = format!("replicator {}", deployment.environment.ids.uuid());
+            async move { instance::keep_telling(&deployment, &replication, name, &shutdown).await }
+        });
         spawn_replicator(config, &deployment, &replication, &tasks);
         tasks.spawn(relay(&deployment, true, &tasks));
         Ok(Some(Self { deployment, tasks }))

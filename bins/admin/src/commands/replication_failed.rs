@@ -92,7 +92,9 @@ fn print(found: &FailedCopies, console: &mut Console) {
 }
 
 fn line(copy: &FailedCopyDocument, found: &FailedCopies) -> String {
-    let ago = |time: roadstead_runtime::Timestamp| age(u64::try_from((found.at - time).num_seconds()).ok());
+    let ago = |time: roadstead_runtime::Timestamp| {
+        age(u64::try_from((found.at - time).num_seconds()).ok())
+    };
     let attempts = match copy.attempts {
         1 => "1 attempt".to_owned(),
         attempts => format!("{attempts} attempts"),
