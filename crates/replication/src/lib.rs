@@ -52,7 +52,8 @@ pub use replication::{Amount, Replication, ReplicationParts};
 pub use roadstead_metadata::LocationState;
 pub use roadstead_placement::{CopyControl, CopyLimit, DailyWindow, Link, LocationName};
 pub use status::{
-    LocationListing, LocationStatus, Progress, SeenBy, StatusError, StatusOptions, StatusReport,
-    StoreStatus, WaitOptions,
+    ImageAt, ImageName, ImageNameError, ImageState, ImageStatus, ImageStatusError, LocationListing,
+    LocationStatus, Progress, SeenBy, StatusError, StatusOptions, StatusReport, StoreStatus,
+    WaitOptions,
 };
 pub use store_check::{Defect, LostObject, StoreCheckError};
