@@ -151,8 +151,10 @@ impl Database {
     ) -> Result<AtRiskPage, MetadataError> {
         const OPERATION: &str = "list what would be lost with a location";
         let mut values = of.columns();
-        values.extend(params![after.first_manifest(), limit_column(limit)]);
-        let manifests: Vec<Identified> = self
+        // One more than is listed, of each: what comes behind it makes another page.
+        let one_more = limit_column(limit.saturating_add(1));
+        values.extend(params![after.first_manifest(), one_more]);
+        let mut manifests: Vec<Identified> = self
             .reader()
             .rows(
                 OPERATION,
@@ -164,10 +166,11 @@ impl Database {
                 values,
             )
             .await?;
+        let more_manifests = manifests.len() > limit as usize;
+        manifests.truncate(limit as usize);
         let Some(last) = manifests.last().map(|manifest| manifest.id) else {
             return Ok(AtRiskPage::default());
         };
-        let page_full = manifests.len() >= limit as usize;
 
         let mut values = of.columns();
         values.extend(params![
@@ -175,10 +178,10 @@ impl Database {
             json_ids(manifests.into_iter().map(|manifest| manifest.id)),
             after.manifest,
             after.tag,
-            limit_column(limit),
+            one_more,
             "@",
         ]);
-        let rows: Vec<ImageRow> = self
+        let mut rows: Vec<ImageRow> = self
             .reader()
             .rows(
                 OPERATION,
@@ -222,12 +225,14 @@ impl Database {
                 values,
             )
             .await?;
+        let more_images = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
         let next = match rows.last() {
-            Some(row) if rows.len() >= limit as usize => Some(AtRiskPosition {
+            Some(row) if more_images => Some(AtRiskPosition {
                 manifest: row.manifest,
                 tag: row.tag,
             }),
-            _ if page_full => Some(AtRiskPosition {
+            _ if more_manifests => Some(AtRiskPosition {
                 manifest: last,
                 tag: i32::MAX,
             }),

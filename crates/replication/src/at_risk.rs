@@ -48,6 +48,7 @@ pub struct ExposedImages {
     /// The images.
     pub images: Vec<ExposedImage>,
     /// Where the others begin; none after the last.
+    #[serde(rename = "next_page")]
     pub next: Option<ExposedPosition>,
 }
 

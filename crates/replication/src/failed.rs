@@ -37,6 +37,7 @@ pub struct FailedCopies {
     /// The copies.
     pub copies: Vec<FailedCopyDocument>,
     /// Where the next ones begin; none after the last.
+    #[serde(rename = "next_page")]
     pub next: Option<i64>,
 }
 
@@ -75,14 +76,14 @@ impl Replication {
         };
         let at = self.environment.now();
         let limit = query.limit.clamp(1, FAILED_PAGE_MAX);
-        let copies = self
+        // One more than is listed: it begins the next page.
+        let mut copies = self
             .database
-            .failed_copies(&of, query.after, limit, at)
+            .failed_copies(&of, query.after, limit + 1, at)
             .await?;
-        let next = copies
-            .last()
-            .filter(|_| copies.len() >= limit as usize)
-            .map(|last| last.id);
+        let more = copies.len() > limit as usize;
+        copies.truncate(limit as usize);
+        let next = copies.last().filter(|_| more).map(|last| last.id);
         Ok(FailedCopies {
             at,
             copies: copies.into_iter().map(FailedCopyDocument::from).collect(),

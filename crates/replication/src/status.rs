@@ -164,6 +164,12 @@ const HEARD_OF_WITHIN: Duration = Duration::from_mins(2);
 #[error(transparent)]
 pub struct StatusError(#[from] MetadataError);
 
+impl From<StatusError> for MetadataError {
+    fn from(error: StatusError) -> Self {
+        error.0
+    }
+}
+
 /// Lost objects by location, at most [`LostObjects::MAX`] of them: the rest is found by the next check.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LostObjects(pub(crate) BTreeMap<LocationName, Vec<LostObject>>);

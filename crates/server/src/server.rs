@@ -190,8 +190,10 @@ impl Running {
             HealthOptions::default(),
             Arc::clone(&environment.clock),
         );
+        let replication = deployment.replication(&config);
         let service = RegistryService::new(ServiceParts {
             registry: registry.clone(),
+            replication: replication.clone(),
             authenticator,
             health: Arc::new(health),
             environment: environment.clone(),
@@ -200,7 +202,6 @@ impl Running {
             options: api_options(&config, &deployment)?,
         });
 
-        let replication = deployment.replication(&config);
         let shutdown = tasks.shutdown();
         tasks.spawn({
             let shutdown = shutdown.clone();

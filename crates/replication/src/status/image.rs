@@ -151,21 +151,18 @@ impl FromStr for ImageName {
     type Err = ImageNameError;
 
     fn from_str(text: &str) -> Result<Self, ImageNameError> {
-        let (name, reference) = match text.split_once('@') {
-            Some((name, digest)) => {
-                let digest = digest.parse().map_err(ReferenceError::from)?;
-                (name, Reference::Digest(digest))
-            }
-            None => {
-                let (name, tag) = text
-                    .rsplit_once(':')
-                    .filter(|(_, tag)| !tag.contains('/'))
-                    .ok_or(ImageNameError::NoReference)?;
-                (
-                    name,
-                    Reference::Tag(tag.parse().map_err(ReferenceError::from)?),
-                )
-            }
+        let (name, reference) = if let Some((name, digest)) = text.split_once('@') {
+            let digest = digest.parse().map_err(ReferenceError::from)?;
+            (name, Reference::Digest(digest))
+        } else {
+            let (name, tag) = text
+                .rsplit_once(':')
+                .filter(|(_, tag)| !tag.contains('/'))
+                .ok_or(ImageNameError::NoReference)?;
+            (
+                name,
+                Reference::Tag(tag.parse().map_err(ReferenceError::from)?),
+            )
         };
         let name: RepositoryName = name.parse()?;
         let namespace = name.namespace().ok_or(ImageNameError::NoNamespace)?;
@@ -332,18 +329,17 @@ fn judge(location: &LocationName, required: bool, blobs: &[ImageBlob], looked: &
 
 /// Looks the blobs up that should be at a location.
 async fn look(location: &Location, blobs: &[ImageBlob]) -> Looked {
-    let promised = blobs
+    let promised: Vec<PlacedBlob> = blobs
         .iter()
-        .filter(|blob| blob.present.contains(location.name()));
-    let mut looks = stream::iter(promised)
-        .map(|blob| async move {
-            let placed = PlacedBlob {
-                storage: blob.storage,
-                digest: blob.digest.clone(),
-                size: blob.size,
-            };
-            (blob.storage, look_again(location, &placed).await)
+        .filter(|blob| blob.present.contains(location.name()))
+        .map(|blob| PlacedBlob {
+            storage: blob.storage,
+            digest: blob.digest.clone(),
+            size: blob.size,
         })
+        .collect();
+    let mut looks = stream::iter(promised)
+        .map(|blob| async move { (blob.storage, look_again(location, &blob).await) })
         .buffer_unordered(LOOKS_AT_ONCE);
     let mut looked = Looked::default();
     while let Some((storage, found)) = looks.next().await {

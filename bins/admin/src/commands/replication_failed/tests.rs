@@ -58,7 +58,7 @@ async fn what_failed_is_listed_with_its_reason_its_next_try_and_an_image() {
     let document: serde_json::Value = serde_json::from_str(&output.text()).unwrap();
     assert_eq!(document["copies"][0]["reason"], "the disk is full");
     assert_eq!(document["copies"][0]["location"], "eustorage");
-    assert_eq!(document["next"], serde_json::Value::Null);
+    assert_eq!(document["next_page"], serde_json::Value::Null);
 }
 
 #[tokio::test]
