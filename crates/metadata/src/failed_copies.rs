@@ -2,12 +2,13 @@
 
 use chrono::NaiveDateTime;
 use roadstead_oci::Digest;
-use roadstead_placement::LocationName;
+use roadstead_placement::{FailureClass, LocationName};
 use roadstead_runtime::Timestamp;
 use sea_orm::FromQueryResult;
 
-use crate::database::{Connection, Database, params};
+use crate::database::{Connection, Database, Identified, params};
 use crate::error::MetadataError;
+use crate::jobs::make_ready;
 use crate::locations::{limit_column, location_name};
 
 /// Which failed copies are meant: those that fit all that is given.
@@ -38,6 +39,8 @@ pub struct FailedCopy {
     pub last_attempt: Option<Timestamp>,
     /// Why that failed.
     pub failure: String,
+    /// Of which class that is, where that was noted.
+    pub class: Option<FailureClass>,
     /// When it is tried next, at the earliest. None while it is tried, and when its queue row is gone, which the next reconciliation mends.
     pub next_attempt: Option<Timestamp>,
     /// Whether a worker is trying it.
@@ -56,6 +59,7 @@ struct FailedRow {
     wanted_since: NaiveDateTime,
     last_attempt: Option<NaiveDateTime>,
     failure: String,
+    class: Option<String>,
     next_attempt: Option<NaiveDateTime>,
     lease_until: Option<NaiveDateTime>,
     image: Option<String>,
@@ -82,7 +86,7 @@ impl Database {
                 "list the copies that failed",
                 &format!(
                     r#"SELECT c.id, s.content_checksum AS digest, COALESCE(s.image_size, 0) AS size, l.name AS location,
-                              c.attempts, c.wanted_since, c.last_attempt, c.last_failure AS failure,
+                              c.attempts, c.wanted_since, c.last_attempt, c.last_failure AS failure, c.failure_class AS class,
                               q.available_after AS next_attempt, q.processing_expires AS lease_until,
                               (SELECT u.username || '/' || r.name || COALESCE(':' || t.name, $6 || m.digest)
                                FROM manifestblob mb
@@ -120,20 +124,27 @@ impl Database {
         limit: u32,
         now: Timestamp,
     ) -> Result<u64, MetadataError> {
+        const OPERATION: &str = "make copies due that failed";
         let [location, digest] = of.columns();
-        self.execute(
-            "make copies due that failed",
-            &format!(
-                "UPDATE queueitem SET available_after = $3
-                 WHERE id IN (
-                    SELECT id FROM queueitem
-                    WHERE processing_expires IS NULL AND available AND available_after > $3
-                      AND id IN (SELECT c.queueitem_id FROM roadstead_copy c WHERE {FAILED})
-                    ORDER BY processing_expires, available_after LIMIT $4 @skip_locked)"
-            ),
-            params![location, digest, now.naive_utc(), limit_column(limit)],
-        )
-        .await
+        let transaction = self.begin(OPERATION).await?;
+        let hastened: Vec<Identified> = transaction
+            .rows(
+                OPERATION,
+                &format!(
+                    "UPDATE queueitem SET available_after = $3
+                     WHERE id IN (
+                        SELECT id FROM queueitem
+                        WHERE processing_expires IS NULL AND available AND available_after > $3
+                          AND id IN (SELECT c.queueitem_id FROM roadstead_copy c WHERE {FAILED})
+                        ORDER BY processing_expires, available_after LIMIT $4 @skip_locked)
+                     RETURNING id"
+                ),
+                params![location, digest, now.naive_utc(), limit_column(limit)],
+            )
+            .await?;
+        make_ready(&transaction, hastened.iter().map(|row| row.id)).await?;
+        transaction.commit().await?;
+        Ok(hastened.len() as u64)
     }
 }
 
@@ -160,6 +171,9 @@ impl FailedCopy {
             wanted_since: row.wanted_since.and_utc(),
             last_attempt: row.last_attempt.map(|time| time.and_utc()),
             failure: row.failure,
+            class: FailureClass::ALL
+                .into_iter()
+                .find(|class| row.class.as_deref() == Some(class.as_str())),
             next_attempt: row
                 .next_attempt
                 .filter(|_| !running)

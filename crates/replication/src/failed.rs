@@ -5,7 +5,7 @@ mod tests;
 
 use roadstead_metadata::{FailedCopiesOf, FailedCopy};
 use roadstead_oci::Digest;
-use roadstead_placement::LocationName;
+use roadstead_placement::{FailureClass, LocationName};
 use roadstead_runtime::Timestamp;
 use serde::Serialize;
 
@@ -58,6 +58,8 @@ pub struct FailedCopyDocument {
     pub last_attempt: Option<Timestamp>,
     /// Why that failed.
     pub reason: String,
+    /// Of which class that is, in a word.
+    pub class: Option<&'static str>,
     /// When it is tried next, at the earliest. None while a worker is trying it.
     pub next_attempt: Option<Timestamp>,
     /// Whether a worker is trying it.
@@ -131,6 +133,7 @@ impl From<FailedCopy> for FailedCopyDocument {
             wanted_since: copy.wanted_since,
             last_attempt: copy.last_attempt,
             reason: copy.failure,
+            class: copy.class.map(FailureClass::as_str),
             next_attempt: copy.next_attempt,
             running: copy.running,
             image: copy.image,

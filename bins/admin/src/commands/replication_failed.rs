@@ -84,7 +84,10 @@ fn print(found: &FailedCopies, console: &mut Console) {
     }
     for copy in &found.copies {
         console.line(&line(copy, found));
-        console.line(&format!("  {}", copy.reason));
+        console.line(&match copy.class {
+            Some(class) => format!("  {class}: {}", copy.reason),
+            None => format!("  {}", copy.reason),
+        });
     }
     if found.next.is_some() {
         console.line("and more");

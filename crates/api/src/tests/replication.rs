@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use http::StatusCode;
-use roadstead_metadata::ClaimJobs;
+use roadstead_metadata::{ClaimCopies, ClaimCursor};
+use roadstead_placement::FailureClass;
 use roadstead_replication::QUEUE;
 use roadstead_runtime::{Clock as _, Ids as _, SeededIds};
 use serde_json::{Value, json};
@@ -42,16 +43,21 @@ async fn send(world: &World, method: &str, path: &str, document: &Value) -> Answ
 /// Takes every job and puts it off for an hour.
 async fn fail_jobs(world: &World, reason: &str) {
     let now = world.clock.now();
-    let claim = ClaimJobs {
+    let claim = ClaimCopies {
         queue: QUEUE,
-        limit: 1000,
+        blobs: 1000,
+        region: None,
+        elsewhere: &BTreeSet::new(),
         now,
         lease_until: now + Duration::from_mins(1),
         token: SeededIds::new(7).uuid(),
     };
-    for job in world.database.claim_jobs(&claim).await.unwrap() {
+    let mut cursor = ClaimCursor::default();
+    let claimed = world.database.claim_copies(&claim, &mut cursor);
+    for job in claimed.await.unwrap() {
         let until = now + Duration::from_hours(1);
-        let put_off = world.database.postpone_job(&job, until, reason, now);
+        let class = FailureClass::TargetFull;
+        let put_off = world.database.postpone_job(&job, until, reason, class, now);
         assert!(put_off.await.unwrap());
     }
 }

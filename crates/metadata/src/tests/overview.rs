@@ -1,5 +1,7 @@
 //! What is asked about replication: which copies failed, where an image is, and what would be lost with a location.
 
+use roadstead_placement::FailureClass;
+
 use super::*;
 
 async fn pushed(world: &World, contents: &[&str], tags: &[&str]) -> Manifest {
@@ -20,7 +22,7 @@ async fn fail_all(world: &World, reason: &str) -> usize {
         assert!(
             world
                 .database
-                .postpone_job(job, until, reason, world.now)
+                .postpone_job(job, until, reason, FailureClass::TargetFull, world.now)
                 .await
                 .unwrap()
         );
@@ -60,6 +62,7 @@ async fn copies_that_failed_are_listed_in_pages_with_what_is_known_of_them() {
                 wanted_since: world.now,
                 last_attempt: Some(world.now),
                 failure: "the disk is full".to_owned(),
+                class: Some(FailureClass::TargetFull),
                 next_attempt: Some(later(world.now, 3600)),
                 running: false,
                 image: Some("acme/app:v1".to_owned()),
@@ -92,6 +95,9 @@ async fn failed_copies_are_due_at_once_in_batches_when_somebody_says_so_and_othe
         world.put(&image(&["new"]), &["v2"], world.now).await;
         world
             .sql("UPDATE queueitem SET available_after = '2099-01-01 00:00:00' WHERE id = (SELECT max(id) FROM queueitem)")
+            .await;
+        world
+            .sql("UPDATE roadstead_copy SET ready = false, due = '2099-01-01 00:00:00' WHERE queueitem_id = (SELECT max(id) FROM queueitem)")
             .await;
         let two = digest_of("two");
         let of = FailedCopiesOf {

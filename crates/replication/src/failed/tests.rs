@@ -29,6 +29,7 @@ async fn a_copy_that_failed_is_listed_until_it_is_made() {
         ("eu", 1, Some("admin/app:v1"))
     );
     assert!(copy.reason.contains("not available"), "{copy:?}");
+    assert_eq!(copy.class, Some("target-down"));
     let one = FailedQuery { limit: 1, ..TEN };
     let first = world.replication.failed(one).await.unwrap();
     let second = FailedQuery {

@@ -34,7 +34,7 @@ async fn what_failed_is_listed_with_its_reason_its_next_try_and_an_image() {
     let line = |digest| {
         format!(
             "{digest} to eustorage: 1 attempt, wanted for 3 seconds, tried 3 seconds ago, again in 60 minutes, \
-             needed by admin/app:v1\n  the disk is full\n"
+             needed by admin/app:v1\n  target-full: the disk is full\n"
         )
     };
     assert_eq!(output.text(), line(first) + &line(second));
