@@ -94,7 +94,8 @@ impl Replication {
             (_, name) => self.database.resume_copies(name.as_ref()).await?,
         };
         if resumed {
-            self.wake_up.wake();
+            // Copies that were found paused were put off.
+            self.hasten().await?;
         } else {
             self.known(location).await?;
         }

@@ -102,26 +102,23 @@ fn line(copy: &FailedCopyDocument, found: &FailedCopies) -> String {
         1 => "1 attempt".to_owned(),
         attempts => format!("{attempts} attempts"),
     };
-    let mut line = format!(
-        "{} to {}: {attempts}, wanted for {}",
-        copy.digest,
-        copy.location,
-        ago(copy.wanted_since)
+    let mut parts = vec![
+        format!("{} to {}: {attempts}", copy.digest, copy.location),
+        format!("wanted for {}", ago(copy.wanted_since)),
+    ];
+    parts.extend(
+        copy.last_attempt
+            .map(|last| format!("tried {} ago", ago(last))),
     );
-    if let Some(last) = copy.last_attempt {
-        line.push_str(&format!(", tried {} ago", ago(last)));
+    match copy.next_attempt {
+        Some(next) if next > found.at => {
+            let seconds = u64::try_from((next - found.at).num_seconds()).ok();
+            parts.push(format!("again in {}", age(seconds)));
+        }
+        Some(_) => parts.push("due".to_owned()),
+        None if copy.running => parts.push("running".to_owned()),
+        None => {}
     }
-    line.push_str(&match copy.next_attempt {
-        Some(next) if next > found.at => format!(
-            ", again in {}",
-            age(u64::try_from((next - found.at).num_seconds()).ok())
-        ),
-        Some(_) => ", due".to_owned(),
-        None if copy.running => ", running".to_owned(),
-        None => String::new(),
-    });
-    if let Some(image) = &copy.image {
-        line.push_str(&format!(", needed by {image}"));
-    }
-    line
+    parts.extend(copy.image.iter().map(|image| format!("needed by {image}")));
+    parts.join(", ")
 }

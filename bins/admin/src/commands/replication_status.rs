@@ -75,25 +75,22 @@ pub(crate) async fn run(
         },
         location,
     };
-    let complete = match &arguments.image {
-        Some(image) => {
-            let status = image_status(image, &options, wait, arguments, opened, console).await?;
-            if arguments.json {
-                console.line(&serde_json::to_string_pretty(&status)?);
-            } else {
-                image::print(&status, console);
-            }
-            status.complete
+    let complete = if let Some(image) = &arguments.image {
+        let status = image_status(image, &options, wait, arguments, opened, console).await?;
+        if arguments.json {
+            console.line(&serde_json::to_string_pretty(&status)?);
+        } else {
+            image::print(&status, console);
         }
-        None => {
-            let report = status(&options, wait, arguments, opened, console).await?;
-            if arguments.json {
-                console.line(&serde_json::to_string_pretty(&report)?);
-            } else {
-                print(&report, console);
-            }
-            report.complete
+        status.complete
+    } else {
+        let report = status(&options, wait, arguments, opened, console).await?;
+        if arguments.json {
+            console.line(&serde_json::to_string_pretty(&report)?);
+        } else {
+            print(&report, console);
         }
+        report.complete
     };
     Ok(if complete {
         ExitCode::SUCCESS

@@ -63,6 +63,20 @@ async fn resuming_everything_leaves_locations_resting_that_were_paused_by_themse
     assert!(replication.control().await.unwrap().paused.is_none());
 }
 
+#[tokio::test]
+async fn what_was_paused_is_copied_as_soon_as_it_is_resumed() {
+    let world = World::new(&["us", "eu"]).await;
+    world.replication.pause(Some("eu")).await.unwrap();
+    let blob = world.push_image("us", "v1", &[]).await.remove(0);
+    world.work().await;
+    assert!(world.work().await.is_empty(), "it is put off");
+    assert!(world.replication.resume(Some("eu")).await.unwrap());
+    // As long as a process goes by what it knew before.
+    world.clock.advance(std::time::Duration::from_secs(5));
+    world.work().await;
+    assert_eq!(world.present(&blob).await, ["eu", "us"]);
+}
+
 #[test]
 fn a_limit_is_read_as_it_is_written_and_names_all_ends_of_its_link_or_none() {
     let links = [
