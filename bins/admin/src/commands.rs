@@ -5,6 +5,9 @@ pub(crate) mod gc;
 pub(crate) mod location_list;
 pub(crate) mod placement;
 pub(crate) mod remove_location;
+pub(crate) mod replication_at_risk;
+pub(crate) mod replication_control;
+pub(crate) mod replication_failed;
 pub(crate) mod replication_status;
 #[cfg(test)]
 mod world;

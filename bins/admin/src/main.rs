@@ -16,7 +16,8 @@ use roadstead_cli::{ConfigurationArgs, LogArgs, failed};
 use roadstead_runtime::Environment;
 
 use crate::commands::{
-    backfill, gc, location_list, placement, remove_location, replication_status,
+    backfill, gc, location_list, placement, remove_location, replication_at_risk,
+    replication_control, replication_failed, replication_status,
 };
 use crate::console::Console;
 use crate::open::Opened;
@@ -86,6 +87,25 @@ enum GcCommand {
 enum ReplicationCommand {
     /// Say what is missing where; exit status 0 if nothing is
     Status(replication_status::Arguments),
+    /// Name every image that would be lost if a location were lost now; exit status 0 if there is none
+    ///
+    /// By what the database says: the location need not answer.
+    AtRisk(replication_at_risk::Arguments),
+    /// List the copies whose last attempt failed, and why; exit status 0 if there are none
+    Failed(replication_failed::FailedArguments),
+    /// Try copies again at once that failed and were put off
+    Retry(replication_failed::RetryArguments),
+    /// Have copying rest, everywhere or from and to one location, until it is resumed
+    ///
+    /// It is kept in the database and counts for every registry and replicator. Pushes and pulls go on.
+    Pause(replication_control::PauseArguments),
+    /// End a pause
+    Resume(replication_control::PauseArguments),
+    /// Limit how fast copies are, or list the limits
+    ///
+    /// It is kept in the database and counts for every registry and replicator, those that are running too. Of several limits that
+    /// hold at once the tightest decides.
+    Limit(replication_control::LimitArguments),
 }
 
 #[tokio::main]
@@ -132,6 +152,24 @@ async fn dispatch(
         Command::Placement(command) => placement::run(command, opened, console).await,
         Command::Replication(ReplicationCommand::Status(arguments)) => {
             replication_status::run(arguments, opened, console).await
+        }
+        Command::Replication(ReplicationCommand::AtRisk(arguments)) => {
+            replication_at_risk::run(arguments, opened, console).await
+        }
+        Command::Replication(ReplicationCommand::Failed(arguments)) => {
+            replication_failed::failed(arguments, opened, console).await
+        }
+        Command::Replication(ReplicationCommand::Retry(arguments)) => {
+            replication_failed::retry(arguments, opened, console).await
+        }
+        Command::Replication(ReplicationCommand::Pause(arguments)) => {
+            replication_control::pause(arguments, opened, console).await
+        }
+        Command::Replication(ReplicationCommand::Resume(arguments)) => {
+            replication_control::resume(arguments, opened, console).await
+        }
+        Command::Replication(ReplicationCommand::Limit(arguments)) => {
+            replication_control::limit(arguments, opened, console).await
         }
         Command::Gc(GcCommand::Status(arguments)) => gc::status(arguments, opened, console).await,
         Command::Gc(GcCommand::Run(arguments)) => gc::run(arguments, opened, console).await,

@@ -20,6 +20,7 @@ use roadstead_oci::{
     Digest, DigestError, ErrorCode, ManifestError, MediaTypeError, NameError, RepositoryName,
     TagError,
 };
+use roadstead_replication::{ControlError, ImageNameError, ImageStatusError, StatusError};
 use roadstead_storage::StorageErrorKind;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -105,11 +106,29 @@ pub(crate) enum ApiError {
     Delete(#[from] DeleteError),
     #[error(transparent)]
     Proxy(#[from] ProxyError),
+    /// Who the client is, is known, and it is no superuser.
+    #[error("only superusers who sign in with their own name and password may do this")]
+    NotSuperuser,
+    #[error(transparent)]
+    Image(#[from] ImageNameError),
+    #[error(transparent)]
+    ImageStatus(#[from] ImageStatusError),
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// A document or a parameter of the replication's API is not what it has to be.
+    #[error("{problem}")]
+    Malformed { problem: String },
     #[error("the metadata could not be read or changed")]
     Metadata(#[from] MetadataError),
     /// A task of ours ended before it had an answer.
     #[error("the work on the request was cut off")]
     CutOff,
+}
+
+impl From<StatusError> for ApiError {
+    fn from(error: StatusError) -> Self {
+        Self::Metadata(error.into())
+    }
 }
 
 /// What a client needs to go on with an upload.
@@ -230,7 +249,27 @@ impl ApiError {
             Self::Proxy(ProxyError::Range { .. }) => usual(ErrorCode::RangeInvalid),
             Self::Proxy(error) if error.is_temporary() => usual(ErrorCode::Unavailable),
             Self::Proxy(_) => (S::BAD_GATEWAY, ErrorCode::Unavailable),
-            Self::Metadata(error) if error.is_temporary() => usual(ErrorCode::Unavailable),
+            Self::NotSuperuser => usual(ErrorCode::Denied),
+            Self::Image(ImageNameError::Reference(error)) => usual(error.code()),
+            Self::Image(_) => usual(ErrorCode::NameInvalid),
+            Self::ImageStatus(ImageStatusError::Unknown { .. }) => {
+                usual(ErrorCode::ManifestUnknown)
+            }
+            Self::Control(ControlError::Unknown(_)) => usual(ErrorCode::NameUnknown),
+            Self::Control(ControlError::NoLink { .. }) | Self::Malformed { .. } => {
+                (S::BAD_REQUEST, ErrorCode::Unsupported)
+            }
+            Self::Control(ControlError::Metadata(MetadataError::Conflict { .. })) => {
+                (S::CONFLICT, ErrorCode::Denied)
+            }
+            Self::Metadata(error)
+            | Self::Control(ControlError::Metadata(error))
+            | Self::ImageStatus(ImageStatusError::Metadata(error))
+                if error.is_temporary() =>
+            {
+                usual(ErrorCode::Unavailable)
+            }
+            Self::Control(_) | Self::ImageStatus(_) => usual(ErrorCode::InternalError),
             Self::Metadata(_) => usual(ErrorCode::InternalError),
             Self::CutOff => usual(ErrorCode::Unavailable),
         }
@@ -464,7 +503,7 @@ fn route(error: &RouteError) -> (StatusCode, ErrorCode) {
         RouteError::Reference(error) => usual(error.code()),
         RouteError::Digest(error) => usual(error.code()),
         RouteError::Encoding { part, .. } => match part {
-            PathPart::Name => usual(ErrorCode::NameInvalid),
+            PathPart::Name | PathPart::Location => usual(ErrorCode::NameInvalid),
             PathPart::Reference => usual(ErrorCode::TagInvalid),
             PathPart::Digest => usual(ErrorCode::DigestInvalid),
             PathPart::UploadId => usual(ErrorCode::BlobUploadUnknown),

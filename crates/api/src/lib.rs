@@ -1,8 +1,8 @@
 //! The registry over HTTP: the OCI distribution specification v1.1 with what its draft has beyond it, Docker's registry API v2 as
-//! its clients use it, the token endpoint, Quay's storage proxy, and health checks.
+//! its clients use it, the token endpoint, Quay's storage proxy, health checks, and the state and control of replication.
 //!
 //! [`RegistryService`] is a tower service from requests to answers; whoever has connections serves it. A request is read by
-//! [`Route::parse`], let in by `authorization`, done by one file of `v2`, which calls one function of `distribution`, and answered
+//! [`Route::parse`], let in by `authorization`, done by one file of `v2` or `v1`, which calls one function of `distribution` or `replication`, and answered
 //! there or, when anything went wrong, by `error`.
 //!
 //! What every answer keeps to:
@@ -33,11 +33,12 @@ mod service;
 mod storage_proxy;
 #[cfg(test)]
 mod tests;
+mod v1;
 mod v2;
 
 pub use body::{Body, BodyError};
 pub use health::{Health, HealthOptions, HealthReport, HealthServices, Probe, StorageProbe};
 pub use options::{ApiOptions, ExternalUrl, ExternalUrlError, Redirects, StorageProxy, UrlScheme};
 pub use percent::EncodingFault;
-pub use route::{HealthRoute, PathPart, Route, RouteError};
+pub use route::{HealthRoute, PathPart, ReplicationRoute, Route, RouteError};
 pub use service::{RegistryService, ServiceParts};

@@ -16,6 +16,7 @@
 //! | `/v2/<name>/referrers/<digest>` | [`Route::Referrers`] (end-12) |
 //! | `/health`, `/health/instance`, `/health/endtoend`, `/status`, `/health/warning` | [`Route::Health`] |
 //! | `/health/locations` | [`Route::Locations`] |
+//! | `/api/v1/replication`, `/api/v1/replication/...` | [`Route::Replication`] |
 //! | `/_internal_ping`, `/v1/_internal_ping` | [`Route::InternalPing`] |
 //! | `/v1/_ping` | [`Route::LegacyPing`] |
 //! | `/_storage_proxy/...` | [`Route::StorageProxy`] (Quay) |
@@ -31,6 +32,9 @@ use crate::percent::{EncodingFault, decode};
 
 /// What every path of the storage proxy begins with.
 pub(crate) const STORAGE_PROXY: &str = "/_storage_proxy/";
+
+/// What every path of the replication begins with.
+const REPLICATION: &str = "/api/v1/replication";
 
 /// What a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +87,8 @@ pub enum Route {
     Health(HealthRoute),
     /// How every storage location fares.
     Locations,
+    /// The state and the control of replication.
+    Replication(ReplicationRoute),
     /// Does this process answer at all.
     InternalPing,
     /// What clients of Docker's API v1 ask first.
@@ -102,6 +108,28 @@ pub enum HealthRoute {
     EndToEnd,
     /// What will need an operator soon.
     Warning,
+}
+
+/// What of the replication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplicationRoute {
+    /// `/api/v1/replication`: what is missing where.
+    Status,
+    /// `/api/v1/replication/at-risk/<location>`: what would be lost with a location.
+    AtRisk {
+        /// The location's name, if there is such a location.
+        location: String,
+    },
+    /// `/api/v1/replication/failed`: the copies whose last attempt failed.
+    Failed,
+    /// `/api/v1/replication/retry`: try them again at once.
+    Retry,
+    /// `/api/v1/replication/pause`: let copying rest.
+    Pause,
+    /// `/api/v1/replication/resume`: let it go on.
+    Resume,
+    /// `/api/v1/replication/limit`: how fast it may be.
+    Limit,
 }
 
 /// Why a path names nothing.
@@ -145,6 +173,8 @@ pub enum PathPart {
     Digest,
     /// The id of an upload.
     UploadId,
+    /// The name of a storage location.
+    Location,
 }
 
 impl std::fmt::Display for PathPart {
@@ -154,6 +184,7 @@ impl std::fmt::Display for PathPart {
             Self::Reference => "tag or digest",
             Self::Digest => "digest",
             Self::UploadId => "upload id",
+            Self::Location => "location name",
         })
     }
 }
@@ -183,6 +214,7 @@ impl Route {
             | Self::Catalog
             | Self::Health(_)
             | Self::Locations
+            | Self::Replication(_)
             | Self::InternalPing
             | Self::LegacyPing
             | Self::StorageProxy
@@ -203,6 +235,7 @@ impl Route {
             Self::Upload { .. } => "upload",
             Self::Referrers { .. } => "referrers",
             Self::Health(_) | Self::Locations => "health",
+            Self::Replication(_) => "replication",
             Self::InternalPing | Self::LegacyPing => "ping",
             Self::StorageProxy => "storage-proxy",
             Self::StorageProxyAuth => "storage-proxy-auth",
@@ -210,6 +243,9 @@ impl Route {
     }
 
     fn parse_other(path: &str) -> Result<Self, RouteError> {
+        if let Some(rest) = path.strip_prefix(REPLICATION) {
+            return Ok(Self::Replication(ReplicationRoute::parse(rest)?));
+        }
         Ok(match path {
             "/v2" => Self::Base,
             "/health" | "/health/instance" => Self::Health(HealthRoute::Instance),
@@ -264,6 +300,26 @@ impl Route {
             }),
             _ => Err(RouteError::NotFound),
         }
+    }
+}
+
+impl ReplicationRoute {
+    /// Reads what follows `/api/v1/replication`.
+    fn parse(rest: &str) -> Result<Self, RouteError> {
+        Ok(match rest {
+            "" | "/" => Self::Status,
+            "/failed" => Self::Failed,
+            "/retry" => Self::Retry,
+            "/pause" => Self::Pause,
+            "/resume" => Self::Resume,
+            "/limit" => Self::Limit,
+            _ => match rest.strip_prefix("/at-risk/") {
+                Some(location) if !location.is_empty() && !location.contains('/') => Self::AtRisk {
+                    location: part(PathPart::Location, location)?.into_owned(),
+                },
+                _ => return Err(RouteError::NotFound),
+            },
+        })
     }
 }
 

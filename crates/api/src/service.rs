@@ -14,6 +14,7 @@ use roadstead_auth::{Access, Authenticator, TokenProof};
 use roadstead_distribution::Registry;
 use roadstead_metadata::{Actor, Credential};
 use roadstead_queue::WakeUp;
+use roadstead_replication::Replication;
 use roadstead_runtime::{Environment, Tasks};
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
@@ -29,7 +30,7 @@ use crate::request_log::{Entry, Pending, loggable_path};
 use crate::response::{With as _, finish, json_response};
 use crate::route::Route;
 use crate::storage_proxy::{self, KnownStores};
-use crate::v2;
+use crate::{v1, v2};
 
 /// The most characters of a request's id that is taken over from a balancer.
 const REQUEST_ID_MAX: usize = 64;
@@ -39,6 +40,8 @@ const REQUEST_ID_MAX: usize = 64;
 pub struct ServiceParts {
     /// What is pushed to and pulled from.
     pub registry: Registry,
+    /// What is asked about copies between the locations, and told to them.
+    pub replication: Replication,
     /// Who may do it. The service that challenges name is its host name.
     pub authenticator: Authenticator,
     /// What health checks ask.
@@ -70,6 +73,7 @@ pub struct RegistryService {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) registry: Registry,
+    pub(crate) replication: Replication,
     pub(crate) authenticator: Authenticator,
     pub(crate) health: Arc<Health>,
     pub(crate) environment: Environment,
@@ -129,6 +133,7 @@ impl RegistryService {
     pub fn new(parts: ServiceParts) -> Self {
         let ServiceParts {
             registry,
+            replication,
             authenticator,
             health,
             environment,
@@ -139,6 +144,7 @@ impl RegistryService {
         Self {
             inner: Arc::new(Inner {
                 registry,
+                replication,
                 authenticator,
                 health,
                 environment,
@@ -297,6 +303,7 @@ impl Inner {
                     )
                     .with(CACHE_CONTROL, NOT_KEPT))
             }
+            Route::Replication(route) => v1::replication::answer(self, head, body, &route).await,
             Route::InternalPing if head.is_read() => Ok(json_response(StatusCode::OK, &true)),
             Route::LegacyPing if head.is_read() => Ok(json_response(StatusCode::OK, &true)
                 .with(

@@ -11,6 +11,7 @@ mod mounting;
 mod probes;
 mod pulls;
 mod pushes;
+mod replication;
 mod statements;
 mod storage_proxy;
 mod world;

@@ -34,6 +34,7 @@ pub struct Access {
     username: Option<String>,
     proof: Option<TokenProof>,
     sees_all: bool,
+    superuser: bool,
     granted: HashMap<RepositoryPath, Level>,
     options: Option<Arc<AuthOptions>>,
 }
@@ -57,6 +58,11 @@ impl Access {
     /// Whether the bearer is a superuser who may read everything. It widens listings; in a repository only the token's grants count.
     pub const fn sees_all(&self) -> bool {
         self.sees_all
+    }
+
+    /// Whether the bearer is a superuser who came as such, with the account's own password: who administers the registry as a whole.
+    pub const fn is_superuser(&self) -> bool {
+        self.superuser
     }
 
     /// Whether the token grants `action` in `repository`, which need not exist.
@@ -319,7 +325,12 @@ impl Authenticator {
             claims.context.entity_kind.as_deref(),
             Some("user" | "appspecifictoken")
         );
+        let by_password = claims.context.entity_kind.as_deref() == Some("user");
         Ok(Access {
+            superuser: by_password
+                && username
+                    .as_deref()
+                    .is_some_and(|username| options.is_superuser(username)),
             sees_all: is_user
                 && username.as_deref().is_some_and(|username| {
                     options.has_full_access(username) || options.reads_all(username)

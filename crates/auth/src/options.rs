@@ -93,11 +93,14 @@ impl AuthOptions {
         })
     }
 
+    /// Whether the user of this name administers the registry. Those who may only read everything do not, as in Quay.
+    pub(crate) fn is_superuser(&self, username: &str) -> bool {
+        self.superusers.contains(username) && !self.reads_all(username)
+    }
+
     /// Whether the user of this name may do everything.
     pub(crate) fn has_full_access(&self, username: &str) -> bool {
-        self.superusers_full_access
-            && self.superusers.contains(username)
-            && !self.reads_all(username)
+        self.superusers_full_access && self.is_superuser(username)
     }
 
     /// Whether the user of this name may read everything.

@@ -24,6 +24,9 @@ pub struct LocationDocument {
     pub read: UseDocument,
     /// For writing.
     pub write: UseDocument,
+    /// How many bytes a second the process copies here, if it does. Whoever knows puts it in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied_bytes_per_second: Option<u64>,
 }
 
 /// How one use of a location fares.
@@ -52,6 +55,15 @@ pub struct UseDocument {
 }
 
 impl LocationDocument {
+    /// The documents as text: JSON.
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "texts and numbers can be written"
+    )]
+    pub fn list_as_text(documents: &[Self]) -> String {
+        serde_json::to_string(documents).expect("texts and numbers can be written")
+    }
+
     /// How bad the state is: 0 is healthy. A word that this program does not know is the worst.
     pub fn severity(&self) -> u8 {
         match self.state.as_str() {
@@ -92,6 +104,7 @@ impl From<LocationReport> for LocationDocument {
             free_bytes: report.free_bytes,
             read: UseDocument::from(&health.read),
             write: UseDocument::from(&health.write),
+            copied_bytes_per_second: None,
         }
     }
 }

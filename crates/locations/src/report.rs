@@ -54,18 +54,6 @@ impl Locations {
     }
 }
 
-impl Locations {
-    /// The same as text: JSON.
-    #[expect(
-        clippy::missing_panics_doc,
-        reason = "texts and numbers can be written"
-    )]
-    pub async fn document_text(&self, patience: Duration) -> String {
-        let documents = self.documents(patience).await;
-        serde_json::to_string(&documents).expect("texts and numbers can be written")
-    }
-}
-
 async fn free_bytes(location: &Location, patience: Duration) -> Option<u64> {
     location.root()?;
     let asked = tokio::time::timeout(patience, location.free_bytes()).await;

@@ -10,7 +10,7 @@ use sea_orm::FromQueryResult;
 
 use crate::database::{Connection, Database, Named, params};
 use crate::error::MetadataError;
-use crate::ids::StorageId;
+use crate::ids::{ManifestId, StorageId};
 use crate::locations::{CLOSED, json_locations, location_name};
 use crate::placement_rules::{Regions, read_rules};
 
@@ -282,6 +282,33 @@ pub(crate) async fn open_locations(
 }
 
 impl Database {
+    /// The locations that an image belongs to, with what is below it, as its own repository and tags demand. Those that take no new bytes are left
+    /// out. Empty too for an image without blobs.
+    pub async fn required_locations_of_image(
+        &self,
+        manifest: ManifestId,
+        demand: Demand<'_>,
+    ) -> Result<BTreeSet<LocationName>, MetadataError> {
+        let rules = RulesInForce::load(self.reader(), demand).await?;
+        let image = Extent::Image { manifest: "$3" };
+        let rows: Vec<Named> = self
+            .reader()
+            .rows(
+                "look up where an image belongs",
+                &format!(
+                    "{} SELECT DISTINCT o.name FROM required r JOIN open o ON o.id = r.location_id",
+                    demanded(&rules, "$1", "$2", image)
+                ),
+                params![
+                    json_locations(demand.defaults),
+                    json_locations(demand.configured),
+                    manifest.0,
+                ],
+            )
+            .await?;
+        rows.iter().map(|row| location_name(&row.name)).collect()
+    }
+
     /// The locations that a blob belongs to, as everything that holds it demands. Those that take no new bytes are left out.
     pub async fn required_locations(
         &self,

@@ -250,15 +250,7 @@ impl Database {
                 params![queue, now.naive_utc(), limit_column(limit)],
             )
             .await?;
-        if !hastened.is_empty() {
-            transaction
-                .execute(
-                    OPERATION,
-                    "UPDATE roadstead_copy SET ready = true, due = NULL WHERE queueitem_id IN @ids($1)",
-                    params![json_ids(hastened.iter().map(|row| row.id))],
-                )
-                .await?;
-        }
+        make_ready(&transaction, hastened.iter().map(|row| row.id)).await?;
         transaction.commit().await?;
         Ok(hastened.len() as u64)
     }
@@ -275,6 +267,21 @@ impl Database {
             .await?;
         Ok(row.map_or(0, |row| row.count.try_into().unwrap_or_default()))
     }
+}
+
+/// Notes that the copies of these rows may be taken now.
+pub(crate) async fn make_ready(
+    connection: &impl Connection,
+    rows: impl IntoIterator<Item = i32>,
+) -> Result<(), MetadataError> {
+    connection
+        .execute(
+            "make jobs due that were put off",
+            "UPDATE roadstead_copy SET ready = true, due = NULL WHERE queueitem_id IN @ids($1)",
+            params![json_ids(rows)],
+        )
+        .await?;
+    Ok(())
 }
 
 async fn release(

@@ -10,6 +10,7 @@
 //! store is waited for.
 
 mod accounts;
+mod at_risk;
 mod audit;
 mod blobs;
 mod calls;
@@ -23,9 +24,11 @@ mod database;
 mod demand;
 mod dialect;
 mod error;
+mod failed_copies;
 mod features;
 mod garbage;
 mod ids;
+mod image_copies;
 mod immutability;
 mod instances;
 mod jobs;
@@ -47,6 +50,7 @@ mod tags;
 mod uploads;
 
 pub use accounts::{Account, FirstAccount, TAG_WINDOW};
+pub use at_risk::{AtRiskImage, AtRiskOf, AtRiskPage, AtRiskPosition, AtRiskTotals};
 pub use audit::{Actor, Credential, LogEntry};
 pub use blobs::{Blob, BlobDeletion, CommitBlob, MountSource};
 pub use calls::Calls;
@@ -59,6 +63,7 @@ pub use database::{Database, DatabaseOptions};
 pub use demand::Demand;
 pub use dialect::Engine;
 pub use error::{DriverError, MetadataError};
+pub use failed_copies::{FailedCopiesOf, FailedCopy};
 pub use features::Features;
 pub use garbage::{
     ClaimObjects, CollectedBlobs, CollectedTags, Collection, DoomedAt, DoomedObject,
@@ -70,6 +75,7 @@ pub use ids::{
     AppTokenId, JobId, LocationId, ManifestId, OauthTokenId, RepositoryId, StorageId, UploadId,
     UserId,
 };
+pub use image_copies::{CopyAttempt, ImageBlob};
 pub use immutability::ImmutableTags;
 pub use instances::Instance;
 pub use jobs::{ClaimJobs, Job};

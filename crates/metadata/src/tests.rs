@@ -11,6 +11,7 @@ mod demand;
 mod garbage;
 mod labels;
 mod manifests;
+mod overview;
 mod proxy;
 mod quota;
 mod rights;

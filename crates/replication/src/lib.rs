@@ -10,6 +10,9 @@
 //! | `desired` | what is demanded beside the configuration: rules, regions, how many locations a push waits for |
 //! | `store_check` | what the database promises, compared with what the store of a location holds |
 //! | `status` | what is missing where, how long, why, and which images it concerns; waiting until nothing is |
+//! | `failed` | the copies whose last attempt failed, and making them due at once |
+//! | `at_risk` | what would be lost if a location were lost now |
+//! | `control` | copying is paused, or its speed limited, by an operator |
 //! | `removal` | a location is emptied of its promises, but never of the only copy of anything |
 //!
 //! Jobs are only the way: what must be where follows from the configuration, the rules and the `userregion` rows, so that a job that was
@@ -18,8 +21,11 @@
 //! Invariants: a placement is recorded only for bytes that were read back at the target and hashed to the digest; memory does not
 //! grow with the size of a blob; no HTTP.
 
+mod at_risk;
+mod control;
 mod copy;
 mod desired;
+mod failed;
 mod fan_out;
 mod images;
 mod job_body;
@@ -34,20 +40,25 @@ mod replication;
 mod status;
 mod store_check;
 mod throttle;
+mod throughput;
 #[cfg(test)]
 mod world;
 
+pub use at_risk::{AT_RISK_PAGE_MAX, ExposedImage, ExposedImages, ExposedPosition, Exposure};
+pub use control::{ControlDocument, ControlError, LimitDocument, UnknownLocation};
 pub use copy::{BlobContent, CHUNKS_IN_FLIGHT_MAX, CopyError, copy_blob};
 pub use desired::{DemandError, Demands, NamespaceListing, Place, RuleListing, RuleWording};
+pub use failed::{FAILED_PAGE_MAX, FailedCopies, FailedCopyDocument, FailedQuery};
 pub use images::{ConcernedImage, ConcernedImages};
 pub use job_body::QUEUE;
 pub use reconcile::Reconciled;
 pub use removal::{AtRisk, ForgottenLocation, RemovalError, RemovalEvent};
 pub use replication::{Amount, Replication, ReplicationParts};
 pub use roadstead_metadata::LocationState;
-pub use roadstead_placement::LocationName;
+pub use roadstead_placement::{CopyControl, CopyLimit, DailyWindow, Link, LocationName};
 pub use status::{
-    LocationListing, LocationStatus, Progress, SeenBy, StatusError, StatusOptions, StatusReport,
-    StoreStatus, WaitOptions,
+    ImageAt, ImageName, ImageNameError, ImageState, ImageStatus, ImageStatusError, LocationListing,
+    LocationStatus, Progress, SeenBy, StatusError, StatusOptions, StatusReport, StoreStatus,
+    WaitOptions,
 };
 pub use store_check::{Defect, LostObject, StoreCheckError};

@@ -46,8 +46,8 @@ impl Replication {
         }
     }
 
-    /// Says how many jobs it made due.
-    async fn hasten(&self) -> Result<u64, MetadataError> {
+    /// Makes all jobs due that were put off, and says how many.
+    pub(crate) async fn hasten(&self) -> Result<u64, MetadataError> {
         let mut hastened = 0;
         for _ in 0..BATCHES_MAX {
             let now = self.environment.now();

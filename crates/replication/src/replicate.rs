@@ -541,6 +541,8 @@ impl Replication {
             .await?
         {
             Recorded::Yes => {
+                self.throughput
+                    .note(target.name(), blob.size, self.environment.now());
                 tracing::info!(
                     blob.digest = %blob.digest,
                     blob.size_bytes = blob.size,

@@ -1,6 +1,6 @@
 //! What every part of replication works on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Sum;
 use std::ops::AddAssign;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use crate::throttle::Throttle;
+use crate::throughput::Throughput;
 
 /// The metadata, the locations and the plan of one registry, for everything that copies, compares or forgets. A clone is a few
 /// reference counts.
@@ -31,6 +32,7 @@ pub struct Replication {
     /// What copies may hold together, a permit for each of so many kibibytes.
     pub(crate) memory: Arc<Semaphore>,
     pub(crate) memory_kibibytes: u32,
+    pub(crate) throughput: Throughput,
     configured: Arc<BTreeSet<LocationName>>,
 }
 
@@ -64,6 +66,7 @@ impl From<ReplicationParts> for Replication {
             throttle: Throttle::default(),
             memory: Arc::new(Semaphore::new(MEMORY_KIBIBYTES as usize)),
             memory_kibibytes: MEMORY_KIBIBYTES,
+            throughput: Throughput::default(),
             configured: Arc::new(configured),
         }
     }
@@ -92,6 +95,12 @@ impl Replication {
             defaults: self.topology.defaults(),
             configured: &self.configured,
         }
+    }
+
+    /// How many bytes a second this process copies to each location, by what has arrived in the last two minutes. Where nothing has is
+    /// left out.
+    pub fn bytes_per_second(&self) -> BTreeMap<LocationName, u64> {
+        self.throughput.rates(self.environment.now())
     }
 
     /// Notes that `location` does not hold these blobs although it should, and has them copied there again.

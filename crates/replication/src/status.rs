@@ -1,5 +1,6 @@
 //! What is missing where, how long, why, and which images it concerns. Nothing is changed here, except by [`Replication::wait`].
 
+pub(crate) mod image;
 mod wait;
 
 #[cfg(test)]
@@ -20,8 +21,10 @@ use serde::{Serialize, Serializer};
 use crate::images::ConcernedImage;
 use crate::reason::reason;
 use crate::store_check::{Defect, LostObject, StoreCheckError, compare};
+use crate::throughput::time_left;
 use crate::{Amount, Replication};
 
+pub use image::{ImageAt, ImageName, ImageNameError, ImageState, ImageStatus, ImageStatusError};
 pub use wait::{Progress, WaitOptions};
 
 /// How many missing blobs of one location are looked at to find images. More than that are counted and not named.
@@ -90,6 +93,12 @@ pub struct LocationStatus {
     pub oldest_gap_seconds: Option<u64>,
     /// Why the latest failed attempt failed.
     pub last_failure: Option<String>,
+    /// Whether copying to it is paused.
+    pub paused: bool,
+    /// How many bytes a second all running processes copy to it, by what has arrived in the last two minutes; none if nothing has.
+    pub bytes_per_second: Option<u64>,
+    /// How long what is missing takes at this rate, in seconds; none if nothing is, or the rate is not known.
+    pub eta_seconds: Option<u64>,
     /// What looking into its store brought.
     pub store: StoreStatus,
 }
@@ -155,6 +164,12 @@ const HEARD_OF_WITHIN: Duration = Duration::from_mins(2);
 #[error(transparent)]
 pub struct StatusError(#[from] MetadataError);
 
+impl From<StatusError> for MetadataError {
+    fn from(error: StatusError) -> Self {
+        error.0
+    }
+}
+
 /// Lost objects by location, at most [`LostObjects::MAX`] of them: the rest is found by the next check.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LostObjects(pub(crate) BTreeMap<LocationName, Vec<LostObject>>);
@@ -176,8 +191,33 @@ impl Replication {
     /// The number of database queries depends on the number of locations only, with a store check also on that of shards (512 a
     /// location). Memory is that of the store check.
     pub async fn status(&self, options: StatusOptions) -> Result<StatusReport, StatusError> {
+        let rows = self.known_locations().await?;
+        self.status_of(rows, options).await
+    }
+
+    /// The same about one location: no other counts, neither for completeness nor for the images.
+    pub async fn location_status(
+        &self,
+        location: &LocationName,
+        options: StatusOptions,
+    ) -> Result<StatusReport, StatusError> {
+        let mut rows = self.database.locations().await?;
+        rows.retain(|row| row.name == *location);
+        if rows.is_empty() {
+            rows.push(unused(location));
+        }
+        self.status_of(rows, options).await
+    }
+
+    async fn status_of(
+        &self,
+        rows: Vec<LocationRow>,
+        options: StatusOptions,
+    ) -> Result<StatusReport, StatusError> {
         let now = self.environment.now();
         let missing = self.database.missing_copies(self.demand()).await?;
+        let control = self.database.copy_control().await?;
+        let rates = self.rates().await?;
         let mut report = StatusReport {
             complete: false,
             at: now,
@@ -189,8 +229,9 @@ impl Replication {
             lost: LostObjects::default(),
         };
         let mut concerned = Vec::new();
-        for row in self.known_locations().await? {
+        for row in rows {
             let mut status = self.placed(&row);
+            status.paused = control.is_paused(None, &row.name);
             if let Some(missing) = missing.iter().find(|missing| missing.location == row.name) {
                 status.add_missing(missing, now);
                 let some = self
@@ -205,6 +246,9 @@ impl Replication {
                 self.check_store(location, &mut status, &mut report.lost, &mut concerned)
                     .await?;
             }
+            status.bytes_per_second = rates.get(&row.name).copied();
+            status.eta_seconds =
+                time_left(status.missing.bytes, status.bytes_per_second).map(|left| left.as_secs());
             report.locations.push(status);
         }
         report.complete =
@@ -276,6 +320,20 @@ impl Replication {
         Ok(seen)
     }
 
+    /// How many bytes a second the running processes copy to each location, together.
+    async fn rates(&self) -> Result<BTreeMap<LocationName, u64>, StatusError> {
+        let mut rates: BTreeMap<LocationName, u64> = BTreeMap::new();
+        for seen in self.seen().await? {
+            let rate = seen.health.copied_bytes_per_second;
+            let location = LocationName::new(&seen.health.location);
+            if let (Some(rate), Ok(location)) = (rate, location) {
+                let sum = rates.entry(location).or_default();
+                *sum = sum.saturating_add(rate);
+            }
+        }
+        Ok(rates)
+    }
+
     /// The configured locations, and those others that hold something or are on their way out. A database of Quay's has rows
     /// of locations that were never used.
     pub(crate) async fn known_locations(&self) -> Result<Vec<LocationRow>, MetadataError> {
@@ -287,13 +345,7 @@ impl Replication {
         });
         for name in self.locations.names() {
             if !rows.iter().any(|row| row.name == *name) {
-                rows.push(LocationRow {
-                    id: None,
-                    name: name.clone(),
-                    state: LocationState::Active,
-                    blobs: 0,
-                    bytes: 0,
-                });
+                rows.push(unused(name));
             }
         }
         rows.sort_by(|one, other| one.name.cmp(&other.name));
@@ -318,6 +370,9 @@ impl Replication {
             oldest_gap: None,
             oldest_gap_seconds: None,
             last_failure: None,
+            paused: false,
+            bytes_per_second: None,
+            eta_seconds: None,
             store: StoreStatus::No,
         }
     }
@@ -400,6 +455,17 @@ impl Replication {
             );
         }
         Ok(())
+    }
+}
+
+/// A location that holds nothing.
+fn unused(name: &LocationName) -> LocationRow {
+    LocationRow {
+        id: None,
+        name: name.clone(),
+        state: LocationState::Active,
+        blobs: 0,
+        bytes: 0,
     }
 }
 

@@ -87,7 +87,7 @@ pub(crate) async fn compare_shard(
 }
 
 /// What is wrong with an object that did not show up as it should.
-async fn look_again(
+pub(crate) async fn look_again(
     location: &Location,
     blob: &PlacedBlob,
 ) -> Result<Option<Defect>, StorageError> {

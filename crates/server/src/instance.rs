@@ -1,8 +1,10 @@
-//! Telling the others, through the database, that this process runs and how it sees the locations.
+//! Telling the others, through the database, that this process runs, how it sees the locations, and how fast it copies to them.
 
 use std::time::Duration;
 
+use roadstead_locations::LocationDocument;
 use roadstead_metadata::{Instance, MetadataError};
+use roadstead_replication::Replication;
 use roadstead_runtime::Shutdown;
 
 use crate::deployment::Deployment;
@@ -17,9 +19,14 @@ pub(crate) const ENDED_AFTER: Duration = Duration::from_mins(2);
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Tells for as long as the process lives. The database's outages are waited for without a word: others tell of them.
-pub(crate) async fn keep_telling(deployment: &Deployment, name: String, shutdown: &Shutdown) {
+pub(crate) async fn keep_telling(
+    deployment: &Deployment,
+    replication: &Replication,
+    name: String,
+    shutdown: &Shutdown,
+) {
     while !shutdown.requested() {
-        if let Err(error) = tell(deployment, &name).await {
+        if let Err(error) = tell(deployment, replication, &name).await {
             tracing::debug!(%error, "Could not tell how this process sees the locations");
         }
         tokio::select! {
@@ -29,13 +36,22 @@ pub(crate) async fn keep_telling(deployment: &Deployment, name: String, shutdown
     }
 }
 
-async fn tell(deployment: &Deployment, name: &str) -> Result<(), MetadataError> {
+async fn tell(
+    deployment: &Deployment,
+    replication: &Replication,
+    name: &str,
+) -> Result<(), MetadataError> {
     let now = deployment.environment.now();
+    let mut documents = deployment.locations.documents(PATIENCE).await;
+    let copied = replication.bytes_per_second();
+    for document in &mut documents {
+        document.copied_bytes_per_second = copied.get(document.location.as_str()).copied();
+    }
     let instance = Instance {
         name: name.to_owned(),
         region: deployment.topology.preferred().clone(),
         seen_at: now,
-        locations: deployment.locations.document_text(PATIENCE).await,
+        locations: LocationDocument::list_as_text(&documents),
     };
     deployment
         .database

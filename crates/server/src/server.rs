@@ -190,8 +190,10 @@ impl Running {
             HealthOptions::default(),
             Arc::clone(&environment.clock),
         );
+        let replication = deployment.replication(&config);
         let service = RegistryService::new(ServiceParts {
             registry: registry.clone(),
+            replication: replication.clone(),
             authenticator,
             health: Arc::new(health),
             environment: environment.clone(),
@@ -200,7 +202,6 @@ impl Running {
             options: api_options(&config, &deployment)?,
         });
 
-        let replication = deployment.replication(&config);
         let shutdown = tasks.shutdown();
         tasks.spawn({
             let shutdown = shutdown.clone();
@@ -217,13 +218,14 @@ impl Running {
         ));
         tasks.spawn(keep_probed(&deployment, &tasks));
         tasks.spawn({
-            let (deployment, shutdown) = (deployment.clone(), shutdown.clone());
+            let (deployment, replication) = (deployment.clone(), replication.clone());
+            let shutdown = shutdown.clone();
             let name = format!(
                 "{} {}",
                 address_for_people(&config, address),
                 environment.ids.uuid()
             );
-            async move { instance::keep_telling(&deployment, name, &shutdown).await }
+            async move { instance::keep_telling(&deployment, &replication, name, &shutdown).await }
         });
         let garbage = deployment.garbage(&config);
         tasks.spawn({
@@ -302,6 +304,12 @@ impl Replicator {
             let locations = deployment.locations.clone();
             tasks.spawn(metrics.serve(locations, tasks.clone(), tasks.shutdown()));
         }
+        tasks.spawn({
+            let (deployment, replication) = (deployment.clone(), replication.clone());
+            let shutdown = tasks.shutdown();
+            let name = format!("replicator {}", deployment.environment.ids.uuid());
+            async move { instance::keep_telling(&deployment, &replication, name, &shutdown).await }
+        });
         spawn_replicator(config, &deployment, &replication, &tasks);
         tasks.spawn(relay(&deployment, true, &tasks));
         Ok(Some(Self { deployment, tasks }))

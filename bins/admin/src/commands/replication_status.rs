@@ -1,5 +1,6 @@
 //! `admin replication status`.
 
+mod image;
 #[cfg(test)]
 mod tests;
 
@@ -8,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use indicatif::{HumanBytes, ProgressBar};
+use indicatif::{HumanBytes, HumanDuration, ProgressBar};
 use roadstead_queue::{Worker, WorkerOptions};
 use roadstead_replication::{
-    LocationState, LocationStatus, Progress, StatusOptions, StatusReport, StoreStatus, WaitOptions,
+    ImageName, ImageStatus, LocationName, LocationState, LocationStatus, Progress, StatusOptions,
+    StatusReport, StoreStatus, WaitOptions,
 };
 use roadstead_runtime::Tasks;
 
@@ -30,6 +32,12 @@ const STOP: Duration = Duration::from_secs(10);
 
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Arguments {
+    /// Only this image, such as namespace/name:tag or namespace/name@digest, with everything that a list has below it
+    #[arg(long, value_name = "REFERENCE")]
+    pub(crate) image: Option<ImageName>,
+    /// Only this location; an image has to be there then, also where it would not have to be otherwise
+    #[arg(long, value_name = "NAME")]
+    pub(crate) location: Option<String>,
     /// Queue what is missing and return when nothing is: exit status 0
     #[arg(long)]
     pub(crate) wait: bool,
@@ -52,55 +60,115 @@ pub(crate) async fn run(
     opened: &Opened,
     console: &mut Console,
 ) -> anyhow::Result<ExitCode> {
-    let status = StatusOptions {
-        store_check: !arguments.no_store_check,
+    let location = match &arguments.location {
+        Some(name) => Some(opened.replication.find_location(name).await?),
+        None => None,
     };
-    let report = if arguments.wait && opened.queue.is_some() {
-        wait(arguments, status, opened, console).await?
-    } else {
-        if arguments.wait {
-            console.note("Storage replication is not enabled: nothing would ever be copied, so there is nothing to wait for");
-        }
-        opened.replication.status(status).await?
-    };
-    if arguments.json {
-        console.line(&serde_json::to_string_pretty(&report)?);
-    } else {
-        print(&report, console);
+    let wait = arguments.wait && opened.queue.is_some();
+    if arguments.wait && !wait {
+        console.note("Storage replication is not enabled: nothing would ever be copied, so there is nothing to wait for");
     }
-    Ok(if report.complete {
+    let options = WaitOptions {
+        timeout: arguments.timeout,
+        status: StatusOptions {
+            store_check: !arguments.no_store_check,
+        },
+        location,
+    };
+    let complete = if let Some(image) = &arguments.image {
+        let status = image_status(image, &options, wait, arguments, opened, console).await?;
+        if arguments.json {
+            console.line(&serde_json::to_string_pretty(&status)?);
+        } else {
+            image::print(&status, console);
+        }
+        status.complete
+    } else {
+        let report = status(&options, wait, arguments, opened, console).await?;
+        if arguments.json {
+            console.line(&serde_json::to_string_pretty(&report)?);
+        } else {
+            print(&report, console);
+        }
+        report.complete
+    };
+    Ok(if complete {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
 }
 
-async fn wait(
+async fn status(
+    options: &WaitOptions,
+    wait: bool,
     arguments: &Arguments,
-    status: StatusOptions,
     opened: &Opened,
     console: &mut Console,
 ) -> anyhow::Result<StatusReport> {
-    let tasks = Tasks::new();
-    if arguments.run {
-        start_worker(opened, &tasks);
+    let replication = &opened.replication;
+    if wait {
+        let workers = Workers::start(arguments, opened);
+        let mut display = Display::new(console, arguments.run);
+        let show = |progress: &Progress| display.show(progress, console);
+        let waited = replication.wait(options.clone(), show).await;
+        display.bar.finish_and_clear();
+        workers.stop(console).await;
+        return Ok(waited?);
     }
-    let options = WaitOptions {
-        timeout: arguments.timeout,
-        status,
-    };
-    let mut display = Display::new(console, arguments.run);
-    let waited = opened
-        .replication
-        .wait(options, |progress| display.show(progress, console))
-        .await;
-    display.bar.finish_and_clear();
-    if !tasks.stop(STOP).await {
-        console.note(
-            "a copy was still running when the time to stop was over; it is taken up again later",
-        );
+    Ok(match &options.location {
+        Some(location) => {
+            replication
+                .location_status(location, options.status)
+                .await?
+        }
+        None => replication.status(options.status).await?,
+    })
+}
+
+async fn image_status(
+    image: &ImageName,
+    options: &WaitOptions,
+    wait: bool,
+    arguments: &Arguments,
+    opened: &Opened,
+    console: &mut Console,
+) -> anyhow::Result<ImageStatus> {
+    let replication = &opened.replication;
+    if wait {
+        let workers = Workers::start(arguments, opened);
+        let mut display = Display::new(console, arguments.run);
+        let show = |progress: &Progress| display.show(progress, console);
+        let waited = replication.wait_for_image(image, options, show).await;
+        display.bar.finish_and_clear();
+        workers.stop(console).await;
+        return Ok(waited?);
     }
-    Ok(waited?)
+    let location = options.location.as_ref();
+    Ok(replication
+        .image_status(image, location, options.status)
+        .await?)
+}
+
+/// The worker of this process, if there is one, for as long as it waits.
+struct Workers(Tasks);
+
+impl Workers {
+    fn start(arguments: &Arguments, opened: &Opened) -> Self {
+        let tasks = Tasks::new();
+        if arguments.run {
+            start_worker(opened, &tasks);
+        }
+        Self(tasks)
+    }
+
+    async fn stop(self, console: &mut Console) {
+        if !self.0.stop(STOP).await {
+            console.note(
+                "a copy was still running when the time to stop was over; it is taken up again later",
+            );
+        }
+    }
 }
 
 fn start_worker(opened: &Opened, tasks: &Tasks) {
@@ -144,17 +212,21 @@ impl Display {
                 .saturating_add(progress.missing.bytes),
         );
         self.bar.set_position(progress.arrived.bytes);
-        self.bar
-            .set_message(format!("{} blobs to go", progress.missing.blobs));
+        self.bar.set_message(format!(
+            "{} blobs to go{}",
+            progress.missing.blobs,
+            time_left(progress)
+        ));
         let due = self.noted.as_ref().is_none_or(|noted| {
             (progress.at - noted.at).num_seconds() >= NOTE_SECONDS
                 && noted.missing != progress.missing
         });
         if due && !progress.missing.is_none() && !console.is_watched() {
             console.note(&format!(
-                "{} missing, {} arrived",
+                "{} missing, {} arrived{}",
                 amount(progress.missing),
-                amount(progress.arrived)
+                amount(progress.arrived),
+                time_left(progress)
             ));
             self.noted = Some(progress.clone());
         }
@@ -187,6 +259,12 @@ impl Display {
     }
 }
 
+fn time_left(progress: &Progress) -> String {
+    progress.time_left.map_or_else(String::new, |left| {
+        format!(", about {}", HumanDuration(left))
+    })
+}
+
 fn print(report: &StatusReport, console: &mut Console) {
     let rows: Vec<_> = report.locations.iter().map(row).collect();
     let headings = [
@@ -213,6 +291,20 @@ fn print(report: &StatusReport, console: &mut Console) {
                 status.location,
                 amount(status.lost)
             ));
+        }
+        if let Some(rate) = status.bytes_per_second {
+            console.line(&match status.eta_seconds {
+                Some(_) => format!(
+                    "{}: {}/s, done in about {}",
+                    status.location,
+                    HumanBytes(rate),
+                    age(status.eta_seconds)
+                ),
+                None => format!("{}: {}/s", status.location, HumanBytes(rate)),
+            });
+        }
+        if status.paused && !status.missing.is_none() {
+            console.line(&paused(&status.location));
         }
         if let Some(failure) = &status.last_failure {
             console.line(&format!("{}: last failure: {failure}", status.location));
@@ -243,6 +335,11 @@ fn print(report: &StatusReport, console: &mut Console) {
     } else {
         format!("not complete: {} to be copied", HumanBytes(missing))
     });
+}
+
+/// What is said of a location that nothing is copied to.
+fn paused(location: &LocationName) -> String {
+    format!("{location}: copying is paused; `admin replication resume` lets it go on")
 }
 
 fn row(status: &LocationStatus) -> [String; 9] {

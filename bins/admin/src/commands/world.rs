@@ -1,5 +1,6 @@
 //! A registry without configuration in a temporary directory, and a console that is remembered, for the tests of the commands.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -9,11 +10,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use roadstead_config::{Config, Loaded, Source, load};
 use roadstead_metadata::{
-    Actor, Blob, CommitBlob, Database, Delete, Deletion, Demand, Ensured, Features, FirstAccount,
-    NewRepository, PushedLabels, PutManifest, PutManifestOutcome, Repository, RepositoryPath,
+    Actor, Blob, ClaimCopies, ClaimCursor, CommitBlob, Database, Delete, Deletion, Demand, Ensured,
+    Features, FirstAccount, NewRepository, PushedLabels, PutManifest, PutManifestOutcome,
+    Repository, RepositoryPath,
 };
 use roadstead_oci::{Algorithm, Digest, Manifest, ManifestLimits, MediaType};
-use roadstead_placement::LocationName;
+use roadstead_placement::{FailureClass, LocationName};
 use roadstead_queue::{Worker, WorkerOptions};
 use roadstead_replication::QUEUE;
 use roadstead_runtime::{Environment, ManualClock, SeededIds, Tasks, Timestamp};
@@ -201,6 +203,30 @@ impl World {
             "{outcome:?}"
         );
         [config, layer]
+    }
+
+    /// Takes every job that is due and puts it off for an hour, for this reason.
+    pub(crate) async fn fail_jobs(&self, reason: &str) {
+        let now = self.now();
+        let claim = ClaimCopies {
+            queue: QUEUE,
+            blobs: 1000,
+            region: None,
+            elsewhere: &BTreeSet::new(),
+            now,
+            lease_until: now + Duration::from_mins(1),
+            token: self.opened.deployment.environment.ids.uuid(),
+        };
+        let mut cursor = ClaimCursor::default();
+        let claimed = self.database().claim_copies(&claim, &mut cursor);
+        for job in claimed.await.unwrap() {
+            let until = now + Duration::from_hours(1);
+            let class = FailureClass::TargetFull;
+            let put_off = self
+                .database()
+                .postpone_job(&job, until, reason, class, now);
+            assert!(put_off.await.unwrap());
+        }
     }
 
     /// Lets a worker run until no job is left.

@@ -19,6 +19,7 @@ use roadstead_metadata::{
 use roadstead_oci::{Algorithm, Digest};
 use roadstead_placement::{LocationName, Topology};
 use roadstead_queue::WakeUp;
+use roadstead_replication::{QUEUE, Replication, ReplicationParts};
 use roadstead_runtime::{Clock as _, Environment, ManualClock, SeededIds, SystemClock, Tasks};
 use roadstead_storage::faults::Faults;
 use roadstead_storage::{LocalOptions, Location};
@@ -57,6 +58,7 @@ pub(super) struct World {
     pub(super) service: RegistryService,
     pub(super) database: Database,
     pub(super) registry: Registry,
+    replication: Replication,
     pub(super) clock: Arc<ManualClock>,
     pub(super) tasks: Tasks,
     pub(super) us: Faults,
@@ -143,8 +145,17 @@ impl World {
             keys,
             settings.auth,
         );
+        let replication = Replication::from(ReplicationParts {
+            database: database.clone(),
+            locations: registry.locations().clone(),
+            topology: topology(),
+            environment: environment.clone(),
+            queue: QUEUE.to_owned(),
+            wake_up: WakeUp::default(),
+        });
         let service = RegistryService::new(ServiceParts {
             registry: registry.clone(),
+            replication: replication.clone(),
             authenticator,
             health: Arc::new(Health::new(
                 health_services(),
@@ -160,6 +171,7 @@ impl World {
             service,
             database,
             registry,
+            replication,
             clock,
             tasks,
             us,
@@ -175,6 +187,10 @@ impl World {
             ])
             .await;
         world
+    }
+
+    pub(super) const fn replication(&self) -> &Replication {
+        &self.replication
     }
 
     /// A repository that somebody else than `admin` made, who has no rights in it by that: an organisation `makers`.
@@ -425,20 +441,24 @@ fn registry(
         };
         Location::local_with_faults(location(name), root, options, faults).expect("a location")
     };
-    let both = [location("us"), location("eu")];
-    let topology = Topology::new(both.to_vec(), vec![location("us")], BTreeSet::from(both))
-        .expect("a topology");
     Registry::new(RegistryParts {
         database: database.clone(),
         locations: Locations::with_defaults(
             [at("us", us), at("eu", eu)],
             Arc::clone(&environment.clock),
         ),
-        topology: Arc::new(topology),
+        topology: topology(),
         environment: environment.clone(),
         tasks: tasks.clone(),
         options,
     })
+}
+
+/// Both locations, of which `us` comes first.
+fn topology() -> Arc<Topology> {
+    let both = [location("us"), location("eu")];
+    let topology = Topology::new(both.to_vec(), vec![location("us")], BTreeSet::from(both));
+    Arc::new(topology.expect("a topology"))
 }
 
 fn health_services() -> HealthServices {

@@ -115,7 +115,7 @@ async fn a_good_token_says_who_its_bearer_is_and_what_it_grants() {
     let token = sign(&header(), &claims());
     let access = world.authenticator.verify(&token).await.unwrap();
     assert_eq!(access.username(), Some("admin"));
-    assert!(access.sees_all());
+    assert!(access.sees_all() && access.is_superuser());
     for (action, granted) in [
         (Action::Pull, true),
         (Action::Push, true),
@@ -373,7 +373,8 @@ async fn only_a_users_own_token_makes_a_superuser() {
         json!({"entity_kind": "robot"}),
     ] {
         let token = with("context", context);
-        assert!(!world.authenticator.verify(&token).await.unwrap().sees_all());
+        let access = world.authenticator.verify(&token).await.unwrap();
+        assert!(!access.sees_all() && !access.is_superuser());
     }
     assert!(
         !world
@@ -388,7 +389,11 @@ async fn only_a_users_own_token_makes_a_superuser() {
         .verify(&with("sub", json!("bob")))
         .await
         .unwrap();
-    assert!(!bob.sees_all());
+    assert!(!bob.sees_all() && !bob.is_superuser());
+    // It may read everything, as the account may, and was not made to administer.
+    let by_app_token = with("context", json!({"entity_kind": "appspecifictoken"}));
+    let access = world.authenticator.verify(&by_app_token).await.unwrap();
+    assert!(access.sees_all() && !access.is_superuser());
     let anonymous = world
         .authenticator
         .verify(&with("sub", json!("(anonymous)")))

@@ -156,13 +156,15 @@ async fn the_json_form_is_stable() {
                 "location": "eu", "state": "active", "configured": true, "default": true,
                 "present": {"blobs": 0, "bytes": 0}, "missing": {"blobs": 1, "bytes": 12}, "lost": {"blobs": 0, "bytes": 0},
                 "unreadable": {"blobs": 0, "bytes": 0}, "queued": 1, "failing": 0,
-                "oldest_gap": "2026-01-01T00:00:00Z", "oldest_gap_seconds": 0, "last_failure": null, "store": {"checked": "yes"},
+                "oldest_gap": "2026-01-01T00:00:00Z", "oldest_gap_seconds": 0, "last_failure": null,
+                "paused": false, "bytes_per_second": null, "eta_seconds": null, "store": {"checked": "yes"},
             },
             {
                 "location": "us", "state": "active", "configured": true, "default": true,
                 "present": {"blobs": 1, "bytes": 12}, "missing": {"blobs": 0, "bytes": 0}, "lost": {"blobs": 0, "bytes": 0},
                 "unreadable": {"blobs": 0, "bytes": 0}, "queued": 0, "failing": 0,
-                "oldest_gap": null, "oldest_gap_seconds": null, "last_failure": null, "store": {"checked": "yes"},
+                "oldest_gap": null, "oldest_gap_seconds": null, "last_failure": null,
+                "paused": false, "bytes_per_second": null, "eta_seconds": null, "store": {"checked": "yes"},
             },
         ],
         "blobs_nowhere": 0,
@@ -222,6 +224,7 @@ async fn wait(world: &World, timeout: Duration) -> (StatusReport, Vec<Progress>)
     let options = WaitOptions {
         timeout: Some(timeout),
         status: LOOK,
+        location: None,
     };
     let report = {
         let waiting = world
@@ -291,6 +294,7 @@ async fn waiting_without_a_worker_ends_incomplete_when_the_time_is_up_and_says_s
     let options = WaitOptions {
         timeout: Some(Duration::from_mins(2)),
         status: LOOK,
+        location: None,
     };
     let mut shown = Vec::new();
     let report = replication
@@ -326,4 +330,80 @@ async fn waiting_outlasts_a_location_that_comes_back() {
     };
     assert!(report.complete, "{report:?}");
     assert!(report.at > back_at);
+}
+
+#[tokio::test]
+async fn one_location_is_asked_about_as_if_there_were_no_other() {
+    let world = World::new(&["us", "eu"]).await;
+    world.push_image("us", "v1", &[b"layer"]).await;
+    let of = async |location: &str| {
+        let location = crate::world::name(location);
+        world
+            .replication
+            .location_status(&location, LOOK)
+            .await
+            .unwrap()
+    };
+    let us = of("us").await;
+    assert!(us.complete);
+    assert_eq!((us.locations.len(), us.images.len()), (1, 0));
+    let eu = of("eu").await;
+    assert!(!eu.complete);
+    assert_eq!(at(&eu, "eu").missing, amount(2, 17));
+    assert_eq!(images(&eu), ["admin/app:v1"]);
+}
+
+#[tokio::test]
+async fn the_speed_of_all_processes_together_says_how_long_it_takes_and_a_pause_is_told() {
+    let world = World::new(&["us", "eu"]).await;
+    world.push_image("us", "v1", &[b"layer"]).await;
+    for (process, rate) in [("one", 1), ("two", 2)] {
+        let mut documents = world.replication.locations.documents(PATIENCE).await;
+        for document in &mut documents {
+            if document.location == "eu" {
+                document.copied_bytes_per_second = Some(rate);
+            }
+        }
+        let instance = roadstead_metadata::Instance {
+            name: process.to_owned(),
+            region: crate::world::name("us"),
+            seen_at: world.clock.now(),
+            locations: LocationDocument::list_as_text(&documents),
+        };
+        world
+            .database()
+            .note_instance(&instance, world.clock.now())
+            .await
+            .unwrap();
+    }
+    world.replication.pause(Some("eu")).await.unwrap();
+    let report = world
+        .replication
+        .status(StatusOptions { store_check: false })
+        .await
+        .unwrap();
+    let eu = at(&report, "eu");
+    assert_eq!(
+        (eu.bytes_per_second, eu.eta_seconds, eu.paused),
+        (Some(3), Some(6), true)
+    );
+    let us = at(&report, "us");
+    assert_eq!(
+        (us.bytes_per_second, us.eta_seconds, us.paused),
+        (None, None, false)
+    );
+}
+
+#[tokio::test]
+async fn what_arrives_is_counted_as_the_speed_of_the_process_that_copied_it() {
+    let world = World::new(&["us", "eu"]).await;
+    world.push_image("us", "v1", &[&[7; 1_000]]).await;
+    world.work().await;
+    let rates = world.replication.bytes_per_second();
+    assert_eq!(
+        rates,
+        BTreeMap::from([(crate::world::name("eu"), 1_012 / 10)])
+    );
+    world.clock.advance(Duration::from_mins(3));
+    assert!(world.replication.bytes_per_second().is_empty());
 }

@@ -6,12 +6,19 @@ use chrono::TimeDelta;
 use roadstead_metadata::{MetadataError, MissingCopies, StorageId};
 use roadstead_runtime::{Shutdown, Timestamp};
 
+use roadstead_placement::LocationName;
+
+use super::image::{ImageName, ImageStatus, ImageStatusError};
 use super::{LostObjects, StatusError, StatusOptions, StatusReport};
 use crate::copy::{BlobContent, stage_copy};
+use crate::throughput::{Arrivals, time_left};
 use crate::{Amount, Replication};
 
 /// How often the database is asked what is missing.
 const POLL: Duration = Duration::from_secs(1);
+
+/// How long it is until the stores are asked again for an image that is complete by the database and not by them.
+const STORES_PAUSE: Duration = Duration::from_secs(15);
 
 /// How long it is at least until everything is compared again while something is missing that no copy brings about.
 const FULL_LOOK_PAUSE: TimeDelta = TimeDelta::seconds(15);
@@ -23,12 +30,22 @@ const LOOK_SHARE: i32 = 9;
 const REPORT_BATCH: usize = 500;
 
 /// How to wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitOptions {
     /// How long at most; without end if `None`.
     pub timeout: Option<Duration>,
     /// What each look is at.
     pub status: StatusOptions,
+    /// The only location that counts; every one if `None`.
+    pub location: Option<LocationName>,
+}
+
+impl WaitOptions {
+    fn deadline(&self, began: Timestamp) -> Option<Timestamp> {
+        self.timeout
+            .and_then(|timeout| TimeDelta::from_std(timeout).ok())
+            .and_then(|timeout| began.checked_add_signed(timeout))
+    }
 }
 
 /// How far it is.
@@ -42,6 +59,8 @@ pub struct Progress {
     pub failing: u64,
     /// Why the latest failed.
     pub last_failure: Option<String>,
+    /// How long the rest takes at the rate of the last two minutes; none if nothing has arrived in them.
+    pub time_left: Option<Duration>,
     /// Since when nothing has arrived although something is missing.
     pub still_since: Timestamp,
     /// Now.
@@ -59,14 +78,14 @@ impl Replication {
         mut show: impl FnMut(&Progress) + Send,
     ) -> Result<StatusReport, StatusError> {
         let began = self.environment.now();
-        let deadline = options
-            .timeout
-            .and_then(|timeout| TimeDelta::from_std(timeout).ok())
-            .and_then(|timeout| began.checked_add_signed(timeout));
+        let deadline = options.deadline(began);
         let mut tally = Tally::new(began);
         loop {
             let look_began = self.environment.now();
-            let report = self.status(options.status).await?;
+            let report = match &options.location {
+                Some(location) => self.location_status(location, options.status).await?,
+                None => self.status(options.status).await?,
+            };
             self.repair(&report.lost).await?;
             self.reconcile(|_| ()).await?;
             let looked = self.environment.now();
@@ -77,8 +96,11 @@ impl Replication {
             let mut copies_missing = report.copies_missing();
             loop {
                 let now = self.environment.now();
-                let missing = self.database.missing_copies(self.demand()).await?;
-                let progress = tally.take(&missing, now);
+                let mut missing = self.database.missing_copies(self.demand()).await?;
+                if let Some(location) = &options.location {
+                    missing.retain(|missing| missing.location == *location);
+                }
+                let progress = tally.take(&sum(&missing), now);
                 show(&progress);
                 // The last missing copy has arrived: the stores have the last word. What no copy can bring about, such as the return
                 // of a location that is down, is looked for from time to time.
@@ -90,6 +112,54 @@ impl Replication {
                 copies_missing |= !progress.missing.is_none();
                 self.environment.clock.sleep(POLL).await;
             }
+        }
+    }
+
+    /// Waits until an image is complete wherever it has to be, or at the one location that counts, or until the time is up, or until
+    /// nothing is left that could be waited for. What is missing and not queued is queued; what the store check finds lost is queued again.
+    ///
+    /// The tag means what it points to each time that is looked. It may be dropped at any time.
+    pub async fn wait_for_image(
+        &self,
+        image: &ImageName,
+        options: &WaitOptions,
+        mut show: impl FnMut(&Progress) + Send,
+    ) -> Result<ImageStatus, ImageStatusError> {
+        const BELIEVING: StatusOptions = StatusOptions { store_check: false };
+        let began = self.environment.now();
+        let deadline = options.deadline(began);
+        let location = options.location.as_ref();
+        let mut tally = Tally::new(began);
+        loop {
+            let mut status = self.image_status(image, location, BELIEVING).await?;
+            let mut pause = POLL;
+            if status.complete && options.status.store_check {
+                pause = STORES_PAUSE;
+                status = self.image_status(image, location, options.status).await?;
+                for (location, storages) in &status.lost {
+                    self.report_lost(location, storages, "the store does not hold the object")
+                        .await?;
+                }
+            }
+            for storage in &status.unqueued {
+                self.want_copies_of(*storage).await?;
+            }
+            let now = self.environment.now();
+            let gap = Gap {
+                missing: status.missing(),
+                failing: status.locations.iter().map(|at| at.failing).sum(),
+                last_failure: status.locations.iter().find_map(|at| at.reason.clone()),
+            };
+            show(&tally.take(&gap, now));
+            if status.complete
+                || !status.may_become_complete()
+                || deadline.is_some_and(|deadline| now >= deadline)
+            {
+                return Ok(status);
+            }
+            let left = deadline.and_then(|deadline| (deadline - now).to_std().ok());
+            let pause = left.map_or(pause, |left| pause.min(left));
+            self.environment.clock.sleep(pause).await;
         }
     }
 
@@ -133,10 +203,35 @@ impl Replication {
     }
 }
 
+/// What is missing at a moment, and how its copies fail.
+#[derive(Clone, Debug, Default)]
+struct Gap {
+    missing: Amount,
+    failing: u64,
+    last_failure: Option<String>,
+}
+
+fn sum(missing: &[MissingCopies]) -> Gap {
+    Gap {
+        missing: missing
+            .iter()
+            .map(|missing| Amount {
+                blobs: missing.blobs,
+                bytes: missing.bytes,
+            })
+            .sum(),
+        failing: missing.iter().map(|missing| missing.failing).sum(),
+        last_failure: missing
+            .iter()
+            .find_map(|missing| missing.last_failure.clone()),
+    }
+}
+
 /// What has arrived so far.
 struct Tally {
     last: Option<Amount>,
     arrived: Amount,
+    arrivals: Arrivals,
     still_since: Timestamp,
 }
 
@@ -145,31 +240,28 @@ impl Tally {
         Self {
             last: None,
             arrived: Amount::default(),
+            arrivals: Arrivals::default(),
             still_since: now,
         }
     }
 
-    fn take(&mut self, missing: &[MissingCopies], now: Timestamp) -> Progress {
-        let sum: Amount = missing
-            .iter()
-            .map(|missing| Amount {
-                blobs: missing.blobs,
-                bytes: missing.bytes,
-            })
-            .sum();
-        let fewer = self.last.unwrap_or(sum).without(sum);
+    fn take(&mut self, gap: &Gap, now: Timestamp) -> Progress {
+        let missing = gap.missing;
+        let fewer = self.last.unwrap_or(missing).without(missing);
         self.arrived += fewer;
-        if !fewer.is_none() || sum.is_none() {
+        if !fewer.is_none() {
+            self.arrivals.note(fewer.bytes, now);
+        }
+        if !fewer.is_none() || missing.is_none() {
             self.still_since = now;
         }
-        self.last = Some(sum);
+        self.last = Some(missing);
         Progress {
-            missing: sum,
+            missing,
             arrived: self.arrived,
-            failing: missing.iter().map(|missing| missing.failing).sum(),
-            last_failure: missing
-                .iter()
-                .find_map(|missing| missing.last_failure.clone()),
+            failing: gap.failing,
+            last_failure: gap.last_failure.clone(),
+            time_left: time_left(missing.bytes, self.arrivals.rate(now)),
             still_since: self.still_since,
             at: now,
         }

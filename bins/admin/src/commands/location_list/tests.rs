@@ -71,10 +71,10 @@ async fn it_shows_how_every_running_process_sees_every_location() {
             name: name.to_owned(),
             region: region.clone(),
             seen_at,
-            locations: deployment
-                .locations
-                .document_text(Duration::from_secs(1))
-                .await,
+            locations: serde_json::to_string(
+                &deployment.locations.documents(Duration::from_secs(1)).await,
+            )
+            .unwrap(),
         };
         let long_ago = now - Duration::from_hours(1);
         let noted = deployment.database.note_instance(&told, long_ago);

@@ -207,3 +207,137 @@ fn durations_are_digits_and_a_unit() {
         assert!(duration(wrong).is_err(), "{wrong}");
     }
 }
+
+/// What the command says of an image, and its exit code.
+async fn of_image(arguments: Arguments, world: &World) -> (ExitCode, String) {
+    let (mut status, output, _) = console("");
+    let code = run(&arguments, &world.opened, &mut status).await.unwrap();
+    (code, output.text())
+}
+
+fn image(location: Option<&str>) -> Arguments {
+    Arguments {
+        image: Some("admin/app:v1".parse().unwrap()),
+        location: location.map(str::to_owned),
+        ..Arguments::default()
+    }
+}
+
+#[tokio::test]
+async fn an_image_is_said_to_be_complete_copying_or_failed_at_each_location() {
+    let world = World::new().await;
+    world.push_image("usstorage", "v1", b"layer").await;
+    let (code, text) = of_image(image(None), &world).await;
+    assert_eq!(code, ExitCode::FAILURE);
+    assert_eq!(
+        text,
+        "\
+location   admin/app:v1
+eustorage  copying 0/2 (0 B of 17 B)
+usstorage  complete
+not complete
+"
+    );
+    world
+        .opened
+        .replication
+        .pause(Some("eustorage"))
+        .await
+        .unwrap();
+    world.fail_jobs("the disk is full").await;
+    let (code, text) = of_image(image(Some("eustorage")), &world).await;
+    assert_eq!(code, ExitCode::FAILURE);
+    assert_eq!(
+        text,
+        "\
+location   admin/app:v1
+eustorage  failed: the disk is full
+eustorage: copying is paused; `admin replication resume` lets it go on
+not complete
+"
+    );
+    let (code, _) = of_image(image(Some("usstorage")), &world).await;
+    assert_eq!(code, ExitCode::SUCCESS);
+    let json = Arguments {
+        json: true,
+        ..image(None)
+    };
+    let (_, text) = of_image(json, &world).await;
+    let status: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(status["locations"][0]["state"], "failed");
+    assert_eq!(
+        status["needs"],
+        serde_json::json!({"blobs": 2, "bytes": 17})
+    );
+}
+
+#[tokio::test]
+async fn a_pipeline_waits_for_its_image_and_no_other() {
+    let world = World::new().await;
+    world.push_image("usstorage", "v1", b"layer").await;
+    let arguments = Arguments {
+        wait: true,
+        run: true,
+        timeout: Some(Duration::from_hours(1)),
+        ..image(None)
+    };
+    let (mut wait, output, _) = console("");
+    let code = run_in_time(&arguments, &world, &mut wait).await;
+    assert_eq!(code, ExitCode::SUCCESS);
+    assert!(output.text().ends_with("\ncomplete\n"), "{}", output.text());
+    // One that is missing elsewhere does not matter.
+    world.push_image("usstorage", "v2", b"another layer").await;
+    let (mut wait, _, _) = console("");
+    let nobody_copies = Arguments {
+        run: false,
+        ..arguments.clone()
+    };
+    let code = run_in_time(&nobody_copies, &world, &mut wait).await;
+    assert_eq!(code, ExitCode::SUCCESS);
+    let unknown = Arguments {
+        image: Some("admin/app:v3".parse().unwrap()),
+        ..arguments
+    };
+    let (mut wait, _, _) = console("");
+    let error = run(&unknown, &world.opened, &mut wait).await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("there is no image `admin/app:v3`"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn only_the_location_counts_that_was_asked_for() {
+    let world = World::new().await;
+    world.push_image("usstorage", "v1", b"layer").await;
+    for (location, expected) in [
+        ("usstorage", ExitCode::SUCCESS),
+        ("eustorage", ExitCode::FAILURE),
+    ] {
+        let arguments = Arguments {
+            location: Some(location.to_owned()),
+            ..Arguments::default()
+        };
+        let (mut status, output, _) = console("");
+        let code = run(&arguments, &world.opened, &mut status).await.unwrap();
+        assert_eq!(code, expected, "{}", output.text());
+        assert_eq!(
+            output.text().matches("storage ").count(),
+            1,
+            "{}",
+            output.text()
+        );
+    }
+    let nowhere = Arguments {
+        location: Some("nowhere".to_owned()),
+        ..Arguments::default()
+    };
+    let (mut status, _, _) = console("");
+    let error = run(&nowhere, &world.opened, &mut status).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "there is no location `nowhere`; known are: eustorage, usstorage"
+    );
+}

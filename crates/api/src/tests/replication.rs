@@ -1,0 +1,295 @@
+//! The state and the control of replication, as superusers ask for them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use http::StatusCode;
+use roadstead_metadata::{ClaimCopies, ClaimCursor};
+use roadstead_placement::FailureClass;
+use roadstead_replication::QUEUE;
+use roadstead_runtime::{Clock as _, Ids as _, SeededIds};
+use serde_json::{Value, json};
+
+use super::world::{Answer, PASSWORD, World, basic};
+
+const ROUTES: [(&str, &str); 8] = [
+    ("GET", "/api/v1/replication"),
+    ("GET", "/api/v1/replication/at-risk/us"),
+    ("GET", "/api/v1/replication/failed"),
+    ("POST", "/api/v1/replication/retry"),
+    ("POST", "/api/v1/replication/pause"),
+    ("POST", "/api/v1/replication/resume"),
+    ("GET", "/api/v1/replication/limit"),
+    ("PUT", "/api/v1/replication/limit"),
+];
+
+async fn get(world: &World, path: &str) -> Value {
+    let answer = world.get(&format!("/api/v1/replication{path}")).await;
+    assert_eq!(answer.status, StatusCode::OK, "{path}: {answer:?}");
+    assert!(answer.header("cache-control").contains("no-store"));
+    answer.json()
+}
+
+async fn send(world: &World, method: &str, path: &str, document: &Value) -> Answer {
+    let path = format!("/api/v1/replication{path}");
+    let body = if document.is_null() {
+        String::new()
+    } else {
+        document.to_string()
+    };
+    world.request(method, &path).body(body).await
+}
+
+/// Takes every job and puts it off for an hour.
+async fn fail_jobs(world: &World, reason: &str) {
+    let now = world.clock.now();
+    let claim = ClaimCopies {
+        queue: QUEUE,
+        blobs: 1000,
+        region: None,
+        elsewhere: &BTreeSet::new(),
+        now,
+        lease_until: now + Duration::from_mins(1),
+        token: SeededIds::new(7).uuid(),
+    };
+    let mut cursor = ClaimCursor::default();
+    let claimed = world.database.claim_copies(&claim, &mut cursor);
+    for job in claimed.await.unwrap() {
+        let until = now + Duration::from_hours(1);
+        let class = FailureClass::TargetFull;
+        let put_off = world.database.postpone_job(&job, until, reason, class, now);
+        assert!(put_off.await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn nobody_but_superusers_sees_or_says_anything() {
+    let world = World::with(|settings| {
+        settings.auth.superusers = BTreeSet::from(["root".to_owned()]);
+    })
+    .await;
+    let administered = World::new().await;
+    for (method, path) in ROUTES {
+        let anonymous = world.request(method, path).anonymously().send().await;
+        assert_eq!(
+            anonymous.error(),
+            (401, "UNAUTHORIZED".to_owned()),
+            "{path}"
+        );
+        assert!(anonymous.header("www-authenticate").starts_with("Bearer"));
+        for request in [
+            world.request(method, path),
+            world
+                .request(method, path)
+                .anonymously()
+                .with("authorization", &basic("admin", PASSWORD)),
+        ] {
+            let answer = request.send().await;
+            assert_eq!(answer.error(), (403, "DENIED".to_owned()), "{path}");
+        }
+        let known = administered.request(method, path).send().await;
+        assert_eq!(known.status, 200, "{method} {path}: {known:?}");
+    }
+    let control = administered.replication().control().await.unwrap();
+    assert!(control.paused.is_none(), "what was paused is resumed");
+}
+
+#[tokio::test]
+async fn what_is_missing_is_told_of_everything_one_location_or_one_image() {
+    let world = World::new().await;
+    world.push_image("v1").await;
+    let report = get(&world, "").await;
+    assert_eq!(report["complete"], false);
+    assert_eq!(report["locations"][0]["location"], "eu");
+    assert_eq!(
+        report["locations"][0]["missing"],
+        json!({"blobs": 2, "bytes": 4})
+    );
+    let us = get(&world, "?location=us").await;
+    assert_eq!(
+        (&us["complete"], us["locations"].as_array().unwrap().len()),
+        (&json!(true), 1)
+    );
+    let image = get(&world, "?image=acme/app:v1").await;
+    let states: Vec<&Value> = image["locations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|here| &here["state"])
+        .collect();
+    assert_eq!(states, ["copying", "complete"]);
+    let there = get(&world, "?image=acme%2Fapp%3Av1&location=us").await;
+    assert_eq!(there["complete"], true);
+}
+
+#[tokio::test]
+async fn failed_copies_and_images_at_risk_are_listed_in_pages_to_their_end() {
+    let world = World::new().await;
+    for tag in ["v1", "v2", "v3"] {
+        world.push_image(tag).await;
+    }
+    fail_jobs(&world, "the disk is full").await;
+    let mut digests = BTreeSet::new();
+    let mut path = "/failed?limit=3".to_owned();
+    loop {
+        let page = get(&world, &path).await;
+        for copy in page["copies"].as_array().unwrap() {
+            assert_eq!(copy["reason"], "the disk is full");
+            digests.insert(copy["digest"].as_str().unwrap().to_owned());
+        }
+        if page["next_page"].is_null() {
+            break;
+        }
+        path = format!("/failed?limit=3&next_page={}", page["next_page"]);
+    }
+    assert_eq!(digests.len(), 4);
+
+    let first = get(&world, "/at-risk/us?limit=2").await;
+    assert_eq!(
+        (
+            &first["images"].as_array().unwrap().len(),
+            &first["lost"]["blobs"]
+        ),
+        (&2, &json!(4))
+    );
+    let next = first["next_page"].as_str().unwrap();
+    let second = get(&world, &format!("/at-risk/us?limit=2&next_page={next}")).await;
+    assert_eq!(
+        second["images"],
+        json!([{"image": "acme/app:v3", "blobs": 2, "bytes": 4}])
+    );
+    assert_eq!(second["next_page"], Value::Null);
+    assert_eq!(second.get("lost"), None, "only the first page counts");
+    assert_eq!(get(&world, "/at-risk/eu").await["images"], json!([]));
+
+    let one = digests.first().unwrap();
+    let retried = send(&world, "POST", "/retry", &json!({"digest": one})).await;
+    assert_eq!(retried.json(), json!({"retried": 1}));
+    let retried = send(&world, "POST", "/retry", &json!({"location": "eu"})).await;
+    assert_eq!(retried.json(), json!({"retried": 3}));
+    let retried = send(&world, "POST", "/retry", &Value::Null).await;
+    assert_eq!(retried.json(), json!({"retried": 0}));
+}
+
+#[tokio::test]
+async fn copying_is_paused_resumed_and_limited_and_every_answer_says_how_it_is_now() {
+    let world = World::new().await;
+    let eu = json!({"location": "eu"});
+    let paused = send(&world, "POST", "/pause", &eu).await;
+    assert_eq!(
+        paused.json(),
+        json!({"everything_paused": false, "paused_locations": ["eu"], "limits": []})
+    );
+    let paused = send(&world, "POST", "/pause", &Value::Null).await;
+    assert_eq!(paused.json()["everything_paused"], true);
+    let status = get(&world, "").await;
+    assert_eq!(status["locations"][1]["paused"], true);
+    send(&world, "POST", "/resume", &json!({})).await;
+    let resumed = send(&world, "POST", "/resume", &eu).await;
+    assert_eq!(
+        resumed.json(),
+        json!({"everything_paused": false, "paused_locations": [], "limits": []})
+    );
+    let by_night =
+        json!({"source": "us", "target": "eu", "bytes_per_second": 1000, "between": "22:00-06:00"});
+    let always = json!({"location": "eu", "bytes_per_second": 500});
+    send(&world, "PUT", "/limit", &by_night).await;
+    let limited = send(&world, "PUT", "/limit", &always).await.json();
+    assert_eq!(
+        limited["limits"],
+        json!([{"location": "eu", "bytes_per_second": 500, "between": null}, by_night])
+    );
+    assert_eq!(get(&world, "/limit").await, limited);
+    let lifted = json!({"source": "us", "target": "eu", "bytes_per_second": null});
+    let left = send(&world, "PUT", "/limit", &lifted).await.json();
+    assert_eq!(left["limits"].as_array().unwrap().len(), 1, "{left}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_understood_is_refused_and_changes_nothing() {
+    let world = World::new().await;
+    world.push_image("v1").await;
+    let gets = [
+        ("?location=nowhere", (404, "NAME_UNKNOWN")),
+        ("?location=", (404, "NAME_UNKNOWN")),
+        ("?location=%00", (400, "UNSUPPORTED")),
+        ("?image=acme/app:v2", (404, "MANIFEST_UNKNOWN")),
+        ("?image=app", (400, "NAME_INVALID")),
+        ("?image=acme/app@sha256:beef", (400, "DIGEST_INVALID")),
+        ("?image=ACME/app:v1", (400, "NAME_INVALID")),
+        ("/at-risk/nowhere", (404, "NAME_UNKNOWN")),
+        ("/at-risk/%ff", (400, "NAME_INVALID")),
+        ("/at-risk/us?next_page=x", (400, "UNSUPPORTED")),
+        ("/at-risk/us?limit=0", (400, "UNSUPPORTED")),
+        ("/at-risk/us?limit=10001", (400, "UNSUPPORTED")),
+        ("/failed?limit=many", (400, "UNSUPPORTED")),
+        (
+            "/failed?next_page=9999999999999999999999",
+            (400, "UNSUPPORTED"),
+        ),
+        ("/failed?location=nowhere", (404, "NAME_UNKNOWN")),
+        ("/at-risk/", (404, "UNSUPPORTED")),
+        ("/at-risk/us/eu", (404, "UNSUPPORTED")),
+        ("/nothing", (404, "UNSUPPORTED")),
+        ("s", (404, "UNSUPPORTED")),
+        ("/pause", (405, "UNSUPPORTED")),
+    ];
+    for (path, (status, code)) in gets {
+        let answer = world.get(&format!("/api/v1/replication{path}")).await;
+        assert_eq!(answer.error(), (status, code.to_owned()), "{path}");
+    }
+    let long = format!(r#"{{"location": "{}"}}"#, "a".repeat(10_000));
+    let sends = [
+        ("POST", "/pause", r#"{"location": "nowhere"}"#, 404),
+        ("POST", "/pause", r#"{"location": 7}"#, 400),
+        ("POST", "/pause", r#"{"locatoin": "eu"}"#, 400),
+        ("POST", "/pause", "[", 400),
+        ("POST", "/pause", &long, 413),
+        ("POST", "/retry", r#"{"digest": "sha256:beef"}"#, 400),
+        (
+            "PUT",
+            "/limit",
+            r#"{"location": "eu", "bytes_per_second": 0}"#,
+            400,
+        ),
+        (
+            "PUT",
+            "/limit",
+            r#"{"location": "eu", "bytes_per_second": -5}"#,
+            400,
+        ),
+        (
+            "PUT",
+            "/limit",
+            r#"{"location": "eu", "source": "us", "bytes_per_second": 5}"#,
+            400,
+        ),
+        (
+            "PUT",
+            "/limit",
+            r#"{"source": "us", "target": "us", "bytes_per_second": 5}"#,
+            400,
+        ),
+        (
+            "PUT",
+            "/limit",
+            r#"{"location": "nowhere", "bytes_per_second": 5}"#,
+            404,
+        ),
+        (
+            "PUT",
+            "/limit",
+            r#"{"bytes_per_second": 5, "between": "at night"}"#,
+            400,
+        ),
+        ("DELETE", "/limit", "", 405),
+        ("POST", "", "", 405),
+    ];
+    for (method, path, body, status) in sends {
+        let target = format!("/api/v1/replication{path}");
+        let answer = world.request(method, &target).body(body.to_owned()).await;
+        assert_eq!(answer.error().0, status, "{path} {body}");
+    }
+    let control = world.replication().control().await.unwrap();
+    assert_eq!(control, roadstead_placement::CopyControl::default());
+}

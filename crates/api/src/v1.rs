@@ -1,0 +1,3 @@
+//! `/api/v1/`: what administrators ask and say. One file for each subject.
+
+pub(crate) mod replication;
