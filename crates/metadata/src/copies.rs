@@ -47,6 +47,13 @@ pub(crate) enum WantedScope<'a> {
         after: StorageId,
         until: StorageId,
     },
+    /// Of those blobs in a range of ids to one location that only leaving locations hold and that are not demanded anywhere.
+    Leaving {
+        demand: Demand<'a>,
+        after: StorageId,
+        until: StorageId,
+        refuge: &'a LocationName,
+    },
 }
 
 /// What every blob must reach.
@@ -168,6 +175,19 @@ struct HighestRow {
 /// `defaults`, `configured`, `low`, `high`. A blob without any placement is left out: there is nothing to copy from.
 pub(crate) fn demanded(defaults: &str, configured: &str, low: &str, high: &str) -> String {
     format!(
+        "{},
+         missing(storage_id, location_id) AS (
+             SELECT r.storage_id, r.location_id FROM required r
+             WHERE EXISTS (SELECT 1 FROM imagestorageplacement p WHERE p.storage_id = r.storage_id)
+               AND NOT EXISTS (SELECT 1 FROM imagestorageplacement p
+                               WHERE p.storage_id = r.storage_id AND p.location_id = r.location_id))",
+        required(defaults, configured, low, high)
+    )
+}
+
+/// The first two of the expressions of [`demanded`].
+fn required(defaults: &str, configured: &str, low: &str, high: &str) -> String {
+    format!(
         "open(id, name) AS (
              SELECT l.id, l.name FROM imagestoragelocation l
              WHERE l.name IN @texts({configured}) AND l.name NOT IN {CLOSED}),
@@ -179,12 +199,33 @@ pub(crate) fn demanded(defaults: &str, configured: &str, low: &str, high: &str) 
              JOIN open o ON o.id = ur.location_id
              JOIN repository r ON r.namespace_user_id = ur.user_id
              JOIN manifestblob mb ON mb.repository_id = r.id
-             WHERE mb.blob_id > {low} AND mb.blob_id <= {high}),
+             WHERE mb.blob_id > {low} AND mb.blob_id <= {high})"
+    )
+}
+
+/// The expressions of [`demanded`] with another `missing`: at location `refuge`, what placements at locations that are being emptied promise
+/// and none at an open location does, unless it is demanded at one or on its way to one.
+fn missing_of_leaving(
+    defaults: &str,
+    configured: &str,
+    low: &str,
+    high: &str,
+    refuge: &str,
+) -> String {
+    format!(
+        "{},
          missing(storage_id, location_id) AS (
-             SELECT r.storage_id, r.location_id FROM required r
-             WHERE EXISTS (SELECT 1 FROM imagestorageplacement p WHERE p.storage_id = r.storage_id)
-               AND NOT EXISTS (SELECT 1 FROM imagestorageplacement p
-                               WHERE p.storage_id = r.storage_id AND p.location_id = r.location_id))"
+             SELECT DISTINCT p.storage_id, o.id FROM imagestorageplacement p
+             JOIN imagestoragelocation l ON l.id = p.location_id
+             JOIN roadstead_location n ON n.name = l.name
+             JOIN open o ON o.name = {refuge}
+             WHERE n.state = 'draining' AND p.storage_id > {low} AND p.storage_id <= {high}
+               AND NOT EXISTS (SELECT 1 FROM imagestorageplacement h JOIN open ho ON ho.id = h.location_id
+                               WHERE h.storage_id = p.storage_id)
+               AND NOT EXISTS (SELECT 1 FROM required r WHERE r.storage_id = p.storage_id)
+               AND NOT EXISTS (SELECT 1 FROM roadstead_copy w JOIN open wo ON wo.id = w.location_id
+                               WHERE w.storage_id = p.storage_id))",
+        required(defaults, configured, low, high)
     )
 }
 
@@ -238,6 +279,25 @@ pub(crate) async fn want_copies(
                 demanded("$3", "$4", "$5", "$6"),
                 NAMESPACE_OF_BLOB.to_owned(),
                 Urgency::Backfill,
+            )
+        }
+        WantedScope::Leaving {
+            demand,
+            after,
+            until,
+            refuge,
+        } => {
+            values.extend(params![
+                json_locations(demand.defaults),
+                json_locations(demand.configured),
+                after.0,
+                until.0,
+                refuge.as_str(),
+            ]);
+            (
+                missing_of_leaving("$3", "$4", "$5", "$6", "$7"),
+                NAMESPACE_OF_BLOB.to_owned(),
+                Urgency::Asked,
             )
         }
     };
@@ -344,6 +404,34 @@ impl Database {
         &self,
         page: &DemandPage<'_>,
     ) -> Result<DemandedCopies, MetadataError> {
+        let scope = |until| WantedScope::Demanded {
+            demand: page.demand,
+            after: page.after,
+            until,
+        };
+        self.want_page(page, scope).await
+    }
+
+    /// Makes one page of the blobs wanted at `refuge` that only locations being emptied hold and that nothing demands elsewhere. Idempotent.
+    pub async fn want_leaving_copies(
+        &self,
+        page: &DemandPage<'_>,
+        refuge: &LocationName,
+    ) -> Result<DemandedCopies, MetadataError> {
+        let scope = |until| WantedScope::Leaving {
+            demand: page.demand,
+            after: page.after,
+            until,
+            refuge,
+        };
+        contended(|| self.want_page(page, scope)).await
+    }
+
+    async fn want_page<'a>(
+        &self,
+        page: &DemandPage<'a>,
+        scope: impl Fn(StorageId) -> WantedScope<'a> + Send + Sync,
+    ) -> Result<DemandedCopies, MetadataError> {
         const OPERATION: &str = "queue the copies that are missing";
         let highest: Option<HighestRow> = self
             .reader()
@@ -367,11 +455,7 @@ impl Database {
         let created = want_copies(
             &transaction,
             &WantCopies {
-                scope: WantedScope::Demanded {
-                    demand: page.demand,
-                    after: page.after,
-                    until: StorageId(until),
-                },
+                scope: scope(StorageId(until)),
                 queue: page.queue,
                 token,
                 now: page.now,

@@ -8,11 +8,13 @@ mod copy_control;
 mod cuts;
 mod garbage;
 mod labels;
+mod leaving;
 mod manifests;
 mod proxy;
 mod quota;
 mod rights;
 mod scale;
+mod scrub;
 mod tags;
 mod uploads;
 

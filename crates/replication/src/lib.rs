@@ -8,7 +8,10 @@
 //! | `replicate` | one job of the queue: looks again at what is required and present, tries the sources in order, records the copy |
 //! | `reconcile` | what must be where, compared with what is there: every gap gets a job, however it came about |
 //! | `store_check` | what the database promises, compared with what the store of a location holds |
+//! | `scrub` | what placements promise, read back bit by bit and copied again where it is missing or damaged; objects that nothing accounts for |
 //! | `status` | what is missing where, how long, why, and which images it concerns; waiting until nothing is |
+//! | `addition` | whether a new location works, and what will be copied there |
+//! | `drain` | what only one location holds is brought to another, before that location is removed |
 //! | `removal` | a location is emptied of its promises, but never of the only copy of anything |
 //!
 //! Jobs are only the way: what must be where follows from the configuration and the `userregion` rows, so that a job that was
@@ -17,7 +20,9 @@
 //! Invariants: a placement is recorded only for bytes that were read back at the target and hashed to the digest; memory does not
 //! grow with the size of a blob; no HTTP.
 
+mod addition;
 mod copy;
+mod drain;
 mod fan_out;
 mod images;
 mod job_body;
@@ -27,20 +32,29 @@ mod recovery;
 mod removal;
 mod replicate;
 mod replication;
+mod scrub;
 mod status;
 mod store_check;
 mod throttle;
 #[cfg(test)]
 mod world;
 
+pub use addition::{Addition, AdditionError};
 pub use copy::{BlobContent, CHUNKS_IN_FLIGHT_MAX, CopyError, copy_blob};
+pub use drain::{DrainError, DrainProgress};
 pub use images::{ConcernedImage, ConcernedImages};
 pub use job_body::QUEUE;
-pub use reconcile::Reconciled;
-pub use removal::{AtRisk, ForgottenLocation, RemovalError, RemovalEvent};
+pub use reconcile::{Planned, Reconciled};
+pub use removal::{
+    AcceptedLoss, AtRisk, ForgottenLocation, LostBlob, RemovalError, RemovalEvent, SoleCopy,
+};
 pub use replication::{Amount, Replication, ReplicationParts};
 pub use roadstead_metadata::LocationState;
 pub use roadstead_placement::LocationName;
+pub use scrub::{
+    DefectiveObject, ORPHAN_AGE_MIN, ObjectDefect, Orphan, ScrubOptions, ScrubReport, VerifyError,
+    VerifyEvent, VerifyOptions,
+};
 pub use status::{
     LocationListing, LocationStatus, Progress, SeenBy, StatusError, StatusOptions, StatusReport,
     StoreStatus, WaitOptions,

@@ -14,7 +14,7 @@ use roadstead_metadata::{
 };
 use roadstead_oci::{DigestState, Digester};
 use roadstead_placement::{
-    CopyLimit, CopyPlan, FailureClass, LocationName, RETRY_DELAY_MAX, plan_copies,
+    CopyLimit, CopyPlan, FailureClass, LocationName, RETRY_DELAY_MAX, plan_copies, plan_refuge,
     required_locations,
 };
 use roadstead_queue::{Handler, Job, JobOutcome};
@@ -235,18 +235,24 @@ impl Replication {
         Ok(ended)
     }
 
-    /// The locations that the blob has to be brought to: required, open and without it.
+    /// The locations that the blob has to be brought to: required, open and without it. Of a blob that only leaving locations hold, those that
+    /// it may be brought to.
     async fn due(&self, blob: &Blob, body: &JobBody) -> Result<Vec<&Location>, MetadataError> {
         let regions = self
             .database
             .namespace_regions(UserId(body.namespace_user_id))
             .await?;
         let required = required_locations(&self.topology, &regions);
+        let closed = self.database.closed_locations().await?;
+        let refuge = plan_refuge(&self.topology, &required, &closed, &blob.present);
+        if !refuge.is_empty() {
+            let open = refuge.iter().filter_map(|open| self.locations.get(open));
+            return Ok(open.collect());
+        }
         let targets = match plan_copies(&self.topology, &required, &blob.present) {
             CopyPlan::Copy { targets, .. } | CopyPlan::NoSource { targets } => targets,
             CopyPlan::Complete => return Ok(Vec::new()),
         };
-        let closed = self.database.closed_locations().await?;
         let open = targets.iter().filter(|target| !closed.contains(*target));
         Ok(open
             .filter_map(|target| self.locations.get(target))
