@@ -23,3 +23,5 @@ mod object_stores;
 mod regions;
 #[cfg(test)]
 mod removal;
+#[cfg(test)]
+mod upkeep;

@@ -23,10 +23,10 @@ use crate::table::{age, amount, number, table};
 const STANDSTILL_SECONDS: i64 = 30;
 
 /// How often the progress is written where nobody watches a bar.
-const NOTE_SECONDS: i64 = 10;
+pub(crate) const NOTE_SECONDS: i64 = 10;
 
 /// How long copies that were begun here may take to give up after the wait.
-const STOP: Duration = Duration::from_secs(10);
+pub(crate) const STOP: Duration = Duration::from_secs(10);
 
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Arguments {
@@ -75,7 +75,7 @@ pub(crate) async fn run(
     })
 }
 
-async fn wait(
+pub(crate) async fn wait(
     arguments: &Arguments,
     status: StatusOptions,
     opened: &Opened,
@@ -103,7 +103,7 @@ async fn wait(
     Ok(waited?)
 }
 
-fn start_worker(opened: &Opened, tasks: &Tasks) {
+pub(crate) fn start_worker(opened: &Opened, tasks: &Tasks) {
     let Some(queue) = &opened.queue else { return };
     let worker = Worker::new(
         opened.deployment.database.clone(),
@@ -267,7 +267,7 @@ fn row(status: &LocationStatus) -> [String; 9] {
 }
 
 /// Reads a duration: digits and one of the units s, m (minutes), h, d, w.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || {
         format!("`{text}` is not a duration: write digits and a unit s, m, h, d or w, such as 10m")
     };
