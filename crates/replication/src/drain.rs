@@ -18,7 +18,7 @@ use roadstead_runtime::Timestamp;
 use crate::{Amount, RemovalError, Replication};
 
 /// How many blobs' copies are made due first in one transaction.
-const PAGE: u32 = 1_000;
+const PAGE: u32 = 10_000;
 
 /// How often it is looked how much is left, at least: as much time passes as ten looks take.
 const POLL: Duration = Duration::from_secs(1);
