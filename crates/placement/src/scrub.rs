@@ -47,12 +47,8 @@ mod tests {
             (DAY * 8, true, ScrubReach::All),
             (DAY * 80, true, ScrubReach::All),
             // A tenth of eight days is less than a day.
-            (Duration::from_secs(69_120), false, ScrubReach::UpTo(0)),
-            (
-                Duration::from_secs(414_720),
-                false,
-                ScrubReach::UpTo(1 << 31),
-            ),
+            (Duration::from_mins(1_152), false, ScrubReach::UpTo(0)),
+            (Duration::from_mins(6_912), false, ScrubReach::UpTo(1 << 31)),
             (DAY * 8, false, ScrubReach::UpTo(3_865_470_566)),
             (DAY * 9, false, ScrubReach::All),
         ] {
