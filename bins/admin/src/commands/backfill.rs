@@ -128,26 +128,23 @@ async fn wait(
     opened: &Opened,
     console: &mut Console,
 ) -> anyhow::Result<ExitCode> {
-    let complete = match only {
-        Some(only) => {
-            let waited = opened
-                .replication
-                .wait_for_location(only, arguments.timeout, |missing| {
-                    console.note(&format!("{} to go to {only}", amount(missing)));
-                })
-                .await?;
-            waited.is_none()
-        }
-        None => {
-            let status = StatusOptions { store_check: true };
-            let waiting = replication_status::Arguments {
-                wait: true,
-                timeout: arguments.timeout,
-                ..replication_status::Arguments::default()
-            };
-            let report = replication_status::wait(&waiting, status, opened, console).await?;
-            report.complete
-        }
+    let complete = if let Some(only) = only {
+        let waited = opened
+            .replication
+            .wait_for_location(only, arguments.timeout, |missing| {
+                console.note(&format!("{} to go to {only}", amount(missing)));
+            })
+            .await?;
+        waited.is_none()
+    } else {
+        let status = StatusOptions { store_check: true };
+        let waiting = replication_status::Arguments {
+            wait: true,
+            timeout: arguments.timeout,
+            ..replication_status::Arguments::default()
+        };
+        let report = replication_status::wait(&waiting, status, opened, console).await?;
+        report.complete
     };
     Ok(if complete {
         console.note("complete");
