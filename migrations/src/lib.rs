@@ -11,6 +11,7 @@ mod m20261125_000006_staged_parts;
 mod m20261125_000007_instances;
 mod m20261126_000008_copy_order;
 mod m20261126_000009_copy_control;
+mod m20261126_000010_scrub;
 mod m20261126_000011_placement_rules;
 mod quay_tables;
 mod schema;
@@ -36,6 +37,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000007_instances::Migration),
             Box::new(m20261126_000008_copy_order::Migration),
             Box::new(m20261126_000009_copy_control::Migration),
+            Box::new(m20261126_000010_scrub::Migration),
             Box::new(m20261126_000011_placement_rules::Migration),
         ]
     }

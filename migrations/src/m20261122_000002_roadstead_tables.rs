@@ -62,7 +62,7 @@ const TABLES: &[Table] = &[
         ],
         references: &[],
     },
-    // A location that is on its way out: `removing` takes no new bytes, `removed` stays to tell a configuration that still names it.
+    // A location that is on its way out: `draining` and `removing` take no new bytes, `removed` stays to tell a configuration that still names it.
     Table {
         name: "roadstead_location",
         usage: Usage::Written,

@@ -25,3 +25,5 @@ mod object_stores;
 mod regions;
 #[cfg(test)]
 mod removal;
+#[cfg(test)]
+mod upkeep;

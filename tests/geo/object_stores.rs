@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::deployment::{Deployment, stop};
+use crate::upkeep::damage;
 
 const BUCKET: &str = "registry";
 
@@ -322,6 +323,46 @@ async fn a_store_that_fails_in_any_way_costs_no_pull_and_no_push_and_is_used_aga
     }
     stop(process).await;
     stop(other).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_objects_in_a_bucket_are_named_and_repaired() {
+    let regions = Regions::new();
+    let (settings, process) = regions.start("usstorage eustorage").await;
+    let image = TestImage::new(1, ImageKind::Oci, &[300_000, 20_000, 4_000, 50_000, 7_000]);
+    let reference: Reference = "v1".parse().unwrap();
+    let client = settings.client();
+    image
+        .push(&client, &repository(), &reference)
+        .await
+        .unwrap();
+    wait_until_replicated(&settings).await;
+    let bucket = regions.eu.server.bucket_directory(BUCKET);
+    let path = |digest: &Digest| {
+        let key = ObjectKey::Blob(digest.clone());
+        bucket.join(format!("datastorage/registry/{key}"))
+    };
+    let damaged = damage(path, &image.blobs);
+    let found = settings.admin().run(&["verifyplacements"]).await;
+    found.expect_failure();
+    assert_eq!(
+        found.stdout.lines().count(),
+        damaged.len(),
+        "{}",
+        found.stdout
+    );
+    for (digest, defect) in &damaged {
+        let expected = format!("location `eustorage`: {digest} is {defect}");
+        assert!(found.stdout.contains(&expected), "{}", found.stdout);
+    }
+    wait_until_replicated(&settings).await;
+    let verified = settings.admin().run(&["verifyplacements"]).await;
+    verified.expect_success();
+    for digest in &image.blobs {
+        let object = regions.eu.object(digest).unwrap();
+        assert_eq!(Digest::of(Algorithm::Sha256, &object), *digest);
+    }
+    stop(process).await;
 }
 
 async fn wait_until_replicated(settings: &RegistrySettings) {

@@ -1,7 +1,9 @@
 //! The commands, a file each: they ask, call, and print.
 
 pub(crate) mod backfill;
+pub(crate) mod drain;
 pub(crate) mod gc;
+pub(crate) mod location_add;
 pub(crate) mod location_list;
 pub(crate) mod placement;
 pub(crate) mod remove_location;
@@ -9,5 +11,6 @@ pub(crate) mod replication_at_risk;
 pub(crate) mod replication_control;
 pub(crate) mod replication_failed;
 pub(crate) mod replication_status;
+pub(crate) mod verify_placements;
 #[cfg(test)]
 mod world;

@@ -16,13 +16,14 @@ use roadstead_cli::{ConfigurationArgs, LogArgs, failed};
 use roadstead_runtime::Environment;
 
 use crate::commands::{
-    backfill, gc, location_list, placement, remove_location, replication_at_risk,
-    replication_control, replication_failed, replication_status,
+    backfill, drain, gc, location_add, location_list, placement, remove_location,
+    replication_at_risk, replication_control, replication_failed, replication_status,
+    verify_placements,
 };
 use crate::console::Console;
 use crate::open::Opened;
 
-/// Operates a registry: what is missing where, backfill, removal of a location, garbage
+/// Operates a registry: what is missing or damaged where, backfill, removal of a location, garbage
 #[derive(Debug, Parser)]
 #[command(name = "admin", version)]
 struct Cli {
@@ -40,17 +41,19 @@ enum Command {
     ///
     /// Prints one line for each blob that gets a job. It may be run at any time and as often as you like: what is queued
     /// already is not queued again. That nothing is printed does not mean that everything has arrived: ask
-    /// `admin replication status`.
-    Backfillreplication,
+    /// `admin replication status`, or give --wait. What each location lacks is said first, on standard error.
+    Backfillreplication(backfill::Arguments),
     /// Remove a location from the registry, as Quay's util.removelocation does
     ///
     /// Asks first. Refuses while any blob is known to be at this location only, and names the images. Pushes go on meanwhile, to
     /// the other locations. The objects in the location's store are left alone. Interrupted, it goes on when it is run again;
     /// answered with no, an interrupted removal is taken back.
-    Removelocation {
-        /// The name of the location
-        location: String,
-    },
+    Removelocation(remove_location::Arguments),
+    /// Read back every object that a placement promises, and have copied again what is missing or damaged
+    ///
+    /// Registries and replicators do it all the time, slowly. The only copy of a blob is never given up, however damaged: it is told and
+    /// stays noted. Exit status 0 if nothing was found, 1 if something was, also when it is repaired meanwhile.
+    Verifyplacements(verify_placements::Arguments),
     /// Locations
     #[command(subcommand)]
     Location(LocationCommand),
@@ -69,6 +72,15 @@ enum Command {
 enum LocationCommand {
     /// List the locations with their state, whether their stores work, and what is there
     List(location_list::Arguments),
+    /// Try a location that the configuration names, and say what will be copied there and what to do next; changes nothing
+    Add(location_add::Arguments),
+    /// Close a location for new bytes and copy elsewhere what only it holds, that first; nothing is deleted
+    Drain(drain::Arguments),
+    /// Let a location take part again that was drained, or whose removal has not ended
+    Undrain {
+        /// The name of the location
+        location: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -142,9 +154,21 @@ async fn dispatch(
     console: &mut Console,
 ) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Backfillreplication => backfill::run(opened, console).await,
-        Command::Removelocation { location } => {
-            remove_location::run(location, opened, console).await
+        Command::Backfillreplication(arguments) => backfill::run(arguments, opened, console).await,
+        Command::Removelocation(arguments) => {
+            remove_location::run(arguments, opened, console).await
+        }
+        Command::Verifyplacements(arguments) => {
+            verify_placements::run(arguments, opened, console).await
+        }
+        Command::Location(LocationCommand::Add(arguments)) => {
+            location_add::run(arguments, opened, console).await
+        }
+        Command::Location(LocationCommand::Drain(arguments)) => {
+            drain::run(arguments, opened, console).await
+        }
+        Command::Location(LocationCommand::Undrain { location }) => {
+            drain::undrain(location, opened, console).await
         }
         Command::Location(LocationCommand::List(arguments)) => {
             location_list::run(arguments, opened, console).await

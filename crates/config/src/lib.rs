@@ -32,8 +32,8 @@ pub use sections::{
     CloudFront, Config, ConnectionPool, Continent, Database, DatabaseUri, Delivery, Driver,
     Endpoint, Garbage, Hosting, LocalStorage, Location, MultiCdnStorage, Network, NotANetwork,
     OpenStackOptions, Postgres, PostgresHost, PostgresTls, Quota, Registry, RegistryState,
-    Replication, S3Credentials, S3Keys, S3Store, SslMode, Storage, SwiftAuthVersion, SwiftStorage,
-    Tags, TargetServer, UrlScheme,
+    Replication, S3Credentials, S3Keys, S3Store, Scrub, SslMode, Storage, SwiftAuthVersion,
+    SwiftStorage, Tags, TargetServer, UrlScheme,
 };
 
 use layers::Layers;

@@ -26,7 +26,7 @@ pub use garbage::Garbage;
 pub use hosting::{Hosting, UrlScheme};
 pub use quota::Quota;
 pub use registry::{Registry, RegistryState};
-pub use replication::Replication;
+pub use replication::{Replication, Scrub};
 pub use storage::{
     Akamai, AzureCredentials, AzureStorage, Cdn, CdnProvider, CdnRule, CloudFlare, CloudFront,
     Continent, Driver, Endpoint, LocalStorage, Location, MultiCdnStorage, OpenStackOptions,

@@ -370,7 +370,8 @@ fn keys_without_effect_are_kept_and_named() {
             "config.yaml:9: MY_OWN_KEY: unknown, without effect",
             "config.yaml:10: ROADSTEAD_RECONCILE_SECOND: unknown, without effect; allowed: \
              ROADSTEAD_DATA_DIRECTORY, ROADSTEAD_LOCATION_COSTS, ROADSTEAD_MANIFEST_SIZE_LIMIT, ROADSTEAD_PUSH_WAIT_SECONDS, \
-             ROADSTEAD_RECONCILE_SECONDS, ROADSTEAD_REDIRECT_NETWORKS, ROADSTEAD_REPLICATION_CONCURRENCY, ROADSTEAD_STREAM_NETWORKS, \
+             ROADSTEAD_RECONCILE_SECONDS, ROADSTEAD_REDIRECT_NETWORKS, ROADSTEAD_REPLICATION_CONCURRENCY, \
+             ROADSTEAD_SCRUB_BYTES_PER_SECOND, ROADSTEAD_SCRUB_DAYS, ROADSTEAD_STREAM_NETWORKS, \
              ROADSTEAD_UPLOAD_CHUNK_MIN_LENGTH, ROADSTEAD_UPLOAD_MEMORY_BYTES; did you mean ROADSTEAD_RECONCILE_SECONDS?",
             "QUAY_OVERRIDE_CONFIG: known to Quay, without effect here: AVATAR_KIND",
         ]
@@ -379,6 +380,25 @@ fn keys_without_effect_are_kept_and_named() {
     assert_eq!(raw.get("MY_OWN_KEY"), Some(&serde_json::json!({"a": [1]})));
     assert_eq!(raw.iter().count(), 10);
     assert!(!format!("{raw:?}").contains("admin"));
+}
+
+#[test]
+fn everything_is_read_back_once_a_month_unless_it_is_said_otherwise() {
+    let scrub = |lines: &str| small_and(lines).loaded().config.replication.scrub;
+    let by_default = scrub("").unwrap();
+    assert_eq!(by_default.period, Duration::from_hours(30 * 24));
+    assert_eq!(by_default.bytes_per_second.get(), 16 << 20);
+    let faster = scrub("ROADSTEAD_SCRUB_DAYS: 7\nROADSTEAD_SCRUB_BYTES_PER_SECOND: 1G").unwrap();
+    assert_eq!(faster.period, Duration::from_hours(7 * 24));
+    assert_eq!(faster.bytes_per_second.get(), 1 << 30);
+    assert_eq!(scrub("ROADSTEAD_SCRUB_DAYS: 0"), None);
+    assert_refused(
+        &small_and("ROADSTEAD_SCRUB_DAYS: 4000\nROADSTEAD_SCRUB_BYTES_PER_SECOND: 10"),
+        &[
+            "ROADSTEAD_SCRUB_DAYS: out of range (found 4000)",
+            "ROADSTEAD_SCRUB_BYTES_PER_SECOND: not a size that can be used (found 10)",
+        ],
+    );
 }
 
 #[test]

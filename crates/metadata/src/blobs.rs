@@ -12,7 +12,7 @@ use crate::database::{Connection, Database, Identified, Lock, Named, contended, 
 use crate::error::MetadataError;
 use crate::garbage::{Publication, consume, free_blobs, lapsed};
 use crate::ids::{RepositoryId, StorageId};
-use crate::locations::CLOSED;
+use crate::locations::SEALED;
 use crate::reader::Reader;
 use crate::uploads::{Upload, bytes_column, end_upload};
 
@@ -226,7 +226,7 @@ impl Database {
         let location: Option<Identified> = transaction
             .row(
                 OPERATION,
-                &format!("SELECT l.id FROM imagestoragelocation l WHERE l.name = $1 AND l.name NOT IN {CLOSED}"),
+                &format!("SELECT l.id FROM imagestoragelocation l WHERE l.name = $1 AND l.name NOT IN {SEALED}"),
                 params![commit.publication.location().as_str()],
             )
             .await?;

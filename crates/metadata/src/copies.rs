@@ -15,7 +15,7 @@ use crate::copy_claims::Urgency;
 use crate::database::{
     Connection, Database, Identified, Lock, Transaction, contended, json_ids, params,
 };
-use crate::demand::{Demand, Extent, RulesInForce, demanded};
+use crate::demand::{Demand, Extent, RulesInForce, demanded, required};
 use crate::error::MetadataError;
 use crate::garbage::{Publication, consume, doom_at, give_up};
 use crate::ids::{ManifestId, StorageId, UserId};
@@ -47,6 +47,13 @@ pub(crate) enum WantedScope<'a> {
         demand: Demand<'a>,
         after: StorageId,
         until: StorageId,
+    },
+    /// Of those blobs in a range of ids to one location that only leaving locations hold and that are not demanded anywhere.
+    Leaving {
+        demand: Demand<'a>,
+        after: StorageId,
+        until: StorageId,
+        refuge: &'a LocationName,
     },
 }
 
@@ -158,6 +165,36 @@ struct HighestRow {
     highest: Option<i32>,
 }
 
+/// [`demanded`](crate::demand::demanded) with another `missing`: at location `refuge`, what placements at locations that are being emptied promise
+/// and none at an open location does, unless it is demanded at one or on its way to one, or confined to where it is.
+fn missing_of_leaving(
+    rules: &RulesInForce,
+    (defaults, configured): (&str, &str),
+    (low, high): (&str, &str),
+    refuge: &str,
+) -> String {
+    let page = Extent::Blobs {
+        after: low,
+        until: high,
+    };
+    format!(
+        "{},
+         missing(storage_id, location_id) AS (
+             SELECT DISTINCT p.storage_id, o.id FROM imagestorageplacement p
+             JOIN imagestoragelocation l ON l.id = p.location_id
+             JOIN roadstead_location n ON n.name = l.name
+             JOIN open o ON o.name = {refuge}
+             WHERE n.state = 'draining' AND p.storage_id > {low} AND p.storage_id <= {high}{}
+               AND NOT EXISTS (SELECT 1 FROM imagestorageplacement h JOIN open ho ON ho.id = h.location_id
+                               WHERE h.storage_id = p.storage_id)
+               AND NOT EXISTS (SELECT 1 FROM required r WHERE r.storage_id = p.storage_id)
+               AND NOT EXISTS (SELECT 1 FROM roadstead_copy w JOIN open wo ON wo.id = w.location_id
+                               WHERE w.storage_id = p.storage_id))",
+        required(rules, defaults, configured, page),
+        rules.held_freely("p.storage_id"),
+    )
+}
+
 /// Makes every missing copy of the scope wanted that is not wanted yet, with its queue row, and tells how many.
 pub(crate) async fn want_copies(
     transaction: &Transaction,
@@ -223,6 +260,26 @@ pub(crate) async fn want_copies(
                 demanded(&rules, "$3", "$4", page),
                 NAMESPACE_OF_BLOB.to_owned(),
                 Urgency::Backfill,
+            )
+        }
+        WantedScope::Leaving {
+            demand,
+            after,
+            until,
+            refuge,
+        } => {
+            values.extend(params![
+                json_locations(demand.defaults),
+                json_locations(demand.configured),
+                after.0,
+                until.0,
+                refuge.as_str(),
+            ]);
+            let rules = RulesInForce::load(transaction, *demand).await?;
+            (
+                missing_of_leaving(&rules, ("$3", "$4"), ("$5", "$6"), "$7"),
+                NAMESPACE_OF_BLOB.to_owned(),
+                Urgency::Asked,
             )
         }
     };
@@ -329,6 +386,34 @@ impl Database {
         &self,
         page: &DemandPage<'_>,
     ) -> Result<DemandedCopies, MetadataError> {
+        let scope = |until| WantedScope::Demanded {
+            demand: page.demand,
+            after: page.after,
+            until,
+        };
+        self.want_page(page, scope).await
+    }
+
+    /// Makes one page of the blobs wanted at `refuge` that only locations being emptied hold and that nothing demands elsewhere. Idempotent.
+    pub async fn want_leaving_copies(
+        &self,
+        page: &DemandPage<'_>,
+        refuge: &LocationName,
+    ) -> Result<DemandedCopies, MetadataError> {
+        let scope = |until| WantedScope::Leaving {
+            demand: page.demand,
+            after: page.after,
+            until,
+            refuge,
+        };
+        contended(|| self.want_page(page, scope)).await
+    }
+
+    async fn want_page<'a>(
+        &self,
+        page: &DemandPage<'a>,
+        scope: impl Fn(StorageId) -> WantedScope<'a> + Send + Sync,
+    ) -> Result<DemandedCopies, MetadataError> {
         const OPERATION: &str = "queue the copies that are missing";
         let highest: Option<HighestRow> = self
             .reader()
@@ -352,11 +437,7 @@ impl Database {
         let created = want_copies(
             &transaction,
             &WantCopies {
-                scope: WantedScope::Demanded {
-                    demand: page.demand,
-                    after: page.after,
-                    until: StorageId(until),
-                },
+                scope: scope(StorageId(until)),
                 queue: page.queue,
                 token,
                 now: page.now,

@@ -21,7 +21,8 @@ use crate::locations::{limit_column, location_name};
 /// How urgent a copy is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
-    /// Somebody waits for it: a client has asked for the blob there, or a push is acknowledged once it is made.
+    /// Somebody waits for it: a client has asked for the blob there, a push is acknowledged once it is made, or the blob's only location is
+    /// being emptied.
     Asked,
     /// The blob was pushed, or lost where it had been.
     Pushed,

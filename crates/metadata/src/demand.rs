@@ -116,6 +116,29 @@ impl RulesInForce {
         })
     }
 
+    /// That a repository is not confined, as a further condition.
+    fn free(&self, repository: &str) -> String {
+        if self.confine {
+            format!(" AND {repository} NOT IN (SELECT c.repository_id FROM confined c)")
+        } else {
+            String::new()
+        }
+    }
+
+    /// That a blob is held by a repository that is not confined, as a further condition.
+    pub(crate) fn held_freely(&self, blob: &str) -> String {
+        if self.confine {
+            format!(
+                " AND (EXISTS (SELECT 1 FROM manifestblob mb WHERE mb.blob_id = {blob}{})
+                    OR EXISTS (SELECT 1 FROM uploadedblob u WHERE u.blob_id = {blob}{}))",
+                self.free("mb.repository_id"),
+                self.free("u.repository_id")
+            )
+        } else {
+            String::new()
+        }
+    }
+
     /// The common table expressions of what the rules ask for, as `asked(storage_id, location_id)`, and of the repositories that are `confined`.
     ///
     /// The numbers stand in the text and not in a parameter: the text changes when a rule does, and whoever puts the rest of a statement
@@ -187,6 +210,24 @@ pub(crate) fn demanded(
     configured: &str,
     extent: Extent<'_>,
 ) -> String {
+    format!(
+        "{},
+         missing(storage_id, location_id) AS (
+             SELECT r.storage_id, r.location_id FROM required r
+             WHERE EXISTS (SELECT 1 FROM imagestorageplacement p WHERE p.storage_id = r.storage_id)
+               AND NOT EXISTS (SELECT 1 FROM imagestorageplacement p
+                               WHERE p.storage_id = r.storage_id AND p.location_id = r.location_id))",
+        required(rules, defaults, configured, extent)
+    )
+}
+
+/// The beginning of [`demanded`], without `missing`.
+pub(crate) fn required(
+    rules: &RulesInForce,
+    defaults: &str,
+    configured: &str,
+    extent: Extent<'_>,
+) -> String {
     let held = extent.condition(rules);
     let (asking, asked) = if rules.triples.is_empty() {
         (String::new(), "")
@@ -195,25 +236,10 @@ pub(crate) fn demanded(
              SELECT a.storage_id, o.id FROM asked a JOIN open o ON o.id = a.location_id";
         (rules.expressions(extent), asked)
     };
-    let free = |repository: &str| {
-        if rules.confine {
-            format!(" AND {repository} NOT IN (SELECT c.repository_id FROM confined c)")
-        } else {
-            String::new()
-        }
-    };
+    let free = |repository: &str| rules.free(repository);
     let (below, by_default) = match extent {
         Extent::Blobs { after, until } => {
-            let held_freely = if rules.confine {
-                format!(
-                    " AND (EXISTS (SELECT 1 FROM manifestblob mb WHERE mb.blob_id = s.id{})
-                        OR EXISTS (SELECT 1 FROM uploadedblob u WHERE u.blob_id = s.id{}))",
-                    free("mb.repository_id"),
-                    free("u.repository_id")
-                )
-            } else {
-                String::new()
-            };
+            let held_freely = rules.held_freely("s.id");
             (
                 String::new(),
                 format!(
@@ -250,12 +276,7 @@ pub(crate) fn demanded(
              JOIN repository r ON r.namespace_user_id = ur.user_id
              JOIN manifestblob mb ON mb.repository_id = r.id
              WHERE {held}{}
-             {asked}),
-         missing(storage_id, location_id) AS (
-             SELECT r.storage_id, r.location_id FROM required r
-             WHERE EXISTS (SELECT 1 FROM imagestorageplacement p WHERE p.storage_id = r.storage_id)
-               AND NOT EXISTS (SELECT 1 FROM imagestorageplacement p
-                               WHERE p.storage_id = r.storage_id AND p.location_id = r.location_id))",
+             {asked})",
         free("r.id")
     )
 }

@@ -12,7 +12,10 @@ use crate::ids::{LocationId, UserId};
 use crate::uploads::bytes_column;
 
 /// The names of locations that take no new bytes, as a set for `IN`.
-pub(crate) const CLOSED: &str =
+pub(crate) const CLOSED: &str = "(SELECT c.name FROM roadstead_location c WHERE c.state IN ('draining', 'removing', 'removed'))";
+
+/// The names of those that do not even take what was begun before they were closed.
+pub(crate) const SEALED: &str =
     "(SELECT c.name FROM roadstead_location c WHERE c.state IN ('removing', 'removed'))";
 
 /// Whether a location takes part.
@@ -20,6 +23,8 @@ pub(crate) const CLOSED: &str =
 pub enum LocationState {
     /// It takes and gives bytes.
     Active,
+    /// It gives bytes, and takes none but those of uploads that have begun there: what only it holds is copied elsewhere.
+    Draining,
     /// It gives bytes, and takes none: it is being removed.
     Removing,
     /// It was removed. The configuration may still name it.
@@ -31,6 +36,7 @@ impl LocationState {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
+            Self::Draining => "draining",
             Self::Removing => "removing",
             Self::Removed => "removed",
         }
@@ -149,6 +155,7 @@ impl Database {
                     name: location_name(&row.name)?,
                     state: match row.state.as_deref() {
                         None | Some("active") => LocationState::Active,
+                        Some("draining") => LocationState::Draining,
                         Some("removing") => LocationState::Removing,
                         Some("removed") => LocationState::Removed,
                         Some(other) => {
@@ -167,13 +174,13 @@ impl Database {
             .collect()
     }
 
-    /// The locations that take no new bytes: being removed, or removed.
+    /// The locations that take no new bytes: being emptied, being removed, or removed.
     pub async fn closed_locations(&self) -> Result<BTreeSet<LocationName>, MetadataError> {
         let rows: Vec<Named> = self
             .reader()
             .rows(
                 "list closed locations",
-                "SELECT name FROM roadstead_location WHERE state IN ('removing', 'removed')",
+                "SELECT name FROM roadstead_location WHERE state IN ('draining', 'removing', 'removed')",
                 params![],
             )
             .await?;
@@ -182,7 +189,22 @@ impl Database {
             .collect()
     }
 
-    /// Opens a location, closes it for its removal, or notes that it was removed. The removal itself is in [`crate::removal`].
+    /// The locations that are being emptied.
+    pub async fn draining_locations(&self) -> Result<BTreeSet<LocationName>, MetadataError> {
+        let rows: Vec<Named> = self
+            .reader()
+            .rows(
+                "list locations that are being emptied",
+                "SELECT name FROM roadstead_location WHERE state = 'draining'",
+                params![],
+            )
+            .await?;
+        rows.into_iter()
+            .map(|row| location_name(&row.name))
+            .collect()
+    }
+
+    /// Opens a location, closes it to be emptied or removed, or notes that it was removed. The removal itself is in [`crate::removal`].
     pub async fn set_location_state(
         &self,
         name: &LocationName,
@@ -238,17 +260,7 @@ impl Database {
                 params![from, to, location.as_str()],
             )
             .await?;
-        rows.into_iter()
-            .map(|row| {
-                Ok(PlacedBlob {
-                    storage: crate::ids::StorageId(row.id),
-                    digest: row.digest.parse().map_err(|error| {
-                        MetadataError::corrupt("imagestorage", "content_checksum", row.id, error)
-                    })?,
-                    size: row.size.try_into().unwrap_or_default(),
-                })
-            })
-            .collect()
+        rows.into_iter().map(PlacedBlob::try_from).collect()
     }
 }
 
@@ -264,10 +276,24 @@ pub struct PlacedBlob {
 }
 
 #[derive(Debug, FromQueryResult)]
-struct PlacedRow {
+pub(crate) struct PlacedRow {
     id: i32,
     digest: String,
     size: i64,
+}
+
+impl TryFrom<PlacedRow> for PlacedBlob {
+    type Error = MetadataError;
+
+    fn try_from(row: PlacedRow) -> Result<Self, MetadataError> {
+        Ok(Self {
+            storage: crate::ids::StorageId(row.id),
+            digest: row.digest.parse().map_err(|error| {
+                MetadataError::corrupt("imagestorage", "content_checksum", row.id, error)
+            })?,
+            size: row.size.try_into().unwrap_or_default(),
+        })
+    }
 }
 
 pub(crate) async fn set_state(

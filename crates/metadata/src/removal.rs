@@ -6,7 +6,8 @@ use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
 use sea_orm::FromQueryResult;
 
-use crate::database::{Connection, Counted, Database, Identified, params};
+use crate::copy_claims::Urgency;
+use crate::database::{Connection, Counted, Database, Identified, json_ids, params};
 use crate::error::MetadataError;
 use crate::ids::StorageId;
 use crate::locations::{LocationState, find_location, json_locations, limit_column, set_state};
@@ -22,6 +23,17 @@ pub struct SoleCopies {
     pub some: Vec<StorageId>,
 }
 
+/// A blob that no trusted location holds besides the one that is to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SoleCopy {
+    /// Its row.
+    pub storage: StorageId,
+    /// Its digest, or the id of its row where Quay has not hashed it.
+    pub name: String,
+    /// Its bytes.
+    pub size: u64,
+}
+
 /// What went with a location.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ForgottenLocation {
@@ -29,6 +41,19 @@ pub struct ForgottenLocation {
     pub regions: u64,
     /// Copies to it that were still wanted.
     pub wanted_copies: u64,
+}
+
+#[derive(Debug, FromQueryResult)]
+struct FailingRow {
+    failing: i64,
+    last_failure: Option<String>,
+}
+
+#[derive(Debug, FromQueryResult)]
+struct SoleRow {
+    id: i32,
+    name: String,
+    size: i64,
 }
 
 #[derive(Debug, FromQueryResult)]
@@ -81,6 +106,68 @@ impl Database {
         })
     }
 
+    /// How many of the queued copies that bring elsewhere what only `location` holds failed the last time, and why one did.
+    pub async fn failing_refuges(
+        &self,
+        location: &LocationName,
+        trusted: &BTreeSet<LocationName>,
+    ) -> Result<(u64, Option<String>), MetadataError> {
+        let row: Option<FailingRow> = self
+            .reader()
+            .row(
+                "look for copies that fail",
+                &format!(
+                    "SELECT count(*) AS failing, max(c.last_failure) AS last_failure
+                     FROM roadstead_copy c WHERE c.last_failure IS NOT NULL AND c.storage_id IN (SELECT p.storage_id {SOLE})"
+                ),
+                params![location.as_str(), json_locations(trusted)],
+            )
+            .await?;
+        Ok(row.map_or((0, None), |row| {
+            (row.failing.try_into().unwrap_or_default(), row.last_failure)
+        }))
+    }
+
+    /// Makes the queued copies of a page of blobs the most urgent that no trusted location holds besides `location`: those with ids behind
+    /// `after`, at most `limit` ids. Tells how many, and where the next page begins. Attempts that were put off stay put off.
+    pub async fn hasten_sole_copies(
+        &self,
+        location: &LocationName,
+        trusted: &BTreeSet<LocationName>,
+        after: StorageId,
+        limit: u32,
+    ) -> Result<(u64, Option<StorageId>), MetadataError> {
+        const OPERATION: &str = "make copies of what only one location holds urgent";
+        let page: Vec<Identified> = self
+            .reader()
+            .rows(
+                OPERATION,
+                &format!("SELECT s.id {SOLE} AND s.id > $3 ORDER BY s.id LIMIT $4"),
+                params![
+                    location.as_str(),
+                    json_locations(trusted),
+                    after.0,
+                    limit_column(limit),
+                ],
+            )
+            .await?;
+        let hastened = self
+            .execute(
+                OPERATION,
+                "UPDATE roadstead_copy SET lane = $2 WHERE lane > $2 AND storage_id IN @ids($1)",
+                params![
+                    json_ids(page.iter().map(|row| row.id)),
+                    Urgency::Asked.lane(),
+                ],
+            )
+            .await?;
+        let next = page
+            .last()
+            .filter(|_| page.len() >= limit as usize)
+            .map(|row| StorageId(row.id));
+        Ok((hastened, next))
+    }
+
     /// Ends every upload session whose bytes lie at the location, and tells how many.
     pub async fn forget_uploads(&self, location: &LocationName) -> Result<u64, MetadataError> {
         const OPERATION: &str = "end the uploads of a location";
@@ -106,12 +193,13 @@ impl Database {
         Ok(ended)
     }
 
-    /// Deletes a batch of the location's placements, those only whose blob one of `trusted` holds too, and returns their ids in order.
-    /// Empty: none is left that may go.
+    /// Deletes a batch of the location's placements, those only whose blob one of `trusted` holds too, and returns their ids in order. Only
+    /// those with ids above `after`, so that a batch does not look again at what batches before it have left. Empty: none is left that may go.
     pub async fn forget_placements(
         &self,
         location: &LocationName,
         trusted: &BTreeSet<LocationName>,
+        after: i32,
         limit: u32,
     ) -> Result<Vec<i32>, MetadataError> {
         const OPERATION: &str = "delete placements of a location";
@@ -121,19 +209,118 @@ impl Database {
                 OPERATION,
                 "DELETE FROM imagestorageplacement WHERE id IN (
                      SELECT p.id FROM imagestorageplacement p
-                     JOIN imagestoragelocation l ON l.id = p.location_id
-                     WHERE l.name = $1 AND EXISTS (
+                     WHERE p.id > $3 AND p.location_id = (SELECT l.id FROM imagestoragelocation l WHERE l.name = $1) AND EXISTS (
                          SELECT 1 FROM imagestorageplacement o JOIN imagestoragelocation ol ON ol.id = o.location_id
                          WHERE o.storage_id = p.storage_id AND ol.name <> $1 AND ol.name IN @texts($2))
-                     ORDER BY p.id LIMIT $3)
+                     ORDER BY p.id LIMIT $4)
                  RETURNING id",
-                params![location.as_str(), json_locations(trusted), limit_column(limit)],
+                params![
+                    location.as_str(),
+                    json_locations(trusted),
+                    after,
+                    limit_column(limit),
+                ],
             )
             .await?;
         transaction.commit().await?;
         let mut ids: Vec<i32> = deleted.into_iter().map(|row| row.id).collect();
         ids.sort_unstable();
         Ok(ids)
+    }
+
+    /// Deletes a batch of the location's placements although no location of `trusted` holds their blobs: what is there is given up. Only of blobs
+    /// with ids up to `until`, which somebody has agreed to lose. Returns the ids of the placements in order.
+    pub async fn give_up_placements(
+        &self,
+        location: &LocationName,
+        trusted: &BTreeSet<LocationName>,
+        until: StorageId,
+        limit: u32,
+    ) -> Result<Vec<i32>, MetadataError> {
+        const OPERATION: &str = "give up what only one location holds";
+        let transaction = self.begin(OPERATION).await?;
+        let deleted: Vec<Identified> = transaction
+            .rows(
+                OPERATION,
+                &format!(
+                    "DELETE FROM imagestorageplacement WHERE id IN (SELECT p.id {SOLE} AND s.id <= $3 ORDER BY s.id LIMIT $4)
+                     RETURNING id"
+                ),
+                params![
+                    location.as_str(),
+                    json_locations(trusted),
+                    until.0,
+                    limit_column(limit),
+                ],
+            )
+            .await?;
+        transaction.commit().await?;
+        let mut ids: Vec<i32> = deleted.into_iter().map(|row| row.id).collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// A page of what [`Database::sole_copies`] counts, by the ids of the blobs, behind `after`.
+    pub async fn sole_copies_after(
+        &self,
+        location: &LocationName,
+        trusted: &BTreeSet<LocationName>,
+        after: StorageId,
+        limit: u32,
+    ) -> Result<Vec<SoleCopy>, MetadataError> {
+        let rows: Vec<SoleRow> = self
+            .reader()
+            .rows(
+                "list blobs that only one location holds",
+                &format!(
+                    "SELECT s.id, COALESCE(s.content_checksum, s.uuid) AS name, COALESCE(s.image_size, 0) AS size {SOLE}
+                     AND s.id > $3 ORDER BY s.id LIMIT $4"
+                ),
+                params![
+                    location.as_str(),
+                    json_locations(trusted),
+                    after.0,
+                    limit_column(limit),
+                ],
+            )
+            .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| SoleCopy {
+                storage: StorageId(row.id),
+                name: row.name,
+                size: row.size.try_into().unwrap_or_default(),
+            })
+            .collect())
+    }
+
+    /// Drops a batch of the copies that are wanted at a location, with their queue rows, and tells how many.
+    pub async fn forget_wanted_copies(
+        &self,
+        location: &LocationName,
+        limit: u32,
+    ) -> Result<u64, MetadataError> {
+        const OPERATION: &str = "drop copies to a location";
+        let transaction = self.begin(OPERATION).await?;
+        let dropped: Vec<Identified> = transaction
+            .rows(
+                OPERATION,
+                "SELECT c.queueitem_id AS id FROM roadstead_copy c
+                 WHERE c.location_id = (SELECT l.id FROM imagestoragelocation l WHERE l.name = $1) ORDER BY c.id LIMIT $2",
+                params![location.as_str(), limit_column(limit)],
+            )
+            .await?;
+        let rows = json_ids(dropped.iter().map(|row| row.id));
+        for statement in [
+            "DELETE FROM roadstead_copy WHERE queueitem_id IN @ids($1)",
+            "DELETE FROM queueitem WHERE id IN @ids($1)",
+        ] {
+            transaction
+                .execute(OPERATION, statement, params![rows.as_str()])
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(dropped.len() as u64)
     }
 
     /// Deletes a location that has no placements any more, with everything that still names it, and notes that it was removed.
@@ -194,6 +381,15 @@ impl Database {
                 params![id.0],
             )
             .await?;
+        for statement in [
+            "DELETE FROM roadstead_scrub WHERE location = $1",
+            "DELETE FROM roadstead_scrub_finding WHERE location = $1",
+            "DELETE FROM roadstead_scrub_orphan WHERE location = $1",
+        ] {
+            transaction
+                .execute(OPERATION, statement, params![location.as_str()])
+                .await?;
+        }
         set_state(&transaction, location, LocationState::Removed, now).await?;
         transaction.commit().await?;
         Ok(ForgottenLocation {

@@ -10,12 +10,14 @@ mod cuts;
 mod demand;
 mod garbage;
 mod labels;
+mod leaving;
 mod manifests;
 mod overview;
 mod proxy;
 mod quota;
 mod rights;
 mod scale;
+mod scrub;
 mod tags;
 mod uploads;
 

@@ -19,6 +19,7 @@ mod reads;
 mod removal;
 mod retry;
 mod rules;
+mod scrub;
 mod standings;
 mod topology;
 mod writes;
@@ -35,12 +36,13 @@ pub use hedge::{HedgeBudget, HedgeOptions, hedge_after};
 pub use location::{LocationName, LocationNameError};
 pub use moment::Moment;
 pub use reads::rank_reads;
-pub use removal::{RemovalStep, plan_removal};
+pub use removal::{RemovalStep, plan_refuge, plan_removal};
 pub use retry::{FailureClass, RETRY_DELAY_MAX, RETRY_DELAY_MIN, retry_delay};
 pub use rules::{
     Desired, Holder, PlacementRule, PlacementRules, RuleError, RuleScope, TagPattern,
     TagPatternError,
 };
+pub use scrub::{ScrubReach, scrub_reach};
 pub use standings::Standings;
 pub use topology::{Topology, TopologyError};
 pub use writes::{PlacementError, choose_write};

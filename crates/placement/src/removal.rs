@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{LocationName, Topology};
+use crate::{LocationName, RequiredLocations, Topology};
 
 /// What to do about one blob at a location that leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +33,25 @@ pub fn plan_removal(
     }
 }
 
+/// Where a blob may be brought that only locations of `closed` hold, best first: to any location that takes bytes, one of which is enough.
+/// Nowhere when it is held elsewhere too, or belongs to a location that takes bytes: there it is copied anyway.
+pub fn plan_refuge(
+    topology: &Topology,
+    required: &RequiredLocations,
+    closed: &BTreeSet<LocationName>,
+    present: &BTreeSet<LocationName>,
+) -> Vec<LocationName> {
+    let open = |location: &LocationName| topology.contains(location) && !closed.contains(location);
+    if !present.iter().any(|location| closed.contains(location))
+        || present.iter().any(open)
+        || required.iter().any(open)
+    {
+        return Vec::new();
+    }
+    let open = topology.locations().iter().filter(|one| open(one));
+    open.cloned().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,6 +78,28 @@ mod tests {
                 expected,
                 "{leaving} of {present}"
             );
+        }
+    }
+
+    #[test]
+    fn a_blob_takes_refuge_only_where_nothing_else_brings_it_anywhere() {
+        for (defaults, closed, present, expected) in [
+            ("us", "us", "us", "eu ap"),
+            ("us", "us eu", "us eu", "ap"),
+            ("us", "us", "us ap", ""),
+            ("us eu", "us", "us", ""),
+            ("us", "", "us", ""),
+            ("us", "us eu ap", "us", ""),
+            ("", "us", "us", "eu ap"),
+            ("us", "us", "us gone", "eu ap"),
+            ("us", "us", "", ""),
+            ("us", "us", "gone", ""),
+        ] {
+            let topology = topology("us eu ap", "us eu", defaults);
+            let required = required_locations(&topology, &names(""));
+            let refuge = plan_refuge(&topology, &required, &names(closed), &names(present));
+            let refuge: Vec<&str> = refuge.iter().map(LocationName::as_str).collect();
+            assert_eq!(refuge.join(" "), expected, "{present} with {closed} closed");
         }
     }
 

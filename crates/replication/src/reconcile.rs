@@ -4,10 +4,11 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use roadstead_metadata::{DemandPage, MetadataError, StorageId, WantedCopy};
+use chrono::TimeDelta;
+use roadstead_metadata::{Demand, DemandPage, MetadataError, StorageId, WantedCopy};
 use roadstead_placement::LocationName;
 use roadstead_runtime::Shutdown;
 
@@ -16,6 +17,10 @@ use crate::{Amount, Replication};
 /// How many blobs are compared in one transaction. It holds the database's one writer for some ten milliseconds.
 const PAGE_SPAN: u32 = 5_000;
 
+/// How often it is looked whether a location has everything, at least: as much time passes as ten looks take.
+const POLL: Duration = Duration::from_secs(1);
+const LOOK_SHARE: i32 = 9;
+
 /// What a reconciliation has brought about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reconciled {
@@ -23,6 +28,17 @@ pub struct Reconciled {
     pub blobs: u64,
     /// The copies that are wanted since now, by the location that lacks them.
     pub wanted: BTreeMap<LocationName, Amount>,
+}
+
+/// What a location lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// The location.
+    pub location: LocationName,
+    /// What it lacks of what it should hold.
+    pub missing: Amount,
+    /// How many of these copies have a job.
+    pub queued: u64,
 }
 
 impl Replication {
@@ -37,24 +53,114 @@ impl Replication {
     ) -> Result<Reconciled, MetadataError> {
         self.database.forget_orphaned_copies().await?;
         let mut reconciled = Reconciled::default();
+        self.want_all(self.demand(), None, &mut reconciled, &mut each)
+            .await?;
+        // What only leaving locations hold and nothing demands elsewhere has to leave them all the same.
+        if !self.database.draining_locations().await?.is_empty()
+            && let Some(refuge) = self.refuge().await?
+        {
+            self.want_all(self.demand(), Some(&refuge), &mut reconciled, &mut each)
+                .await?;
+        }
+        Ok(reconciled)
+    }
+
+    /// The same for what one location lacks alone.
+    pub async fn reconcile_location(
+        &self,
+        location: &LocationName,
+        mut each: impl FnMut(&str) + Send,
+    ) -> Result<Reconciled, MetadataError> {
+        self.database.forget_orphaned_copies().await?;
+        let mut reconciled = Reconciled::default();
+        let alone = BTreeSet::from([location.clone()]);
+        let demand = Demand {
+            configured: &alone,
+            ..self.demand()
+        };
+        self.want_all(demand, None, &mut reconciled, &mut each)
+            .await?;
+        Ok(reconciled)
+    }
+
+    /// What [`Replication::reconcile`] would find missing, by location: those that lack nothing are not listed.
+    pub async fn plan_backfill(&self) -> Result<Vec<Planned>, MetadataError> {
+        let missing = self.database.missing_copies(self.demand()).await?;
+        Ok(missing
+            .into_iter()
+            .map(|missing| Planned {
+                location: missing.location,
+                missing: Amount {
+                    blobs: missing.blobs,
+                    bytes: missing.bytes,
+                },
+                queued: missing.queued,
+            })
+            .collect())
+    }
+
+    /// Waits until one location lacks nothing by the database, or the time is up; tells what it lacks then, and shows it when it has changed. The
+    /// copies are made by a replication worker, of this process or another. It may be dropped at any time.
+    pub async fn wait_for_location(
+        &self,
+        location: &LocationName,
+        timeout: Option<Duration>,
+        mut show: impl FnMut(Amount) + Send,
+    ) -> Result<Amount, MetadataError> {
+        let began = self.environment.now();
+        let deadline = timeout
+            .and_then(|timeout| TimeDelta::from_std(timeout).ok())
+            .and_then(|timeout| began.checked_add_signed(timeout));
+        let mut shown = Amount::default();
+        loop {
+            let look_began = self.environment.now();
+            let plan = self.plan_backfill().await?;
+            let planned = plan.iter().find(|planned| planned.location == *location);
+            let missing = planned.map_or(Amount::default(), |planned| planned.missing);
+            if missing != shown && !missing.is_none() {
+                show(missing);
+                shown = missing;
+            }
+            let now = self.environment.now();
+            if missing.is_none() || deadline.is_some_and(|deadline| now >= deadline) {
+                return Ok(missing);
+            }
+            let share = ((now - look_began) * LOOK_SHARE)
+                .to_std()
+                .unwrap_or_default();
+            self.environment.clock.sleep(POLL.max(share)).await;
+        }
+    }
+
+    /// Goes through all blobs, page by page, and makes wanted what is demanded, or what only leaving locations hold at `refuge`.
+    async fn want_all(
+        &self,
+        demand: Demand<'_>,
+        refuge: Option<&LocationName>,
+        reconciled: &mut Reconciled,
+        each: &mut (impl FnMut(&str) + Send),
+    ) -> Result<(), MetadataError> {
         let mut after = Some(StorageId(0));
         while let Some(page_after) = after {
             let page = DemandPage {
-                demand: self.demand(),
+                demand,
                 after: page_after,
                 span: PAGE_SPAN,
                 queue: &self.queue,
                 ids: self.environment.ids.as_ref(),
                 now: self.environment.now(),
             };
-            let copies = self.database.want_demanded_copies(&page).await?;
+            let copies = match refuge {
+                Some(refuge) => self.database.want_leaving_copies(&page, refuge).await?,
+                None => self.database.want_demanded_copies(&page).await?,
+            };
             if !copies.wanted.is_empty() {
                 self.wake_up.wake();
             }
-            reconciled.note(&copies.wanted, &mut each);
+            reconciled.note(&copies.wanted, each);
             after = copies.next;
         }
-        Ok(reconciled)
+        Ok(())
     }
 
     /// Reconciles at once and then again and again, on average every `interval`, until `shutdown`. A round that fails is logged, once

@@ -7,6 +7,8 @@
 //!   └── refused, cancelled: what was deleted is copied again by the reconciliation
 //! ```
 //!
+//! One that was being emptied before (`drain`) is being emptied again when its removal is refused.
+//!
 //! Interrupted at any point, it goes on when it is begun again. Pushes go on throughout, to the other locations.
 
 #[cfg(test)]
@@ -15,8 +17,8 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-pub use roadstead_metadata::ForgottenLocation;
-use roadstead_metadata::{LocationState, MetadataError, SoleCopies, StorageId};
+use roadstead_metadata::{AffectedImage, LocationState, MetadataError, SoleCopies, StorageId};
+pub use roadstead_metadata::{ForgottenLocation, SoleCopy};
 use roadstead_oci::Algorithm;
 use roadstead_placement::LocationName;
 use roadstead_storage::{Location, ObjectKey};
@@ -32,6 +34,12 @@ const BATCH: u32 = 500;
 
 /// How many blobs that only one location holds are looked at to find images.
 const SAMPLE_BLOBS_MAX: u32 = 500;
+
+/// How many blobs are listed at a time with the images that need them.
+const LOSS_PAGE: u32 = 100;
+
+/// How many pairs of an image and a blob are listed for one page of a loss.
+const LOSS_IMAGES_MAX: u32 = 100_000;
 
 /// A step of a removal that was taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +74,16 @@ pub enum RemovalError {
     /// Blobs would be lost with it.
     #[error("{}", sole_copies(.0))]
     SoleCopies(Box<AtRisk>),
+    /// More would be lost than was agreed to.
+    #[error(
+        "more would be lost with location `{name}` than you have agreed to: {} blobs ({} bytes); run it again to see which", .blobs.blobs, .blobs.bytes
+    )]
+    MoreAtRisk {
+        /// The location.
+        name: LocationName,
+        /// What would be lost.
+        blobs: Amount,
+    },
     /// The database failed. The location is still being removed: run it again.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
@@ -82,6 +100,25 @@ pub struct AtRisk {
     pub images: ConcernedImages,
     /// Locations that could not be read, so that nothing there counts, and why.
     pub unreadable: BTreeMap<LocationName, String>,
+    /// The locations whose copies count.
+    trusted: BTreeSet<LocationName>,
+}
+
+/// A blob that would be lost, and every image that needs it.
+#[derive(Clone, Debug)]
+pub struct LostBlob {
+    /// The blob.
+    pub blob: SoleCopy,
+    /// The images, by name. None: it was uploaded only, or its manifests were deleted.
+    pub images: Vec<AffectedImage>,
+}
+
+/// What somebody has agreed to lose with a location: what was shown, and nothing that came to be at risk since.
+#[derive(Clone, Copy, Debug)]
+pub struct AcceptedLoss {
+    blobs: Amount,
+    /// The last of them.
+    until: StorageId,
 }
 
 impl Replication {
@@ -126,16 +163,83 @@ impl Replication {
         location: &LocationName,
         each: impl FnMut(RemovalEvent) + Send,
     ) -> Result<(), RemovalError> {
-        self.remove_in_batches(location, BATCH, each).await
+        self.remove_in_batches(location, BATCH, None, each).await
+    }
+
+    /// Removes a location although blobs are lost with it, those of `loss` at most. It is refused, and nothing is given up, when it would be others
+    /// or more.
+    pub async fn remove_location_losing(
+        &self,
+        location: &LocationName,
+        loss: AcceptedLoss,
+        each: impl FnMut(RemovalEvent) + Send,
+    ) -> Result<(), RemovalError> {
+        self.remove_in_batches(location, BATCH, Some(loss), each)
+            .await
+    }
+
+    /// Shows every blob that would be lost, with every image that needs it, and tells what is agreed to by whoever agrees to that.
+    pub async fn show_loss(
+        &self,
+        at_risk: &AtRisk,
+        mut each: impl FnMut(&LostBlob) + Send,
+    ) -> Result<AcceptedLoss, MetadataError> {
+        let mut loss = AcceptedLoss {
+            blobs: Amount::default(),
+            until: StorageId(0),
+        };
+        loop {
+            let page = self
+                .database
+                .sole_copies_after(&at_risk.location, &at_risk.trusted, loss.until, LOSS_PAGE)
+                .await?;
+            let Some(last) = page.last() else {
+                return Ok(loss);
+            };
+            loss.until = last.storage;
+            let storages: Vec<StorageId> = page.iter().map(|blob| blob.storage).collect();
+            let images = self
+                .database
+                .images_of(&storages, self.environment.now(), LOSS_IMAGES_MAX)
+                .await?;
+            for blob in page {
+                loss.blobs += Amount::one(blob.size);
+                let images = images
+                    .iter()
+                    .filter(|image| image.blob.as_str() == blob.name);
+                each(&LostBlob {
+                    images: images.cloned().collect(),
+                    blob,
+                });
+            }
+        }
+    }
+
+    /// Whether what a location holds could still be copied elsewhere: its store can be read, and there is another that takes bytes.
+    pub async fn can_be_drained(&self, location: &LocationName) -> Result<bool, MetadataError> {
+        let Some(store) = self.locations.get(location) else {
+            return Ok(false);
+        };
+        Ok(
+            !self.trusted(location).await?.is_empty()
+                && store.stat(&ObjectKey::Probe).await.is_ok(),
+        )
     }
 
     async fn remove_in_batches(
         &self,
         location: &LocationName,
         batch: u32,
+        loss: Option<AcceptedLoss>,
         mut each: impl FnMut(RemovalEvent) + Send,
     ) -> Result<(), RemovalError> {
         let now = self.environment.now();
+        let draining = self.database.draining_locations().await?;
+        let before = if draining.contains(location) {
+            LocationState::Draining
+        } else {
+            LocationState::Active
+        };
         // First of all, so that what is proven below stays proven: nothing new can come to be here only.
         self.database
             .set_location_state(location, LocationState::Removing, now)
@@ -143,35 +247,77 @@ impl Replication {
         // Asked for after that, so that of two removals at a time at least one does not trust the other's location.
         let mut trusted = self.trusted(location).await?;
         let unreadable = self.prove_trust(location, &mut trusted, &mut each).await?;
-        self.refuse_sole_copies(location, &trusted, &unreadable)
-            .await?;
+        let proof = Proof {
+            trusted,
+            unreadable,
+            before,
+            loss,
+        };
+        self.refuse_sole_copies(location, &proof).await?;
         let ended = self.database.forget_uploads(location).await?;
         each(RemovalEvent::UploadsEnded(ended));
+        self.forget_all_placements(location, &proof, batch, &mut each)
+            .await?;
+        // What is left came with uploads that were finished between the proof and their end.
+        self.refuse_sole_copies(location, &proof).await?;
+        if let Some(loss) = loss {
+            loop {
+                let deleted = self
+                    .database
+                    .give_up_placements(location, &proof.trusted, loss.until, batch)
+                    .await?;
+                if deleted.is_empty() {
+                    break;
+                }
+                for placement in deleted {
+                    each(RemovalEvent::PlacementDeleted(placement));
+                }
+            }
+        }
+        let mut wanted_copies = 0;
+        loop {
+            let dropped = self.database.forget_wanted_copies(location, batch).await?;
+            wanted_copies += dropped;
+            if dropped == 0 {
+                break;
+            }
+        }
+        let mut forgotten = self
+            .database
+            .forget_location(location, self.environment.now())
+            .await?;
+        forgotten.wanted_copies += wanted_copies;
+        each(RemovalEvent::LocationDeleted(forgotten));
+        Ok(())
+    }
+
+    async fn forget_all_placements(
+        &self,
+        location: &LocationName,
+        proof: &Proof,
+        batch: u32,
+        each: &mut (impl FnMut(RemovalEvent) + Send),
+    ) -> Result<(), MetadataError> {
+        let mut after = 0;
         loop {
             let deleted = self
                 .database
-                .forget_placements(location, &trusted, batch)
+                .forget_placements(location, &proof.trusted, after, batch)
                 .await?;
-            if deleted.is_empty() {
-                break;
+            match deleted.last() {
+                Some(last) => after = *last,
+                // Once more from the beginning: some may have come to be held elsewhere meanwhile.
+                None if after > 0 => after = 0,
+                None => return Ok(()),
             }
             for placement in deleted {
                 each(RemovalEvent::PlacementDeleted(placement));
             }
         }
-        // What is left came with uploads that were finished between the proof and their end.
-        self.refuse_sole_copies(location, &trusted, &unreadable)
-            .await?;
-        let forgotten = self
-            .database
-            .forget_location(location, self.environment.now())
-            .await?;
-        each(RemovalEvent::LocationDeleted(forgotten));
-        Ok(())
     }
 
     /// The other locations that are configured and active.
-    async fn trusted(
+    pub(crate) async fn trusted(
         &self,
         leaving: &LocationName,
     ) -> Result<BTreeSet<LocationName>, MetadataError> {
@@ -253,30 +399,55 @@ impl Replication {
         Ok(())
     }
 
-    /// Ends a removal with which blobs would be lost, and opens the location again.
+    /// Ends a removal with which blobs would be lost that nobody has agreed to lose, and lets the location be as it was.
     async fn refuse_sole_copies(
         &self,
         location: &LocationName,
-        trusted: &BTreeSet<LocationName>,
-        unreadable: &BTreeMap<LocationName, String>,
+        proof: &Proof,
     ) -> Result<(), RemovalError> {
         let sole = self
             .database
-            .sole_copies(location, trusted, SAMPLE_BLOBS_MAX)
+            .sole_copies(location, &proof.trusted, SAMPLE_BLOBS_MAX)
             .await?;
-        if sole.blobs == 0 {
-            return Ok(());
-        }
-        let at_risk = self.at_risk(location, &sole, unreadable).await?;
-        self.cancel_removal(location).await?;
-        Err(RemovalError::SoleCopies(Box::new(at_risk)))
+        let blobs = Amount {
+            blobs: sole.blobs,
+            bytes: sole.bytes,
+        };
+        let refusal = match proof.loss {
+            _ if blobs.is_none() => return Ok(()),
+            Some(loss) => {
+                let beyond = self
+                    .database
+                    .sole_copies_after(location, &proof.trusted, loss.until, 1)
+                    .await?;
+                if beyond.is_empty()
+                    && blobs.blobs <= loss.blobs.blobs
+                    && blobs.bytes <= loss.blobs.bytes
+                {
+                    return Ok(());
+                }
+                RemovalError::MoreAtRisk {
+                    name: location.clone(),
+                    blobs,
+                }
+            }
+            None => {
+                let at_risk = self.at_risk(location, &sole, proof).await?;
+                RemovalError::SoleCopies(Box::new(at_risk))
+            }
+        };
+        self.database
+            .set_location_state(location, proof.before, self.environment.now())
+            .await?;
+        tracing::info!(location.id = %location, "Location {location} is {} again", state_word(proof.before));
+        Err(refusal)
     }
 
     async fn at_risk(
         &self,
         location: &LocationName,
         sole: &SoleCopies,
-        unreadable: &BTreeMap<LocationName, String>,
+        proof: &Proof,
     ) -> Result<AtRisk, MetadataError> {
         let sampled = sole.blobs > u64::from(SAMPLE_BLOBS_MAX);
         let images = self.concerned_images(&sole.some, sampled).await?;
@@ -287,9 +458,21 @@ impl Replication {
                 bytes: sole.bytes,
             },
             images,
-            unreadable: unreadable.clone(),
+            unreadable: proof.unreadable.clone(),
+            trusted: proof.trusted.clone(),
         })
     }
+}
+
+/// What a removal goes by.
+struct Proof {
+    /// The locations whose copies count.
+    trusted: BTreeSet<LocationName>,
+    /// Those that do not because they cannot be read, and why.
+    unreadable: BTreeMap<LocationName, String>,
+    /// What the location was before.
+    before: LocationState,
+    loss: Option<AcceptedLoss>,
 }
 
 fn list(names: &[LocationName]) -> String {
@@ -303,6 +486,7 @@ fn sole_copies(at_risk: &AtRisk) -> String {
         blobs,
         images,
         unreadable,
+        trusted: _,
     } = at_risk;
     let mut text = format!(
         "{} blobs ({} bytes) are known to be at location `{location}` only and would be lost",
@@ -327,8 +511,12 @@ fn sole_copies(at_risk: &AtRisk) -> String {
         text.push_str("\n  and more images");
     }
     text.push_str(
-        "\nlet them be copied first, with `admin backfillreplication` and `admin replication status --wait`; if this does not end, see \
-         that another location is among DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS and can be written",
+        "\nlet them be copied first, with `admin backfillreplication` and `admin replication status --wait`, or with `admin location drain ",
     );
+    write!(
+        text,
+        "{location} --wait`, which brings each to some other location, whatever the configuration demands"
+    )
+    .ok();
     text
 }

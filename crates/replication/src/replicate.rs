@@ -14,7 +14,7 @@ use roadstead_metadata::{
 use roadstead_oci::{DigestState, Digester};
 use roadstead_placement::{
     CopyLimit, CopyPlan, FailureClass, LocationName, RETRY_DELAY_MAX, RequiredLocations,
-    plan_copies,
+    plan_copies, plan_refuge,
 };
 use roadstead_queue::{Handler, Job, JobOutcome};
 use roadstead_runtime::Shutdown;
@@ -224,13 +224,19 @@ impl Replication {
     }
 
     /// The locations that the blob has to be brought to: required, open and without it. What the job says of a namespace does not matter:
-    /// another may hold the blob too, or hold it instead.
+    /// another may hold the blob too, or hold it instead. Of a blob that only leaving locations hold, those that it may be brought to.
     async fn due(&self, blob: &Blob) -> Result<Vec<&Location>, MetadataError> {
         let required = self
             .database
             .required_locations(blob.storage, self.demand())
             .await?;
         let required = RequiredLocations::of(required);
+        let closed = self.database.closed_locations().await?;
+        let refuge = plan_refuge(&self.topology, &required, &closed, &blob.present);
+        if !refuge.is_empty() {
+            let open = refuge.iter().filter_map(|open| self.locations.get(open));
+            return Ok(open.collect());
+        }
         let targets = match plan_copies(&self.topology, &required, &blob.present) {
             CopyPlan::Copy { targets, .. } | CopyPlan::NoSource { targets } => targets,
             CopyPlan::Complete => return Ok(Vec::new()),

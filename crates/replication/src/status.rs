@@ -526,6 +526,7 @@ impl std::fmt::Display for LostObject {
 pub(crate) const fn state_word(state: LocationState) -> &'static str {
     match state {
         LocationState::Active => "active",
+        LocationState::Draining => "draining",
         LocationState::Removing => "removing",
         LocationState::Removed => "removed",
     }

@@ -17,7 +17,7 @@ use roadstead_distribution::{
 use roadstead_locations::ProbeOptions;
 use roadstead_metadata::{Features, ImmutableTags, QuotaSizes};
 use roadstead_queue::{Relay, Worker, WorkerOptions};
-use roadstead_replication::Replication;
+use roadstead_replication::{Replication, ScrubOptions};
 use roadstead_runtime::{Environment, Shutdown, Tasks};
 
 use crate::connections;
@@ -379,6 +379,14 @@ fn spawn_replicator(
         let (replication, shutdown) = (replication.clone(), shutdown.clone());
         async move { replication.keep_prompt(&shutdown).await }
     });
+    if let Some(scrub) = config.replication.scrub {
+        let (replication, shutdown) = (replication.clone(), shutdown.clone());
+        let options = ScrubOptions {
+            period: scrub.period,
+            bytes_per_second: scrub.bytes_per_second,
+        };
+        tasks.spawn(async move { replication.keep_scrubbed(options, &shutdown).await });
+    }
     let replication = replication.clone();
     let interval = config.replication.reconcile;
     tasks.spawn(async move { replication.keep_reconciled(interval, &shutdown).await });

@@ -42,6 +42,8 @@ pub struct ListedObject {
     pub digest: Digest,
     /// Bytes.
     pub size: u64,
+    /// When it was written, by the clock of the store, which not every store tells.
+    pub modified: Option<Timestamp>,
 }
 
 /// Some objects of one shard, by ascending digest.
@@ -81,6 +83,19 @@ impl Location {
     ///
     /// Only those that say nothing about the blob: a damaged or missing one is an answer.
     pub async fn verify(&self, digest: &Digest) -> Result<Verification, StorageError> {
+        self.verify_paced(digest, |_| std::future::ready(())).await
+    }
+
+    /// As [`Location::verify`], waiting for `pace`, which is given the bytes of a chunk, before the next chunk is asked for. One more may be
+    /// read ahead.
+    pub async fn verify_paced<F>(
+        &self,
+        digest: &Digest,
+        mut pace: impl FnMut(u64) -> F + Send,
+    ) -> Result<Verification, StorageError>
+    where
+        F: Future<Output = ()> + Send,
+    {
         let key = ObjectKey::Blob(digest.clone());
         let mut stream = match self.read(&key, ..).await {
             Ok(stream) => stream.read_ahead(),
@@ -92,6 +107,7 @@ impl Location {
         let mut digester = Digester::new(digest.algorithm());
         while let Some(chunk) = stream.try_next().await? {
             digester.update(&chunk);
+            pace(chunk.len() as u64).await;
         }
         let size = digester.bytes_hashed();
         let found = digester.finish();

@@ -1,4 +1,4 @@
-//! `admin removelocation`. On standard output it has Quay's question and lines and no others.
+//! `admin removelocation`. On standard output it has Quay's question and lines and, without `--force`, no others.
 
 #[cfg(test)]
 mod tests;
@@ -6,8 +6,12 @@ mod tests;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use clap::Args;
 use indicatif::ProgressBar;
-use roadstead_replication::{ForgottenLocation, LocationName, LocationState, RemovalEvent};
+use roadstead_replication::{
+    AcceptedLoss, AtRisk, ForgottenLocation, LocationName, LocationState, LostBlob, RemovalError,
+    RemovalEvent,
+};
 
 use crate::console::Console;
 use crate::open::Opened;
@@ -15,11 +19,21 @@ use crate::open::Opened;
 /// The shards of a comparison: 256 for each of two digest algorithms.
 const SHARDS: u64 = 512;
 
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Arguments {
+    /// The name of the location
+    pub(crate) location: String,
+    /// Remove it although blobs are lost with it: every one of them is listed, and the name has to be typed
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
 pub(crate) async fn run(
-    name: &str,
+    arguments: &Arguments,
     opened: &Opened,
     console: &mut Console,
 ) -> anyhow::Result<ExitCode> {
+    let name = arguments.location.as_str();
     if opened.queue.is_none() {
         console.line("Storage replication is not enabled. Exiting.");
         return Ok(ExitCode::FAILURE);
@@ -40,7 +54,17 @@ pub(crate) async fn run(
         }
         return Ok(ExitCode::SUCCESS);
     }
-    remove(&location, opened, console).await?;
+    match remove(&location, None, opened, console).await? {
+        Err(RemovalError::SoleCopies(at_risk)) if arguments.force => {
+            let Some(loss) = agreed_loss(&at_risk, opened, console).await? else {
+                console.line("Canceling operation...");
+                return Ok(ExitCode::SUCCESS);
+            };
+            remove(&location, Some(loss), opened, console).await?
+        }
+        removed => removed,
+    }
+    .context("Error removing storage location")?;
     if opened.is_configured(&location) {
         console.note(&format!(
             "the configuration still names {location}: take it out of DISTRIBUTED_STORAGE_CONFIG, DISTRIBUTED_STORAGE_PREFERENCE and \
@@ -70,20 +94,73 @@ fn confirmed(name: &str, console: &mut Console) -> anyhow::Result<bool> {
     }
 }
 
-async fn remove(
-    location: &LocationName,
+/// Lists everything that would be lost and asks for the name of the location. `None`: it is not to be lost.
+async fn agreed_loss(
+    at_risk: &AtRisk,
     opened: &Opened,
     console: &mut Console,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<AcceptedLoss>> {
+    let name = &at_risk.location;
+    console.line(&format!("With {name} would be lost:"));
+    let loss = opened
+        .replication
+        .show_loss(at_risk, |lost| {
+            let LostBlob { blob, images } = lost;
+            let images: Vec<String> = images.iter().map(ToString::to_string).collect();
+            let needed = if images.is_empty() {
+                "needed by no image".to_owned()
+            } else {
+                format!("needed by {}", images.join(", "))
+            };
+            console.line(&format!("  {} ({} bytes), {needed}", blob.name, blob.size));
+        })
+        .await?;
+    for (other, reason) in &at_risk.unreadable {
+        console.line(&format!(
+            "Nothing at {other} counts, because it could not be read: {reason}"
+        ));
+    }
+    if opened.replication.can_be_drained(name).await? {
+        console.line(&format!(
+            "{name} can be read: `admin location drain {name} --wait` copies what it still has to another location, and nothing of that is lost."
+        ));
+    }
+    let question = format!(
+        "{} blobs ({} bytes) WILL BE LOST. This cannot be undone. Type the name of the location to remove it nevertheless: ",
+        at_risk.blobs.blobs, at_risk.blobs.bytes
+    );
+    let answer = console
+        .ask(&question)
+        .context("could not read the answer")?;
+    Ok(answer
+        .is_some_and(|answer| answer == name.as_str())
+        .then_some(loss))
+}
+
+async fn remove(
+    location: &LocationName,
+    loss: Option<AcceptedLoss>,
+    opened: &Opened,
+    console: &mut Console,
+) -> anyhow::Result<Result<(), RemovalError>> {
     let comparing = console.progress(
         SHARDS,
         "comparing the other locations with their stores {wide_bar} {percent}%",
     );
-    let removal = opened.replication.remove_location(location, |event| {
-        show(&event, location, &comparing, console);
-    });
+    let step = |event| show(&event, location, &comparing, console);
+    let removal = async {
+        match loss {
+            Some(loss) => {
+                let removing = opened
+                    .replication
+                    .remove_location_losing(location, loss, step);
+                removing.await
+            }
+            None => opened.replication.remove_location(location, step).await,
+        }
+    };
     tokio::select! {
-        removed = removal => removed.context("Error removing storage location"),
+        removed = removal => Ok(removed),
         interrupted = tokio::signal::ctrl_c() => {
             interrupted?;
             bail!(

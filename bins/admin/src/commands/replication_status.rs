@@ -25,10 +25,10 @@ use crate::table::{age, amount, number, table};
 const STANDSTILL_SECONDS: i64 = 30;
 
 /// How often the progress is written where nobody watches a bar.
-const NOTE_SECONDS: i64 = 10;
+pub(crate) const NOTE_SECONDS: i64 = 10;
 
 /// How long copies that were begun here may take to give up after the wait.
-const STOP: Duration = Duration::from_secs(10);
+pub(crate) const STOP: Duration = Duration::from_secs(10);
 
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Arguments {
@@ -99,7 +99,8 @@ pub(crate) async fn run(
     })
 }
 
-async fn status(
+/// Finds out how complete the replication is, or waits until it is.
+pub(crate) async fn status(
     options: &WaitOptions,
     wait: bool,
     arguments: &Arguments,
@@ -171,7 +172,7 @@ impl Workers {
     }
 }
 
-fn start_worker(opened: &Opened, tasks: &Tasks) {
+pub(crate) fn start_worker(opened: &Opened, tasks: &Tasks) {
     let Some(queue) = &opened.queue else { return };
     let worker = Worker::new(
         opened.deployment.database.clone(),
@@ -364,7 +365,7 @@ fn row(status: &LocationStatus) -> [String; 9] {
 }
 
 /// Reads a duration: digits and one of the units s, m (minutes), h, d, w.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || {
         format!("`{text}` is not a duration: write digits and a unit s, m, h, d or w, such as 10m")
     };

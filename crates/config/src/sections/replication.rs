@@ -1,6 +1,6 @@
 //! Copying blobs between locations.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use crate::reader::Keys;
@@ -22,7 +22,22 @@ pub struct Replication {
     /// `ROADSTEAD_PUSH_WAIT_SECONDS`: the longest that a push waits for the locations that its namespace demands, whatever deadline the
     /// namespace has, 1 to 3600 (default: 300).
     pub push_wait_max: Duration,
+    /// How fast what the locations hold is read back; `None`: not at all.
+    pub scrub: Option<Scrub>,
 }
+
+/// How fast what the locations hold is read back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scrub {
+    /// `ROADSTEAD_SCRUB_DAYS`: in how many days every object of a location is read back, 1 to 3650; 0: never (default: 30).
+    pub period: Duration,
+    /// `ROADSTEAD_SCRUB_BYTES_PER_SECOND`: the most that one process reads back in a second, of all locations together, 64K to 64G (default:
+    /// `16M`). What does not fit takes longer.
+    pub bytes_per_second: NonZeroU64,
+}
+
+const SCRUB_BYTES_PER_SECOND_DEFAULT: NonZeroU64 =
+    NonZeroU64::new(16 << 20).expect("16 MiB are not zero");
 
 const CONCURRENCY_DEFAULT: NonZeroUsize = NonZeroUsize::new(4).expect("4 is not zero");
 
@@ -41,6 +56,23 @@ impl Replication {
                 .unwrap_or(CONCURRENCY_DEFAULT),
             reconcile: keys.seconds("ROADSTEAD_RECONCILE_SECONDS", 60, 1..=86_400),
             push_wait_max: keys.seconds("ROADSTEAD_PUSH_WAIT_SECONDS", 300, 1..=3600),
+            scrub: Scrub::read(keys),
         }
+    }
+}
+
+impl Scrub {
+    fn read(keys: &mut Keys) -> Option<Self> {
+        let days = keys.number("ROADSTEAD_SCRUB_DAYS", 30, 0..=3650);
+        let bytes_per_second = keys.size(
+            "ROADSTEAD_SCRUB_BYTES_PER_SECOND",
+            SCRUB_BYTES_PER_SECOND_DEFAULT.get(),
+            64 << 10..=64 << 30,
+        );
+        (days > 0).then(|| Self {
+            period: Duration::from_hours(days * 24),
+            bytes_per_second: NonZeroU64::new(bytes_per_second)
+                .unwrap_or(SCRUB_BYTES_PER_SECOND_DEFAULT),
+        })
     }
 }

@@ -111,6 +111,21 @@ async fn a_location_that_is_being_removed_takes_nothing_new() {
 }
 
 #[tokio::test]
+async fn a_location_that_is_being_emptied_takes_only_what_was_begun_there() {
+    let world = World::new().await;
+    let id = world.start().await;
+    let us = name("us");
+    let close = world
+        .database
+        .set_location_state(&us, LocationState::Draining, world.clock.now());
+    close.await.unwrap();
+    let digest = world.push(b"new").await;
+    assert_eq!(world.placements(&digest).await, ["eu"]);
+    world.finish(id, b"old", &sha256(b"old")).await.unwrap();
+    assert_eq!(world.placements(&sha256(b"old")).await, ["us"]);
+}
+
+#[tokio::test]
 async fn an_object_that_is_damaged_is_healed_by_the_next_push_of_its_bytes() {
     let world = World::new().await;
     let blob = content(16, 3_000);

@@ -355,7 +355,7 @@ async fn the_last_placement_of_a_blob_never_goes_with_its_location() {
         assert_eq!(
             world
                 .database
-                .forget_placements(&us(), &trusted, 10)
+                .forget_placements(&us(), &trusted, 0, 10)
                 .await
                 .unwrap()
                 .len(),
@@ -364,7 +364,7 @@ async fn the_last_placement_of_a_blob_never_goes_with_its_location() {
         assert!(
             world
                 .database
-                .forget_placements(&us(), &trusted, 10)
+                .forget_placements(&us(), &trusted, 0, 10)
                 .await
                 .unwrap()
                 .is_empty()
@@ -382,7 +382,7 @@ async fn the_last_placement_of_a_blob_never_goes_with_its_location() {
         assert_eq!(
             world
                 .database
-                .forget_placements(&us(), &trusted, 10)
+                .forget_placements(&us(), &trusted, 0, 10)
                 .await
                 .unwrap()
                 .len(),

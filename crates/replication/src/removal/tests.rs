@@ -168,13 +168,15 @@ async fn a_removal_that_was_interrupted_goes_on_or_is_taken_back() {
         let (first_deleted, deleted) = tokio::sync::oneshot::channel();
         let mut first_deleted = Some(first_deleted);
         let leaving = name("eu");
-        let removal = world.replication.remove_in_batches(&leaving, 10, |event| {
-            if matches!(event, RemovalEvent::PlacementDeleted(_))
-                && let Some(tell) = first_deleted.take()
-            {
-                tell.send(()).ok();
-            }
-        });
+        let removal = world
+            .replication
+            .remove_in_batches(&leaving, 10, None, |event| {
+                if matches!(event, RemovalEvent::PlacementDeleted(_))
+                    && let Some(tell) = first_deleted.take()
+                {
+                    tell.send(()).ok();
+                }
+            });
         tokio::select! {
             biased;
             _ = deleted => {}
@@ -215,4 +217,53 @@ async fn an_unknown_location_is_refused_with_the_known_ones() {
         error.to_string(),
         "there is no location `asia`; known are: eu, us"
     );
+}
+
+#[tokio::test]
+async fn what_somebody_agreed_to_lose_goes_and_nothing_else() {
+    let world = World::new(&["us", "eu"]).await;
+    let safe = world.push_image("us", "v1", &[b"replicated"]).await;
+    world.work().await;
+    let sole = world.push_image("us", "v2", &[b"not yet"]).await;
+    let risk = at_risk(remove(&world, "us").await);
+    let mut shown = Vec::new();
+    let loss = world
+        .replication
+        .show_loss(&risk, |lost| {
+            let images: Vec<String> = lost.images.iter().map(ToString::to_string).collect();
+            shown.push((lost.blob.name.clone(), images));
+        })
+        .await
+        .unwrap();
+    let mut expected: Vec<_> = sole
+        .iter()
+        .map(|blob| (blob.digest.to_string(), vec!["admin/app:v2".to_owned()]))
+        .collect();
+    expected.sort();
+    shown.sort();
+    assert_eq!(shown, expected);
+
+    // One more came to be at risk meanwhile.
+    let late = world.push_blob("us", b"late").await;
+    let us = name("us");
+    let more = world.replication.remove_location_losing(&us, loss, |_| ());
+    let refused = more.await.unwrap_err();
+    assert!(
+        matches!(refused, RemovalError::MoreAtRisk { .. }),
+        "{refused}"
+    );
+    assert_eq!(state(&world, "us").await, LocationState::Active);
+    assert_eq!(world.present(&sole[1]).await, ["us"]);
+    assert_eq!(world.present(&late).await, ["us"]);
+
+    let risk = at_risk(remove(&world, "us").await);
+    let loss = world.replication.show_loss(&risk, |_| ()).await.unwrap();
+    world
+        .replication
+        .remove_location_losing(&us, loss, |_| ())
+        .await
+        .unwrap();
+    assert_eq!(state(&world, "us").await, LocationState::Removed);
+    assert!(world.present(&late).await.is_empty());
+    assert_eq!(world.present(&safe[1]).await, ["eu"]);
 }

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use futures_util::TryStreamExt;
 use opendal::{Entry, Lister};
 use roadstead_oci::Digest;
+use roadstead_runtime::Timestamp;
 use uuid::Uuid;
 
 use crate::directory::Directory;
@@ -72,7 +73,9 @@ impl Directory {
         self.each_file(&shard.to_string(), |name, entry| {
             match shard.digest_of_file(name) {
                 Some(digest) if after.is_none_or(|after| digest > *after) => {
-                    smallest.offer(digest, entry.metadata().content_length());
+                    let metadata = entry.metadata();
+                    let modified = metadata.last_modified().map(SystemTime::from);
+                    smallest.offer(digest, (metadata.content_length(), modified));
                 }
                 Some(_) => {}
                 None => foreign += 1,
@@ -83,7 +86,11 @@ impl Directory {
         let objects = smallest
             .kept
             .into_iter()
-            .map(|(digest, size)| ListedObject { digest, size });
+            .map(|(digest, (size, modified))| ListedObject {
+                digest,
+                size,
+                modified: modified.map(Timestamp::from),
+            });
         Ok(ObjectPage {
             objects: objects.collect(),
             next,
@@ -220,7 +227,12 @@ mod tests {
             .list_objects(shard, None, ALL)
             .await
             .unwrap();
-        assert_eq!(page.objects, [ListedObject { digest, size: 5 }]);
+        assert_eq!(page.objects.len(), 1);
+        let object = &page.objects[0];
+        assert_eq!((&object.digest, object.size), (&digest, 5));
+        let written = fs::metadata(fixture.path(&key.path())).unwrap();
+        let modified = Timestamp::from(written.modified().unwrap());
+        assert_eq!(object.modified, Some(modified));
         assert_eq!((page.next, page.foreign), (None, 3));
 
         stage(&fixture.location, id(1), b"abc").await.unwrap();

@@ -313,12 +313,11 @@ impl ObjectStore {
     ) -> Result<Vec<ListedObject>, StorageError> {
         let sized = stream::iter(objects)
             .map(|object| async move {
-                let ListedObject { digest, size } = object;
-                if size > 0 || digest == Digest::of(digest.algorithm(), b"") {
-                    return Ok(Some(ListedObject { digest, size }));
+                if object.size > 0 || object.digest == Digest::of(object.digest.algorithm(), b"") {
+                    return Ok(Some(object));
                 }
-                let size = self.stat(&ObjectKey::Blob(digest.clone())).await?;
-                Ok(size.map(|size| ListedObject { digest, size }))
+                let size = self.stat(&ObjectKey::Blob(object.digest.clone())).await?;
+                Ok(size.map(|size| ListedObject { size, ..object }))
             })
             .buffered(AT_ONCE)
             .try_collect::<Vec<_>>()

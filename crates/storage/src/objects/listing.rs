@@ -92,7 +92,9 @@ impl ObjectStore {
             let name = entry.path().strip_prefix(&folder).unwrap_or_default();
             match shard.digest_of_file(name) {
                 Some(digest) if after.is_none_or(|after| digest > *after) => {
-                    smallest.offer(digest, entry.metadata().content_length());
+                    let metadata = entry.metadata();
+                    let modified = metadata.last_modified().map(SystemTime::from);
+                    smallest.offer(digest, (metadata.content_length(), modified));
                 }
                 Some(_) => {}
                 None => foreign += 1,
@@ -104,7 +106,11 @@ impl ObjectStore {
         let objects = smallest
             .kept
             .into_iter()
-            .map(|(digest, size)| ListedObject { digest, size });
+            .map(|(digest, (size, modified))| ListedObject {
+                digest,
+                size,
+                modified: modified.map(Timestamp::from),
+            });
         let objects = match self.assembly.lists_parts() {
             Some(_) => self.with_sizes(objects).await?,
             None => objects.collect(),

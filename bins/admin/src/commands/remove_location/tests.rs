@@ -8,6 +8,13 @@ use roadstead_runtime::Environment;
 
 const QUESTION: &str = "WARNING: This is a destructive operation. Are you sure you want to remove eustorage from your storage locations? [y/n] ";
 
+fn of(location: &str) -> Arguments {
+    Arguments {
+        location: location.to_owned(),
+        force: false,
+    }
+}
+
 async fn state(world: &World, name: &str) -> LocationState {
     let rows = world.database().locations().await.unwrap();
     rows.into_iter()
@@ -20,7 +27,9 @@ async fn state(world: &World, name: &str) -> LocationState {
 async fn without_replication_it_fails_in_quays_words() {
     let world = World::without_replication().await;
     let (mut console, output, _) = console("y\n");
-    let code = run("eustorage", &world.opened, &mut console).await.unwrap();
+    let code = run(&of("eustorage"), &world.opened, &mut console)
+        .await
+        .unwrap();
     assert_eq!(code, ExitCode::FAILURE);
     assert_eq!(
         output.text(),
@@ -32,7 +41,9 @@ async fn without_replication_it_fails_in_quays_words() {
 async fn it_asks_in_quays_words_until_it_is_answered_and_no_changes_nothing() {
     let world = World::new().await;
     let (mut console, output, _) = console("maybe\n\nN\n");
-    let code = run("eustorage", &world.opened, &mut console).await.unwrap();
+    let code = run(&of("eustorage"), &world.opened, &mut console)
+        .await
+        .unwrap();
     assert_eq!(code, ExitCode::SUCCESS);
     let again = "Please respond with 'yes' or 'no' (or 'y' or 'n').\n";
     let expected = format!("{QUESTION}{again}{QUESTION}{again}{QUESTION}Canceling operation...\n");
@@ -44,7 +55,7 @@ async fn it_asks_in_quays_words_until_it_is_answered_and_no_changes_nothing() {
 async fn without_an_answer_it_fails_and_changes_nothing() {
     let world = World::new().await;
     let (mut console, _, _) = console("");
-    let error = run("eustorage", &world.opened, &mut console)
+    let error = run(&of("eustorage"), &world.opened, &mut console)
         .await
         .unwrap_err();
     assert!(error.to_string().contains("nothing was changed"), "{error}");
@@ -58,7 +69,9 @@ async fn yes_removes_the_location_with_quays_lines_and_says_that_the_configurati
     world.push_image("usstorage", "v1", b"layer").await;
     world.work().await;
     let (mut removal, output, errors) = console("YE\n");
-    let code = run("eustorage", &world.opened, &mut removal).await.unwrap();
+    let code = run(&of("eustorage"), &world.opened, &mut removal)
+        .await
+        .unwrap();
     assert_eq!(code, ExitCode::SUCCESS);
     let expected = format!(
         "{QUESTION}Removed 0 temporary blobs from blobupload table.\nDeleted placement 3\nDeleted placement 4\nDeleted location eustorage\n"
@@ -74,7 +87,7 @@ async fn yes_removes_the_location_with_quays_lines_and_says_that_the_configurati
     assert_eq!(state(&world, "eustorage").await, LocationState::Removed);
 
     let (mut again, output, _) = console("y\n");
-    let error = run("eustorage", &world.opened, &mut again)
+    let error = run(&of("eustorage"), &world.opened, &mut again)
         .await
         .unwrap_err();
     assert_eq!(
@@ -88,7 +101,7 @@ async fn yes_removes_the_location_with_quays_lines_and_says_that_the_configurati
 async fn an_unknown_location_fails_before_the_question_and_names_the_known_ones() {
     let world = World::new().await;
     let (mut console, output, _) = console("y\n");
-    let error = run("nowhere", &world.opened, &mut console)
+    let error = run(&of("nowhere"), &world.opened, &mut console)
         .await
         .unwrap_err();
     assert_eq!(
@@ -103,7 +116,7 @@ async fn it_refuses_while_an_image_needs_the_only_copy_and_names_it_and_what_to_
     let world = World::new().await;
     let [config, layer] = world.push_image("eustorage", "v1", b"layer").await;
     let (mut removal, output, _) = console("y\n");
-    let error = run("eustorage", &world.opened, &mut removal)
+    let error = run(&of("eustorage"), &world.opened, &mut removal)
         .await
         .unwrap_err();
     let text = format!("{error:#}");
@@ -122,7 +135,9 @@ async fn it_refuses_while_an_image_needs_the_only_copy_and_names_it_and_what_to_
     world.work().await;
     let (mut removal, _, _) = console("y\n");
     assert_eq!(
-        run("eustorage", &world.opened, &mut removal).await.unwrap(),
+        run(&of("eustorage"), &world.opened, &mut removal)
+            .await
+            .unwrap(),
         ExitCode::SUCCESS
     );
     assert!(fs::exists(world.object("usstorage", &layer)).unwrap());
@@ -139,7 +154,9 @@ async fn a_removal_that_was_begun_is_taken_back_by_no() {
         .await
         .unwrap();
     let (mut console, output, errors) = console("n\n");
-    run("eustorage", &world.opened, &mut console).await.unwrap();
+    run(&of("eustorage"), &world.opened, &mut console)
+        .await
+        .unwrap();
     assert_eq!(output.text(), format!("{QUESTION}Canceling operation...\n"));
     assert!(
         errors.text().contains("takes part again"),
@@ -162,4 +179,38 @@ async fn where_there_is_no_registry_none_is_made() {
         "{error}"
     );
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn by_force_it_lists_what_will_be_lost_and_wants_the_name_before_it_goes() {
+    let world = World::new().await;
+    let [config, layer] = world.push_image("eustorage", "v1", b"layer").await;
+    let force = Arguments {
+        force: true,
+        ..of("eustorage")
+    };
+    let listed = |digest: &_, size| format!("  {digest} ({size} bytes), needed by admin/app:v1\n");
+    let expected = format!(
+        "{QUESTION}With eustorage would be lost:\n{}{}eustorage can be read: `admin location drain eustorage --wait` copies what it still has \
+         to another location, and nothing of that is lost.\n2 blobs (17 bytes) WILL BE LOST. This cannot be undone. Type the name of the location \
+         to remove it nevertheless: ",
+        listed(&config.digest, config.size),
+        listed(&layer.digest, layer.size),
+    );
+    for answer in ["y\ny\n", "y\nusstorage\n", "y\n"] {
+        let (mut refused, output, _) = console(answer);
+        let code = run(&force, &world.opened, &mut refused).await.unwrap();
+        assert_eq!(code, ExitCode::SUCCESS);
+        assert_eq!(output.text(), format!("{expected}Canceling operation...\n"));
+        assert_eq!(state(&world, "eustorage").await, LocationState::Active);
+    }
+    let (mut removal, output, _) = console("y\neustorage\n");
+    run(&force, &world.opened, &mut removal).await.unwrap();
+    let printed = output.text();
+    assert!(printed.starts_with(&expected), "{printed}");
+    assert!(
+        printed.ends_with("Deleted location eustorage\n"),
+        "{printed}"
+    );
+    assert_eq!(state(&world, "eustorage").await, LocationState::Removed);
 }

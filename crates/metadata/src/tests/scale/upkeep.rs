@@ -1,0 +1,99 @@
+//! What reading everything back asks of the database, page by page, and the removal of a location, batch by batch.
+
+use super::*;
+
+/// Many objects that nothing accounts for, as after a disaster.
+pub(super) async fn prepare(world: &World) {
+    for statement in [
+        "INSERT INTO roadstead_scrub_orphan (digest, location, size, first_seen, last_seen)
+         SELECT 'sha256:' || encode(sha256(CAST('orphan ' || n AS bytea)), 'hex'), 'eustorage', 7, now(), now()
+         FROM generate_series(1, 20000) n",
+        "ANALYZE roadstead_scrub_orphan",
+    ] {
+        world.sql(statement).await;
+    }
+}
+
+/// What one page of a round does, what looking through one page of a listing does, and what becomes of what was found.
+pub(super) async fn read_back(world: &World, round: u32) {
+    let database = &world.database;
+    let now = later(world.now, u64::from(round));
+    database.scrub_states().await.unwrap();
+    let lease = database
+        .claim_scrub(&us(), world.ids.uuid(), later(now, 300), now)
+        .await
+        .unwrap()
+        .expect("nobody else is at it");
+    assert!(
+        database
+            .extend_scrub(&lease, Some(later(now, 600)))
+            .await
+            .unwrap()
+    );
+    let page = database
+        .placements_between(&us(), &lease.state.after, "sha512:g", 100)
+        .await
+        .unwrap();
+    assert_eq!(page.len(), 100);
+    let digests: Vec<Digest> = page.iter().map(|blob| blob.digest.clone()).collect();
+    let placed = database.placed_of_digest(&us(), &digests[0]).await.unwrap();
+    assert_eq!(placed.len(), 1);
+    for digest in &digests[..3] {
+        let finding = ScrubFinding {
+            digest: digest.clone(),
+            location: us(),
+            defect: "missing".to_owned(),
+            size: 1000,
+            found_size: None,
+            found_digest: None,
+            kept: true,
+            found_at: now,
+            repaired_at: None,
+        };
+        database.note_finding(&finding).await.unwrap();
+    }
+    let repaired = database.settle_intact(&us(), &digests, now).await.unwrap();
+    assert_eq!(repaired.len(), 3);
+    database.settle_findings(now, now, now).await.unwrap();
+    database.scrub_findings(100).await.unwrap();
+    let step = ScrubStep {
+        after: digests[99].to_string(),
+        ..ScrubStep::default()
+    };
+    assert!(database.advance_scrub(lease, &step).await.unwrap());
+
+    let strangers: Vec<Digest> = (0..100)
+        .map(|n| digest_of(&format!("stranger {n} of round {round}")))
+        .collect();
+    let listed: Vec<Digest> = digests.iter().chain(&strangers).cloned().collect();
+    let unaccounted = database.unaccounted_objects(&eu(), &listed).await.unwrap();
+    assert_eq!(unaccounted.len(), 100);
+    let orphans: Vec<_> = unaccounted.into_iter().map(|digest| (digest, 7)).collect();
+    database.note_orphans(&eu(), &orphans, now).await.unwrap();
+    for first_byte in 0..8 {
+        let shard = format!("sha256:{first_byte:02x}");
+        database.forget_orphans(&eu(), &shard, now).await.unwrap();
+        database
+            .doom_orphans(&eu(), &shard, now, now)
+            .await
+            .unwrap();
+    }
+}
+
+/// Some batches of a removal.
+pub(super) async fn remove(world: &World) {
+    let database = &world.database;
+    let trusted = BTreeSet::from([eu()]);
+    let mut after = 0;
+    for _ in 0..REPEATS {
+        let deleted = database
+            .forget_placements(&us(), &trusted, after, 500)
+            .await
+            .unwrap();
+        assert_eq!(deleted.len(), 500);
+        after = *deleted.last().unwrap();
+        let third = LocationName::new("apstorage").unwrap();
+        let dropped = database.forget_wanted_copies(&third, 500).await.unwrap();
+        assert_eq!(dropped, 500);
+    }
+}
