@@ -120,7 +120,8 @@ fn the_smallest_configuration_has_quays_defaults_and_no_warnings() {
     assert_eq!(delivery, Delivery::default());
     assert!(!replication.enabled);
     assert_eq!(replication.queue_name, "imagestoragereplication");
-    assert_eq!(replication.concurrency.get(), 4);
+    assert_eq!(replication.concurrency.get(), 16);
+    assert_eq!(replication.memory_bytes, 256 << 20);
     assert_eq!(registry.state, RegistryState::Normal);
     assert_eq!(registry.maximum_layer_size, Some(20 << 30));
     assert_eq!(registry.manifest_size_limit, 4 << 20);
@@ -371,7 +372,7 @@ fn keys_without_effect_are_kept_and_named() {
             "config.yaml:10: ROADSTEAD_RECONCILE_SECOND: unknown, without effect; allowed: \
              ROADSTEAD_DATA_DIRECTORY, ROADSTEAD_LOCATION_COSTS, ROADSTEAD_MANIFEST_SIZE_LIMIT, ROADSTEAD_PUSH_WAIT_SECONDS, \
              ROADSTEAD_RECONCILE_SECONDS, ROADSTEAD_REDIRECT_NETWORKS, ROADSTEAD_REPLICATION_CONCURRENCY, \
-             ROADSTEAD_SCRUB_BYTES_PER_SECOND, ROADSTEAD_SCRUB_DAYS, ROADSTEAD_STREAM_NETWORKS, \
+             ROADSTEAD_REPLICATION_MEMORY_BYTES, ROADSTEAD_SCRUB_BYTES_PER_SECOND, ROADSTEAD_SCRUB_DAYS, ROADSTEAD_STREAM_NETWORKS, \
              ROADSTEAD_UPLOAD_CHUNK_MIN_LENGTH, ROADSTEAD_UPLOAD_MEMORY_BYTES; did you mean ROADSTEAD_RECONCILE_SECONDS?",
             "QUAY_OVERRIDE_CONFIG: known to Quay, without effect here: AVATAR_KIND",
         ]

@@ -356,7 +356,7 @@ impl Database {
             .reader()
             .rows(
                 "look up where a repository may be written",
-                "SELECT o.name, 0 AS allowed FROM roadstead_location o WHERE o.state IN ('removing', 'removed')
+                "SELECT o.name, 0 AS allowed FROM roadstead_location o WHERE o.state IN ('draining', 'removing', 'removed')
                  UNION ALL
                  SELECT n.location, 1 FROM roadstead_placement_rule p
                  JOIN roadstead_placement_rule_location n ON n.rule_id = p.id

@@ -21,7 +21,7 @@
 //! Jobs are only the way: what must be where follows from the configuration, the rules and the `userregion` rows, so that a job that was
 //! lost, doubled or done twice does no harm.
 //!
-//! Invariants: a placement is recorded only for bytes that were read back at the target and hashed to the digest; memory does not
+//! Invariants: a placement is recorded only for bytes that hashed to the digest and that the target was seen to hold, read back or checked by its store; memory does not
 //! grow with the size of a blob; no HTTP.
 
 mod addition;

@@ -151,6 +151,7 @@ impl Deployment {
             queue: config.replication.queue_name.clone(),
             wake_up: self.wake_up.clone(),
         })
+        .with_memory(config.replication.memory_bytes)
     }
 }
 

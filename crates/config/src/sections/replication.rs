@@ -14,8 +14,11 @@ pub struct Replication {
     /// `REPLICATION_QUEUE_NAME`: the name of the queue, in which Quay's workers look as well (default:
     /// `imagestoragereplication`).
     pub queue_name: String,
-    /// `ROADSTEAD_REPLICATION_CONCURRENCY`: the most copies that one process makes at a time, 1 to 256 (default: 4).
+    /// `ROADSTEAD_REPLICATION_CONCURRENCY`: the most blobs that one process copies at a time, each to every location that lacks it, 1 to 256
+    /// (default: 16).
     pub concurrency: NonZeroUsize,
+    /// `ROADSTEAD_REPLICATION_MEMORY_BYTES`: the most that the copies of one process hold together, 16M to 64G (default: `256M`).
+    pub memory_bytes: u64,
     /// `ROADSTEAD_RECONCILE_SECONDS`: how often a process looks for blobs that miss a copy and have no job, 1 to 86400
     /// (default: 60).
     pub reconcile: Duration,
@@ -39,12 +42,12 @@ pub struct Scrub {
 const SCRUB_BYTES_PER_SECOND_DEFAULT: NonZeroU64 =
     NonZeroU64::new(16 << 20).expect("16 MiB are not zero");
 
-const CONCURRENCY_DEFAULT: NonZeroUsize = NonZeroUsize::new(4).expect("4 is not zero");
+const CONCURRENCY_DEFAULT: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not zero");
 
 impl Replication {
     pub(super) fn read(keys: &mut Keys) -> Self {
         let standalone = keys.data_dir().is_some();
-        let concurrency = keys.number("ROADSTEAD_REPLICATION_CONCURRENCY", 4, 1..=256);
+        let concurrency = keys.number("ROADSTEAD_REPLICATION_CONCURRENCY", 16, 1..=256);
         Self {
             enabled: keys.flag("FEATURE_STORAGE_REPLICATION", standalone),
             queue_name: keys
@@ -54,6 +57,11 @@ impl Replication {
                 .ok()
                 .and_then(NonZeroUsize::new)
                 .unwrap_or(CONCURRENCY_DEFAULT),
+            memory_bytes: keys.size(
+                "ROADSTEAD_REPLICATION_MEMORY_BYTES",
+                256 << 20,
+                16 << 20..=64 << 30,
+            ),
             reconcile: keys.seconds("ROADSTEAD_RECONCILE_SECONDS", 60, 1..=86_400),
             push_wait_max: keys.seconds("ROADSTEAD_PUSH_WAIT_SECONDS", 300, 1..=3600),
             scrub: Scrub::read(keys),

@@ -38,6 +38,13 @@ enum End {
 impl Attempt {
     /// Runs the handler while the leases are held. Returns when the first of the jobs is due again, if that is known and one is.
     pub(super) async fn run(&self, handler: &impl Handler) -> Option<Timestamp> {
+        if self.shutdown.requested() {
+            // Taken just as the end was asked for: nothing is begun any more.
+            for job in &self.jobs {
+                self.record(job, JobOutcome::Interrupted).await;
+            }
+            return None;
+        }
         let handled = AssertUnwindSafe(handler.handle(&self.jobs, &self.shutdown)).catch_unwind();
         let end = tokio::select! {
             biased;
