@@ -37,11 +37,25 @@ struct Cost {
     peak_mib: u64,
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a bench takes no arguments of its own"
+)]
+fn number(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |value| value.parse().expect("it is a number"))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a bench measures the time that passes"
+)]
+fn watch() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::print_stdout, reason = "what a bench is for")]
 #[tokio::main]
 async fn main() {
-    let number = |name: &str, default: usize| {
-        std::env::var(name).map_or(default, |value| value.parse().expect("it is a number"))
-    };
     let small = number("ROADSTEAD_BENCH_SMALL", 2000);
     let large = number("ROADSTEAD_BENCH_LARGE", 4);
     let server = Postgres::start(&PostgresSettings::default());
@@ -61,7 +75,7 @@ async fn main() {
                 println!(
                     "| {count} of {} MiB | {round} | {who} | {seconds:.1} | {:.0} | {:.1} | {} |",
                     size / MIB,
-                    (count * size / MIB) as f64 / seconds,
+                    f64::from(u32::try_from(count * size / MIB).unwrap_or(u32::MAX)) / seconds,
                     cost.cpu.as_secs_f64(),
                     cost.peak_mib
                 );
@@ -204,7 +218,7 @@ impl World {
         );
         // What came before is not this one's peak.
         fs::write("/proc/self/clear_refs", "5").expect("it is our own");
-        let (began, cpu) = (Instant::now(), cpu_seconds("self").0);
+        let (began, cpu) = (watch(), cpu_seconds("self").0);
         let tasks = Tasks::new();
         let (handler, shutdown) = (Arc::new(replication.clone()), tasks.shutdown());
         tasks.spawn(async move { worker.run(handler, shutdown).await });
@@ -227,7 +241,7 @@ impl World {
         let wall = began.elapsed();
         let cost = Cost {
             wall,
-            cpu: cpu_seconds("self").0 - cpu,
+            cpu: cpu_seconds("self").0.saturating_sub(cpu),
             peak_mib: peak_mib("self").unwrap_or_default(),
         };
         assert!(tasks.stop(Duration::from_secs(30)).await, "it stops");
@@ -237,7 +251,7 @@ impl World {
     async fn rclone(&self, round: usize) -> Cost {
         let bucket = format!("rclone{round}");
         self.target.create_bucket(&bucket);
-        let (began, before) = (Instant::now(), cpu_seconds("self").1);
+        let (began, before) = (watch(), cpu_seconds("self").1);
         let mut command = tokio::process::Command::new("rclone");
         // Nothing of what the machine has for other S3 clients.
         command
@@ -276,7 +290,7 @@ impl World {
         assert!(status.success(), "rclone: {status}");
         Cost {
             wall: began.elapsed(),
-            cpu: cpu_seconds("self").1 - before,
+            cpu: cpu_seconds("self").1.saturating_sub(before),
             peak_mib: peak,
         }
     }
@@ -366,7 +380,7 @@ async fn repository(
         .expect("the database answers")
     {
         Ensured::Created(repository) | Ensured::Found(repository) => repository.id,
-        other => panic!("{other:?}"),
+        Ensured::NoNamespace => panic!("the account has one"),
     }
 }
 

@@ -96,7 +96,7 @@ pub enum PushError {
         allowed: Vec<LocationName>,
         /// Why the last one did not, if it was asked.
         #[source]
-        source: Option<StorageError>,
+        source: Option<Box<StorageError>>,
     },
     /// An older object of the same digest is being deleted at the location, and that takes long.
     #[error(

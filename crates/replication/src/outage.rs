@@ -99,7 +99,11 @@ async fn an_outage_of_three_hours_and_a_hundred_killed_workers_lose_nothing_and_
     println!("seed {SEED}");
     let world = World::new(&["us", "eu", "ap"]).await;
     let chance = SeededIds::new(SEED);
-    let below = |limit: u32| (chance.fraction() * f64::from(limit)) as u32;
+    let below = |limit: u32| {
+        let mut bytes = [0; 4];
+        chance.fill(&mut bytes);
+        u32::from_le_bytes(bytes) % limit
+    };
     let mut blobs = Vec::new();
     for image in 0..IMAGES {
         let layer: Vec<u8> = (0..50_000 + image).map(|byte| (byte % 251) as u8).collect();

@@ -144,7 +144,7 @@ impl<'a> Writable<'a> {
         Err(match &self.allowed {
             Some(allowed) => PushError::NoAllowedLocation {
                 allowed: allowed.iter().cloned().collect(),
-                source,
+                source: source.map(Box::new),
             },
             None => PushError::NoLocation { source },
         })
