@@ -10,7 +10,7 @@ use roadstead_metadata::{Blob, Job};
 use roadstead_oci::{Algorithm, Digest};
 use roadstead_placement::LocationName;
 use roadstead_queue::{Handler, JobOutcome, Worker, WorkerOptions};
-use roadstead_runtime::{Ids as _, SeededIds, Shutdown};
+use roadstead_runtime::{Clock as _, Ids as _, SeededIds, Shutdown, SystemClock};
 use tokio::sync::Notify;
 
 use crate::world::{PATIENCE, World};
@@ -106,7 +106,7 @@ async fn an_outage_of_three_hours_and_a_hundred_killed_workers_lose_nothing_and_
     };
     let mut blobs = Vec::new();
     for image in 0..IMAGES {
-        let layer: Vec<u8> = (0..50_000 + image).map(|byte| (byte % 251) as u8).collect();
+        let layer: Vec<u8> = (0..=250_u8).cycle().take(50_000 + image).collect();
         blobs.extend(
             world
                 .push_image("us", &format!("v{image}"), &[&layer])
@@ -164,7 +164,7 @@ async fn an_outage_of_three_hours_and_a_hundred_killed_workers_lose_nothing_and_
         while world.jobs().await > 0 {
             // Slow enough for leases to hold.
             world.clock.advance(Duration::from_secs(5));
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            SystemClock.sleep(Duration::from_millis(20)).await;
         }
         shutdown.request();
     };

@@ -81,7 +81,7 @@ fn holds(world: &World, location: &str, digest: &Digest) -> bool {
 #[tokio::test]
 async fn a_push_is_acknowledged_when_enough_locations_hold_its_bytes() {
     let world = World::new().await;
-    demand(&world, 2, Duration::from_secs(60)).await;
+    demand(&world, 2, Duration::from_mins(1)).await;
     let layer = content(300, 3_000);
     let blobs = [world.push(b"{}").await, world.push(&layer).await];
     let pushed = put(&world, &image(&[&layer], "")).await;
@@ -165,7 +165,7 @@ async fn a_location_that_is_down_does_not_matter_when_enough_others_hold_the_blo
         ..Plan::default()
     })
     .await;
-    demand(&world, 2, Duration::from_secs(60)).await;
+    demand(&world, 2, Duration::from_mins(1)).await;
     let layer = content(302, 2_000);
     let blobs = [world.push(b"{}").await, world.push(&layer).await];
     let pushed = put(&world, &image(&[&layer], "")).await;
@@ -182,7 +182,7 @@ async fn no_push_waits_longer_than_the_registry_allows_and_none_without_a_demand
     world.push(b"{}").await;
     let pushed = put(&world, &image(&[], "")).await;
     wait(&world, &pushed).await.unwrap();
-    demand(&world, 2, Duration::from_secs(600)).await;
+    demand(&world, 2, Duration::from_mins(10)).await;
     let pushed = put(&world, &image(&[], "")).await;
     let (waited, took) = in_time(&world, wait(&world, &pushed)).await;
     assert!(matches!(waited, Err(ManifestPushError::TooFewLocations(_))));

@@ -540,7 +540,7 @@ async fn rules_are_read_back_as_they_were_set_and_go_with_what_they_are_for() {
         );
         let min = MinLocations {
             locations: 2,
-            deadline: Duration::from_secs(60),
+            deadline: Duration::from_mins(1),
         };
         for min in [
             min,
@@ -676,7 +676,7 @@ async fn the_copies_that_a_push_waits_for_come_first_also_those_that_were_wanted
         assert_eq!(lanes().await, ["1", "1"]);
         let min = MinLocations {
             locations: 2,
-            deadline: Duration::from_secs(60),
+            deadline: Duration::from_mins(1),
         };
         world
             .database
