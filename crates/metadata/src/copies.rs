@@ -165,7 +165,7 @@ struct HighestRow {
     highest: Option<i32>,
 }
 
-/// [`demanded`](crate::demand::demanded) with another `missing`: at location `refuge`, what placements at locations that are being emptied promise
+/// [`demanded`] with another `missing`: at location `refuge`, what placements at locations that are being emptied promise
 /// and none at an open location does, unless it is demanded at one or on its way to one, or confined to where it is.
 fn missing_of_leaving(
     rules: &RulesInForce,
