@@ -21,7 +21,7 @@ use attempt::Attempt;
 const CONCURRENCY: NonZeroUsize = NonZeroUsize::new(16).expect("sixteen is not zero");
 
 /// How often a worker says that it is there, so that others leave it what its region lacks.
-const NOTE_INTERVAL: TimeDelta = TimeDelta::seconds(20);
+const NOTE_INTERVAL: Duration = Duration::from_secs(20);
 
 /// After how long without a word a worker counts as gone: three times it may be late.
 const GONE_AFTER: TimeDelta = TimeDelta::seconds(80);
@@ -94,6 +94,7 @@ impl Worker {
         let mut search = Search::new(self.environment.now());
         let mut region = Region::new(&self.environment);
         while !shutdown.requested() {
+            region.note(self).await;
             let free = self
                 .options
                 .concurrency
@@ -104,7 +105,6 @@ impl Worker {
                     search.rest(self.environment.now(), self.options.poll_interval);
                     continue;
                 }
-                region.note(self).await;
                 let found = self.claim(free, &mut region).await;
                 search.note(&found, free, &self.environment, self.options.poll_interval);
                 for jobs in found.unwrap_or_default() {
@@ -129,6 +129,8 @@ impl Worker {
                 // A search that is due waits for a free slot, not for a reason.
                 () = self.wake_up.woken(), if !search.due => search.due = true,
                 () = self.environment.clock.sleep(search.wait(self.environment.now())), if !search.due => search.due = true,
+                // However long the jobs take: who is silent is taken for gone.
+                () = self.environment.clock.sleep(NOTE_INTERVAL), if search.due => {}
             }
         }
         while attempts.join_next().await.is_some() {}
@@ -194,10 +196,8 @@ impl Region {
             return;
         };
         let now = worker.environment.now();
-        if self
-            .noted
-            .is_some_and(|noted| now - noted < NOTE_INTERVAL && now >= noted)
-        {
+        let is_recent = |noted| now >= noted && after(noted, NOTE_INTERVAL) > now;
+        if self.noted.is_some_and(is_recent) {
             return;
         }
         let noted = worker

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, unfold};
 use futures_util::{StreamExt, TryStreamExt};
-use roadstead_metadata::{Blob, MetadataError, Publication, Publishing, Recorded};
+use roadstead_metadata::{Blob, MetadataError, Publication, Publishing, Recorded, Urgency};
 use roadstead_oci::{Digest, Digester};
 use roadstead_placement::{
     FailureKind, LocationName, Outcome as Seen, RequiredLocations, Use, should_fill,
@@ -254,7 +254,10 @@ async fn run(inner: &Arc<Inner>, fill: &Arc<Fill>) {
             () = inner.environment.clock.sleep(AFTERGLOW) => (),
             () = shutdown.wait() => (),
         },
-        Err(Unfilled::NothingToKeep) => discard(fill).await,
+        Err(Unfilled::NothingToKeep) => {
+            discard(fill).await;
+            leave_to_replication(inner, fill).await;
+        }
         Err(unfilled) => {
             tracing::info!(
                 blob.digest = %blob.digest,
@@ -265,6 +268,7 @@ async fn run(inner: &Arc<Inner>, fill: &Arc<Fill>) {
                 fill.location.name()
             );
             discard(fill).await;
+            leave_to_replication(inner, fill).await;
         }
     }
 }
@@ -278,8 +282,26 @@ async fn begin(inner: &Inner, fill: &Fill) -> Option<Blob> {
     if !may_be_due(inner, &blob) || !is_wanted_here(inner, &blob).await {
         return None;
     }
-    *fill.lock_permit() = Some(find_room(inner)?);
+    let Some(room) = find_room(inner) else {
+        leave_to_replication(inner, fill).await;
+        return None;
+    };
+    *fill.lock_permit() = Some(room);
     Some(blob)
+}
+
+/// Has the copy made before others, if it is wanted: a client here has asked for the blob, and may ask again.
+async fn leave_to_replication(inner: &Inner, fill: &Fill) {
+    let urged = inner
+        .database
+        .urge_copies(&[fill.blob.storage], fill.location.name(), Urgency::Asked)
+        .await;
+    if let Err(error) = urged {
+        tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "Could not make a copy urgent that a client asked for",
+        );
+    }
 }
 
 /// Room for what comes. Those that are over give theirs up for it, the oldest first.

@@ -1,14 +1,15 @@
 //! Blobs that belong at this region's own location and are elsewhere: the first pull brings them here, once, however many ask, and whatever
 //! happens to the location, no client notices.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use roadstead_metadata::LocationState;
+use roadstead_metadata::{ClaimCopies, ClaimCursor, Demand, DemandPage, LocationState, StorageId};
 use roadstead_oci::{Digest, ErrorCode};
-use roadstead_runtime::Clock;
+use roadstead_runtime::{Clock, Ids as _, SeededIds};
 use roadstead_storage::{ObjectKey, Operation, StorageErrorKind};
 
 use super::world::{
@@ -467,4 +468,56 @@ async fn the_first_chunk_has_come_when_a_blob_is_opened() {
     let mut stream = opening.await.unwrap();
     assert_eq!(stream.remaining(), blob.len() as u64);
     assert!(stream.next().await.unwrap().unwrap() == blob[..PIECE]);
+}
+
+#[tokio::test]
+async fn what_could_not_be_brought_is_copied_before_what_nobody_asked_for() {
+    let world = world().await;
+    let mut digests = Vec::new();
+    for number in 0..3 {
+        digests.push(world.push_at_eu(&content(130 + number, 2 * PIECE)).await);
+    }
+    let both = BTreeSet::from([name("us"), name("eu")]);
+    let wanted = world
+        .database
+        .want_demanded_copies(&DemandPage {
+            demand: Demand {
+                defaults: &both,
+                configured: &both,
+            },
+            after: StorageId(0),
+            span: 1000,
+            queue: "copies",
+            ids: &SeededIds::new(7),
+            now: world.clock.now(),
+        })
+        .await
+        .unwrap()
+        .wanted;
+    assert_eq!(wanted.len(), 3);
+    world
+        .us
+        .fail_always(Operation::Write, StorageErrorKind::Full);
+    world.pull(&digests[1]).await.unwrap();
+    until_filled(&world, &digests[1]).await;
+    let asked = world.registry.blobs();
+    let asked = asked.find(&world.repository, &digests[1]).await.unwrap();
+    until("the copy is urgent", async || {
+        let claim = ClaimCopies {
+            queue: "copies",
+            blobs: 1,
+            region: None,
+            elsewhere: &BTreeSet::new(),
+            now: world.clock.now(),
+            lease_until: world.clock.now(),
+            token: SeededIds::new(8).uuid(),
+        };
+        let mut cursor = ClaimCursor::default();
+        let claimed = world.database.claim_copies(&claim, &mut cursor).await;
+        let first = claimed.unwrap().remove(0);
+        let uuid = first.name.split('/').nth(1).unwrap();
+        let found = world.database.find_blob_by_uuid(uuid).await.unwrap();
+        found.unwrap().storage == asked.storage
+    })
+    .await;
 }
