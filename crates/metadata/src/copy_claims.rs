@@ -671,7 +671,8 @@ async fn take(
         .collect()
 }
 
-/// Leases those of these rows of the queue that nobody has.
+/// Leases those of these rows of the queue that nobody has. When they are due has been looked at: a copy is ready by our own reckoning, and the clock of
+/// whoever wanted it may be ahead of ours.
 async fn lease(
     transaction: &Transaction,
     claim: &ClaimCopies<'_>,
@@ -690,7 +691,7 @@ async fn lease(
              SET available = false, processing_expires = $3, state_id = $4 || '-' || CAST(id AS varchar)
              WHERE id IN (SELECT q.id FROM queueitem q
                           WHERE q.id IN @ids($1)
-                            AND ((q.available = true AND q.available_after <= $2) OR q.processing_expires <= $2)
+                            AND (q.available = true OR q.processing_expires <= $2)
                           ORDER BY q.id @skip_locked)
              RETURNING id, queue_name, body, state_id",
             values,

@@ -318,3 +318,12 @@ async fn a_copy_whose_row_a_worker_of_quays_has_is_left_to_it_and_taken_when_it_
         assert_eq!(jobs[0].target, Some(eu()));
     }
 }
+
+#[tokio::test]
+async fn a_copy_that_was_wanted_by_a_clock_that_is_ahead_is_taken_at_once() {
+    for world in worlds().await {
+        wanted(&world, "content", 1, Urgency::Pushed).await;
+        let earlier = world.now - std::time::Duration::from_millis(1);
+        assert_eq!(world.claim(earlier).await.len(), 1);
+    }
+}
