@@ -171,9 +171,7 @@ impl FailedCopy {
             wanted_since: row.wanted_since.and_utc(),
             last_attempt: row.last_attempt.map(|time| time.and_utc()),
             failure: row.failure,
-            class: FailureClass::ALL
-                .into_iter()
-                .find(|class| row.class.as_deref() == Some(class.as_str())),
+            class: row.class.as_deref().and_then(FailureClass::of_name),
             next_attempt: row
                 .next_attempt
                 .filter(|_| !running)

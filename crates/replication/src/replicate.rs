@@ -3,31 +3,29 @@
 
 #[cfg(test)]
 mod tests;
+mod under_way;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use roadstead_metadata::{
-    Blob, CopyProgress, JobId, MetadataError, Publication, Publishing, Recorded,
-};
-use roadstead_oci::{DigestState, Digester};
+use roadstead_metadata::{Blob, JobId, MetadataError, Publication, Publishing, Recorded};
 use roadstead_placement::{
     CopyLimit, CopyPlan, FailureClass, LocationName, RETRY_DELAY_MAX, RequiredLocations,
     plan_copies, plan_refuge,
 };
 use roadstead_queue::{Handler, Job, JobOutcome};
 use roadstead_runtime::Shutdown;
-use roadstead_storage::{Location, Staged, Verification};
+use roadstead_storage::{Location, Verification};
 use tokio::sync::SemaphorePermit;
-use uuid::Uuid;
 
 use crate::Replication;
 use crate::copy::{BlobContent, CopyError, StagedCopy, holds, stands};
-use crate::fan_out::{Attend, Begun, Ended, FanOut, FannedOut, SMALL_BYTES};
+use crate::fan_out::{Ended, FanOut, FannedOut, SMALL_BYTES};
 use crate::job_body::JobBody;
 use crate::reason::{one_line, reason};
 use crate::throttle::minute_of_day;
+use under_way::Attendant;
 
 /// When a job that this program cannot read is looked at again: a newer version that can read it may run by then.
 const UNREADABLE_AFTER: Duration = Duration::from_hours(1);
@@ -37,9 +35,6 @@ const PAUSED_AFTER: Duration = Duration::from_mins(10);
 
 /// How long an object is kept that a copy published and did not come to record: its process died.
 const PUBLICATION_LIFE: Duration = Duration::from_hours(1);
-
-/// Of copies of more than so many bytes it is looked up how far an earlier attempt has come.
-const RESUMABLE_BYTES: u64 = 256 << 20;
 
 /// What one copy to a directory holds at most: [`CHUNKS_IN_FLIGHT_MAX`](crate::CHUNKS_IN_FLIGHT_MAX) chunks.
 const DIRECTORY_BYTES: u64 = 7 << 20;
@@ -70,9 +65,6 @@ enum Failure {
         reasons: String,
         class: FailureClass,
     },
-    /// What ended the reading ended it for every target.
-    #[error("{reason}")]
-    AsOthers { reason: String, class: FailureClass },
     #[error("an older object of `{digest}` is being deleted at location `{location}`")]
     BeingDeleted {
         digest: String,
@@ -93,7 +85,7 @@ impl Failure {
         match self {
             Self::Copy(error) => error.class(),
             Self::NoSource { .. } => FailureClass::ObjectMissing,
-            Self::SourcesFailed { class, .. } | Self::AsOthers { class, .. } => *class,
+            Self::SourcesFailed { class, .. } => *class,
             Self::Metadata(_) | Self::BeingDeleted { .. } | Self::Lapsed { .. } => {
                 FailureClass::Internal
             }
@@ -163,6 +155,14 @@ fn outcome_of(failure: &Failure) -> JobOutcome {
             reason: reason(failure),
             class: failure.class(),
         },
+    }
+}
+
+fn outcome_of_arrival(arrival: &Result<Arrival, Failure>) -> JobOutcome {
+    match arrival {
+        Ok(Arrival::Recorded) => JobOutcome::Done,
+        Ok(Arrival::NotWanted) => JobOutcome::Obsolete,
+        Err(failure) => outcome_of(failure),
     }
 }
 
@@ -261,34 +261,33 @@ impl Replication {
         let control = self.throttle.control(&self.database, clock).await;
         let minute = minute_of_day(clock.now());
         let mut outcomes = BTreeMap::new();
+        // A source that is paused is as good as none; another will do.
+        let sources: Vec<&LocationName> = ranked
+            .iter()
+            .filter(|source| !control.is_paused(None, source))
+            .collect();
         let mut groups: BTreeMap<BTreeSet<&CopyLimit>, Vec<(&Job, &Location)>> = BTreeMap::new();
         for (job, target) in wanted {
-            let sources = ranked
-                .iter()
-                .find(|source| !control.is_paused(Some(source), target.name()));
-            if control.is_paused(None, target.name()) || (sources.is_none() && !content.is_empty())
+            if control.is_paused(None, target.name()) || (sources.is_empty() && !content.is_empty())
             {
                 outcomes.insert(job.id, outcome_of(&CopyError::Paused.into()));
                 continue;
             }
-            let limits = control.limits_on(sources, target.name(), minute).collect();
+            let first = sources.first().copied();
+            let limits = control.limits_on(first, target.name(), minute).collect();
             groups.entry(limits).or_default().push((job, target));
         }
-        let groups = groups.into_values().map(|wanted| async move {
-            // The permits go by what may be held at once.
-            let _held = self.memory_for(content, &wanted).await;
-            self.bring_together(blob, content, &wanted, ranked, shutdown)
-                .await
+        let groups = groups.into_values().map(|wanted| {
+            let sources = &sources;
+            async move {
+                // The permits go by what may be held at once.
+                let _held = self.memory_for(content, &wanted).await;
+                self.bring_together(blob, content, &wanted, sources, shutdown)
+                    .await
+            }
         });
         for brought in join_all(groups).await {
-            for (job, arrived) in brought? {
-                let outcome = match arrived {
-                    Ok(Arrival::Recorded) => JobOutcome::Done,
-                    Ok(Arrival::NotWanted) => JobOutcome::Obsolete,
-                    Err(failure) => outcome_of(&failure),
-                };
-                outcomes.insert(job, outcome);
-            }
+            outcomes.extend(brought?);
         }
         Ok(outcomes)
     }
@@ -321,31 +320,25 @@ impl Replication {
         blob: &Blob,
         content: &BlobContent,
         wanted: &[(&Job, &Location)],
-        ranked: &[LocationName],
+        sources: &[&LocationName],
         shutdown: &Shutdown,
-    ) -> Result<Vec<(JobId, Result<Arrival, Failure>)>, Failure> {
+    ) -> Result<BTreeMap<JobId, JobOutcome>, Failure> {
         let there = wanted
             .iter()
             .map(|(job, target)| self.already_there(blob, content, job, target));
         let there = join_all(there).await;
-        let mut arrived = Vec::new();
+        let mut ended = BTreeMap::new();
         let mut lacking: Vec<(&Job, &Location)> = Vec::new();
         for ((job, target), there) in wanted.iter().zip(there) {
             match there.transpose() {
-                Some(there) => arrived.push((job.id, there)),
+                Some(there) => drop(ended.insert(job.id, outcome_of_arrival(&there))),
                 None => lacking.push((job, target)),
             }
         }
         if lacking.is_empty() {
-            return Ok(arrived);
+            return Ok(ended);
         }
         let (targets, digester) = self.begun(content, &lacking).await?;
-        let resumed: Vec<JobId> = lacking
-            .iter()
-            .zip(&targets)
-            .filter(|(_, (_, begun))| begun.is_some())
-            .map(|((job, _), _)| job.id)
-            .collect();
         let attendant = Attendant {
             replication: self,
             jobs: lacking
@@ -355,7 +348,7 @@ impl Replication {
         };
         let fan_out = FanOut {
             blob: content,
-            sources: ranked
+            sources: sources
                 .iter()
                 .filter_map(|source| self.locations.get(source))
                 .collect(),
@@ -374,42 +367,31 @@ impl Replication {
         }
         let staged = match arms {
             Ok(staged) => staged,
-            Err(Ended::Stopped(error)) => {
-                let failure = Failure::from(error);
-                let (first, others) = share(failure, lacking.len());
-                let ended = std::iter::once(first).chain(others);
-                arrived.extend(lacking.iter().map(|(job, _)| job.id).zip(ended.map(Err)));
-                return Ok(arrived);
-            }
-            Err(Ended::NoSource) => {
-                let ended = lacking
-                    .iter()
-                    .map(|(job, _)| (job.id, Err(sources_failed(blob, &failures))));
-                arrived.extend(ended);
-                return Ok(arrived);
+            Err(none) => {
+                let failure = match none {
+                    Ended::Stopped(error) => error.into(),
+                    Ended::NoSource => sources_failed(blob, &failures),
+                };
+                let outcome = outcome_of(&failure);
+                ended.extend(lacking.iter().map(|(job, _)| (job.id, outcome.clone())));
+                return Ok(ended);
             }
         };
-        // What was staged before is spent, whatever came of it.
-        let failed_to_resume: Vec<JobId> = lacking
-            .iter()
-            .zip(&staged)
-            .filter(|((job, _), staged)| staged.is_err() && resumed.contains(&job.id))
-            .map(|((job, _), _)| job.id)
-            .collect();
-        if !failed_to_resume.is_empty() {
-            self.database
-                .forget_copy_progress(&failed_to_resume)
-                .await?;
-        }
         let published = join_all(staged.into_iter().map(|staged| async {
             match staged {
                 Ok(staged) => self.publish(blob, staged).await,
                 Err(error) => Err(error.into()),
             }
         }));
-        let published = published.await;
-        arrived.extend(lacking.iter().map(|(job, _)| job.id).zip(published));
-        Ok(arrived)
+        let arrivals: Vec<(JobId, Result<Arrival, Failure>)> = lacking
+            .iter()
+            .map(|(job, _)| job.id)
+            .zip(published.await)
+            .collect();
+        self.begin_anew(content, &arrivals).await?;
+        let outcomes = arrivals.iter();
+        ended.extend(outcomes.map(|(job, arrival)| (*job, outcome_of_arrival(arrival))));
+        Ok(ended)
     }
 
     /// Records an object that is there whole already: an earlier attempt published it and did not come to record it. A first attempt at a small
@@ -432,46 +414,6 @@ impl Replication {
         }
         self.withdraw(publication).await;
         Ok(None)
-    }
-
-    /// The targets with what an earlier attempt has staged there, and the digester at the first byte that one of them lacks.
-    async fn begun<'a>(
-        &self,
-        content: &BlobContent,
-        lacking: &[(&Job, &'a Location)],
-    ) -> Result<Begins<'a>, Failure> {
-        let mut begun = BTreeMap::new();
-        if content.size > RESUMABLE_BYTES {
-            let jobs: Vec<Job> = lacking.iter().map(|(job, _)| (*job).clone()).collect();
-            for copy in self.database.copy_progress(&jobs).await? {
-                begun.insert(copy.progress.job, copy);
-            }
-        }
-        // Where nothing is staged yet the reading begins at the beginning.
-        let first = if begun.len() == lacking.len() {
-            begun.values().min_by_key(|copy| copy.progress.offset)
-        } else {
-            None
-        };
-        let digester = first.and_then(|copy| Digester::resume(&copy.hash_state).ok());
-        let hashed = digester.as_ref().map_or(0, Digester::bytes_hashed);
-        let targets = lacking
-            .iter()
-            .map(|(job, target)| {
-                let staged = begun.get(&job.id).and_then(|copy| {
-                    let parts = copy.progress.parts.parse().ok()?;
-                    let offset = copy.progress.offset;
-                    (offset >= hashed && offset <= content.size).then_some(Begun {
-                        upload: copy.progress.upload,
-                        staged: Staged { offset, parts },
-                    })
-                });
-                (*target, staged)
-            })
-            .collect::<Vec<_>>();
-        // One that cannot go on from there needs every byte.
-        let digester = digester.filter(|_| targets.iter().all(|(_, begun)| begun.is_some()));
-        Ok((targets, digester))
     }
 
     /// Makes a staged copy the blob's object at its target, and records it.
@@ -595,85 +537,6 @@ impl Replication {
             .await?;
         Ok(())
     }
-}
-
-/// The targets of a fan-out with what is staged there, and the digester to begin with.
-type Begins<'a> = (Vec<(&'a Location, Option<Begun>)>, Option<Digester>);
-
-/// Keeps the limits and writes progress down while a blob is copied.
-struct Attendant<'a> {
-    replication: &'a Replication,
-    jobs: BTreeMap<&'a LocationName, JobId>,
-}
-
-#[async_trait::async_trait]
-impl Attend for Attendant<'_> {
-    async fn before(
-        &self,
-        source: &LocationName,
-        targets: &[&LocationName],
-        bytes: usize,
-    ) -> Result<(), CopyError> {
-        let Replication {
-            throttle,
-            database,
-            environment,
-            ..
-        } = self.replication;
-        let clock = environment.clock.as_ref();
-        let control = throttle.control(database, clock).await;
-        if targets
-            .iter()
-            .any(|target| control.is_paused(Some(source), target))
-        {
-            return Err(CopyError::Paused);
-        }
-        throttle
-            .take(source, targets.iter().copied(), bytes, clock)
-            .await;
-        Ok(())
-    }
-
-    async fn safe(&self, staged: &[(LocationName, Uuid, Staged)], state: &DigestState) -> bool {
-        let copies: Vec<CopyProgress> = staged
-            .iter()
-            .filter_map(|(target, upload, staged)| {
-                Some(CopyProgress {
-                    job: *self.jobs.get(target)?,
-                    upload: *upload,
-                    offset: staged.offset,
-                    parts: staged.parts.to_string(),
-                })
-            })
-            .collect();
-        let noted = self
-            .replication
-            .database
-            .note_copy_progress(&copies, state)
-            .await;
-        if let Err(error) = &noted {
-            tracing::debug!(
-                error = error as &dyn std::error::Error,
-                "Could not write down how far a copy has come",
-            );
-        }
-        noted.is_ok()
-    }
-}
-
-/// One failure for each of several targets.
-fn share(failure: Failure, targets: usize) -> (Failure, Vec<Failure>) {
-    let others = (1..targets)
-        .map(|_| match &failure {
-            Failure::Copy(CopyError::Interrupted) => CopyError::Interrupted.into(),
-            Failure::Copy(CopyError::Paused) => CopyError::Paused.into(),
-            other => Failure::AsOthers {
-                reason: reason(other),
-                class: other.class(),
-            },
-        })
-        .collect();
-    (failure, others)
 }
 
 fn sources_failed(blob: &Blob, failures: &[(LocationName, CopyError)]) -> Failure {

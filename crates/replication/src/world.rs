@@ -259,8 +259,8 @@ impl World {
         self.database().count_jobs(QUEUE).await.unwrap()
     }
 
-    /// Takes the jobs that are due now, handles them once and writes down what came of it; a failed one is due a second later.
-    pub(crate) async fn work(&self) -> Vec<JobOutcome> {
+    /// Takes the jobs that are due now, those of one blob behind each other.
+    pub(crate) async fn claim(&self) -> Vec<Job> {
         let now = self.replication.environment.now();
         let claim = ClaimCopies {
             queue: QUEUE,
@@ -278,6 +278,13 @@ impl World {
             .await
             .unwrap();
         jobs.sort_by(|one, other| (&one.name, one.id.0).cmp(&(&other.name, other.id.0)));
+        jobs
+    }
+
+    /// Takes the jobs that are due now, handles them once and writes down what came of it; a failed one is due a second later.
+    pub(crate) async fn work(&self) -> Vec<JobOutcome> {
+        let now = self.replication.environment.now();
+        let jobs = self.claim().await;
         let mut outcomes = Vec::new();
         for jobs in jobs.chunk_by(|one, other| one.name == other.name) {
             let ended = self.replication.handle(jobs, &Shutdown::default()).await;

@@ -431,3 +431,52 @@ async fn a_location_that_is_being_removed_gets_no_copies() {
     assert_eq!(world.work().await, [JobOutcome::Obsolete]);
     assert!(!world.object("eu", &blob).exists());
 }
+
+#[tokio::test]
+async fn while_one_source_is_paused_another_is_read() {
+    let world = World::new(&["us", "eu", "ap"]).await;
+    let blob = world.push_image("us", "v1", &[]).await.remove(0);
+    world.faults("ap").take_down();
+    world.work().await;
+    world.faults("ap").heal();
+    assert_eq!(world.present(&blob).await, ["eu", "us"]);
+    let us = name("us");
+    let now = world.replication.environment.now();
+    let database = world.database();
+    database.pause_copies(Some(&us), now).await.unwrap();
+    world.clock.advance(Duration::from_mins(1));
+    assert_eq!(world.work().await, [JobOutcome::Done]);
+    assert_eq!(world.present(&blob).await, ["ap", "eu", "us"]);
+}
+
+#[tokio::test]
+async fn what_was_staged_of_a_copy_that_failed_is_not_gone_on_with() {
+    let world = World::new(&["us", "eu"]).await;
+    let blob = world.push_image("us", "v1", &[]).await.remove(0);
+    let replication = &world.replication;
+    world.faults("eu").take_down();
+    let claimed = world.claim().await;
+    let job = &claimed[0];
+    let progress = roadstead_metadata::CopyProgress {
+        job: job.id,
+        upload: replication.environment.ids.uuid(),
+        offset: 3,
+        parts: String::new(),
+    };
+    let state = roadstead_oci::Digester::new(Algorithm::Sha256).save();
+    let database = world.database();
+    let noted = database.note_copy_progress(std::slice::from_ref(&progress), &state);
+    noted.await.unwrap();
+    let begun = database.copy_progress(&claimed).await.unwrap();
+    assert_eq!(begun[0].progress, progress);
+    let large = BlobContent {
+        digest: blob.digest.clone(),
+        size: 1 << 30,
+    };
+    let interrupted = [(JobId(job.id.0 + 1), Ok(Arrival::Recorded))];
+    replication.begin_anew(&large, &interrupted).await.unwrap();
+    assert_eq!(database.copy_progress(&claimed).await.unwrap().len(), 1);
+    let failed = [(job.id, Err(no_source(&blob)))];
+    replication.begin_anew(&large, &failed).await.unwrap();
+    assert!(database.copy_progress(&claimed).await.unwrap().is_empty());
+}
