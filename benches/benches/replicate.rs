@@ -5,11 +5,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use roadstead_locations::Locations;
 use roadstead_metadata::{
     CommitBlob, Database, DatabaseOptions, Ensured, FirstAccount, NewRepository, PostgresHost,
@@ -21,7 +21,9 @@ use roadstead_queue::{WakeUp, Worker, WorkerOptions};
 use roadstead_replication::{QUEUE, Replication, ReplicationParts};
 use roadstead_runtime::{Environment, Tasks};
 use roadstead_secrets::Secret;
-use roadstead_storage::{HttpClient, Location, ObjectKey, S3Credentials, S3Options, StoreOptions};
+use roadstead_storage::{
+    HttpClient, Location, ObjectKey, S3Credentials, S3Options, Staged, StoreOptions,
+};
 use roadstead_test_servers::{Postgres, PostgresDatabase, PostgresSettings, S3Server};
 
 const MIB: usize = 1 << 20;
@@ -121,9 +123,21 @@ impl World {
             .ensure_locations(std::slice::from_ref(&location))
             .await
             .expect("the database answers");
-        let root = source.bucket_directory("source").join("registry");
+        let world = Self {
+            source,
+            target,
+            database,
+            environment,
+            http: HttpClient::new(&[]).expect("it needs nothing"),
+        };
+        let Self {
+            database,
+            environment,
+            ..
+        } = &world;
+        let store = world.location(&world.source, "source");
         for number in 0..count {
-            let digest = write_blob(&root, name, number, size);
+            let digest = write_blob(&store, environment, name, number, size).await;
             let now = environment.now();
             let publication = database
                 .begin_publication(&digest, &location, now + Duration::from_hours(1), now)
@@ -142,13 +156,7 @@ impl World {
             };
             database.commit_blob(&commit).await.expect("it is new");
         }
-        Self {
-            source,
-            target,
-            database,
-            environment,
-            http: HttpClient::new(&[]).expect("it needs nothing"),
-        }
+        world
     }
 
     fn location(&self, server: &S3Server, bucket: &str) -> Location {
@@ -296,8 +304,14 @@ impl World {
     }
 }
 
-/// Bytes that no two blobs share, at the blob's key.
-fn write_blob(root: &Path, name: &str, number: usize, size: usize) -> Digest {
+/// Puts bytes that no two blobs share at the blob's key, through the server, so that it knows their `ETag`.
+async fn write_blob(
+    location: &Location,
+    environment: &Environment,
+    name: &str,
+    number: usize,
+    size: usize,
+) -> Digest {
     let mut piece = vec![0_u8; MIB];
     let seed = name.len() as u64 ^ ((number as u64 + 1) << 8);
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -308,21 +322,23 @@ fn write_blob(root: &Path, name: &str, number: usize, size: usize) -> Digest {
         word.copy_from_slice(&state.to_le_bytes());
     }
     let mut digester = Digester::new(Algorithm::Sha256);
-    let pieces = size / MIB;
-    let temporary = root.join("being-written");
-    fs::create_dir_all(root).expect("the bucket can be written");
-    let mut file = fs::File::create(&temporary).expect("the bucket can be written");
-    for index in 0..pieces {
+    let upload = environment.ids.uuid();
+    let staged = location.stage(upload, &Staged::NOTHING).await;
+    let mut writer = staged.expect("the server answers");
+    for index in 0..size / MIB {
         if let Some(head) = piece.get_mut(..8) {
             head.copy_from_slice(&(index as u64).to_le_bytes());
         }
         digester.update(&piece);
-        std::io::Write::write_all(&mut file, &piece).expect("the disk has room");
+        let written = writer.write(Bytes::copy_from_slice(&piece)).await;
+        written.expect("the disk has room");
     }
+    writer.sync().await.expect("the disk has room");
     let digest = digester.finish();
-    let path = root.join(ObjectKey::Blob(digest.clone()).path());
-    fs::create_dir_all(path.parent().expect("it lies in a directory")).expect("it can be made");
-    fs::rename(temporary, path).expect("it is the same disk");
+    let (staged, key) = (writer.staged(), ObjectKey::Blob(digest.clone()));
+    drop(writer);
+    let published = location.publish(upload, &staged, &key).await;
+    published.expect("the server answers");
     digest
 }
 

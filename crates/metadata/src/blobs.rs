@@ -1,6 +1,6 @@
 //! Blobs: which a repository holds, and where their bytes are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use roadstead_oci::Digest;
 use roadstead_placement::LocationName;
@@ -8,7 +8,9 @@ use roadstead_runtime::Timestamp;
 use sea_orm::{FromQueryResult, Value};
 use uuid::Uuid;
 
-use crate::database::{Connection, Database, Identified, Lock, Named, contended, json_ids, params};
+use crate::database::{
+    Connection, Database, Identified, Lock, Named, contended, json_ids, json_texts, params,
+};
 use crate::error::MetadataError;
 use crate::garbage::{Publication, consume, free_blobs, lapsed};
 use crate::ids::{RepositoryId, StorageId};
@@ -118,11 +120,6 @@ impl Database {
             params![digest.to_string(), repository.0, now.naive_utc()],
         )
         .await
-    }
-
-    /// Finds a blob by the id that queue rows name it by.
-    pub async fn find_blob_by_uuid(&self, uuid: &str) -> Result<Option<Blob>, MetadataError> {
-        select_blob(self.reader(), "s.uuid = $1", params![uuid]).await
     }
 
     /// Finds a blob whoever holds it.
@@ -382,6 +379,27 @@ async fn select_blob(
         )
         .await?;
     blob_of(&rows)
+}
+
+/// Finds blobs by the ids that queue rows name them by. A row that cannot be read is an error of its own.
+pub(crate) async fn find_blobs_by_uuid(
+    reader: &Reader,
+    uuids: &[String],
+) -> Result<BTreeMap<String, Result<Blob, MetadataError>>, MetadataError> {
+    let rows: Vec<BlobRow> = reader
+        .rows(
+            "look up blobs",
+            &format!("{SELECT}s.uuid IN @texts($1) ORDER BY s.id"),
+            params![json_texts(uuids)],
+        )
+        .await?;
+    let blobs = rows.chunk_by(|one, other| one.id == other.id);
+    Ok(blobs
+        .filter_map(|rows| {
+            let uuid = rows.first()?.uuid.clone();
+            Some((uuid, blob_of(rows).transpose()?))
+        })
+        .collect())
 }
 
 /// Protects a blob in a repository until then, and shows it again if a client had deleted it there.

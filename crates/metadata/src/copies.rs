@@ -12,12 +12,10 @@ use sea_orm::{FromQueryResult, Value};
 use uuid::Uuid;
 
 use crate::copy_claims::Urgency;
-use crate::database::{
-    Connection, Database, Identified, Lock, Transaction, contended, json_ids, params,
-};
+use crate::database::{Connection, Database, Identified, Transaction, contended, json_ids, params};
 use crate::demand::{Demand, Extent, RulesInForce, demanded, required};
 use crate::error::MetadataError;
-use crate::garbage::{Publication, consume, doom_at, give_up};
+use crate::garbage::doom_at;
 use crate::ids::{ManifestId, StorageId, UserId};
 use crate::locations::{CLOSED, find_location, json_locations, location_name};
 
@@ -103,21 +101,6 @@ pub struct WantedCopy {
     pub size: u64,
     /// The location that lacks it.
     pub location: LocationName,
-}
-
-/// What became of [`Database::record_copy`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recorded {
-    /// The placement is recorded and the copy no longer wanted.
-    Yes,
-    /// Somebody else recorded it before: one whose lease had run out, or who brought the blob there for a client.
-    Before,
-    /// The blob was deleted meanwhile: the copied object belongs to nobody and is deleted in time.
-    BlobGone,
-    /// The location takes no new bytes, or is unknown: the copied object belongs to nobody.
-    LocationClosed,
-    /// Too much time has passed since the publication began: the object may be gone again. Copy it anew.
-    Lapsed,
 }
 
 /// What became of [`Database::report_lost`].
@@ -481,78 +464,6 @@ impl Database {
             params![],
         )
         .await
-    }
-
-    /// Records that a location holds verified bytes of a blob, in one transaction with the end of its being wanted and of the publication.
-    /// Whatever becomes of it, the publication has ended.
-    pub async fn record_copy(
-        &self,
-        storage: StorageId,
-        publication: &Publication,
-        now: Timestamp,
-    ) -> Result<Recorded, MetadataError> {
-        contended(|| self.record_copy_once(storage, publication, now)).await
-    }
-
-    async fn record_copy_once(
-        &self,
-        storage: StorageId,
-        publication: &Publication,
-        now: Timestamp,
-    ) -> Result<Recorded, MetadataError> {
-        const OPERATION: &str = "record a copy";
-        let transaction = self.begin(OPERATION).await?;
-        transaction
-            .lock(Lock::blob(publication.digest().as_str()))
-            .await?;
-        let blob: Option<Identified> = transaction
-            .row(
-                OPERATION,
-                "SELECT s.id FROM imagestorage s WHERE s.id = $1 @keep(s)",
-                params![storage.0],
-            )
-            .await?;
-        let open: Option<Identified> = transaction
-            .row(
-                OPERATION,
-                &format!("SELECT l.id FROM imagestoragelocation l WHERE l.name = $1 AND l.name NOT IN {CLOSED}"),
-                params![publication.location().as_str()],
-            )
-            .await?;
-        let (Some(_), Some(open)) = (&blob, &open) else {
-            give_up(&transaction, publication, now).await?;
-            transaction.commit().await?;
-            return Ok(if blob.is_none() {
-                Recorded::BlobGone
-            } else {
-                Recorded::LocationClosed
-            });
-        };
-        if !consume(&transaction, publication).await? {
-            give_up(&transaction, publication, now).await?;
-            transaction.commit().await?;
-            return Ok(Recorded::Lapsed);
-        }
-        let placed = transaction
-            .execute(
-                OPERATION,
-                "INSERT INTO imagestorageplacement (storage_id, location_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-                params![storage.0, open.id],
-            )
-            .await?;
-        transaction
-            .execute(
-                OPERATION,
-                "DELETE FROM roadstead_copy WHERE storage_id = $1 AND location_id = $2",
-                params![storage.0, open.id],
-            )
-            .await?;
-        transaction.commit().await?;
-        Ok(if placed == 0 {
-            Recorded::Before
-        } else {
-            Recorded::Yes
-        })
     }
 
     /// Notes that objects which placements promise are not there or are damaged: the placements go, unless one is the last of its blob,

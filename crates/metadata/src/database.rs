@@ -512,6 +512,15 @@ pub(crate) fn json_ids<I: IntoIterator<Item = i32>>(ids: I) -> String {
     serde_json::Value::from(ids.into_iter().collect::<Vec<_>>()).to_string()
 }
 
+/// A JSON array of pairs of texts, for `@pairs` (see [`crate::dialect`]).
+pub(crate) fn json_pairs<'a, I: IntoIterator<Item = (&'a str, &'a str)>>(pairs: I) -> String {
+    let pairs: Vec<[&str; 2]> = pairs
+        .into_iter()
+        .map(|(first, second)| [first, second])
+        .collect();
+    serde_json::json!(pairs).to_string()
+}
+
 /// A JSON array of ids of 64 bits, for [`WIDE_IDS`].
 pub(crate) fn json_wide_ids<I: IntoIterator<Item = i64>>(ids: I) -> String {
     serde_json::Value::from(ids.into_iter().collect::<Vec<_>>()).to_string()

@@ -10,7 +10,7 @@ use sea_orm::FromQueryResult;
 
 use crate::database::{Connection, Database, Named, params};
 use crate::error::MetadataError;
-use crate::ids::{ManifestId, StorageId};
+use crate::ids::ManifestId;
 use crate::locations::{CLOSED, json_locations, location_name};
 use crate::placement_rules::{Regions, read_rules};
 
@@ -28,6 +28,8 @@ pub struct Demand<'a> {
 pub(crate) enum Extent<'a> {
     /// Those with ids in `(after, until]`.
     Blobs { after: &'a str, until: &'a str },
+    /// These.
+    Given { storages: &'a str },
     /// Those of a manifest, as far as it makes demands itself, and where there are rules for tags of what is below it, whose demands its tags may
     /// change. What others demand of the same blobs is left out.
     Image { manifest: &'a str },
@@ -46,6 +48,7 @@ impl Extent<'_> {
             Self::Blobs { after, until } => {
                 format!("mb.blob_id > {after} AND mb.blob_id <= {until}")
             }
+            Self::Given { storages } => format!("mb.blob_id IN @ids({storages})"),
             // Nearly every push, and the plan for it must not reckon with many manifests.
             Self::Image { manifest } if !rules.for_tags => format!("mb.manifest_id = {manifest}"),
             Self::Image { .. } => "mb.manifest_id IN (SELECT b.id FROM below b)".to_owned(),
@@ -237,17 +240,19 @@ pub(crate) fn required(
         (rules.expressions(extent), asked)
     };
     let free = |repository: &str| rules.free(repository);
+    let of_blobs = |condition: String| {
+        let held_freely = rules.held_freely("s.id");
+        let by_default = format!(
+            "SELECT s.id, o.id FROM imagestorage s, open o
+             WHERE {condition} AND o.name IN @texts({defaults}){held_freely}"
+        );
+        (String::new(), by_default)
+    };
     let (below, by_default) = match extent {
         Extent::Blobs { after, until } => {
-            let held_freely = rules.held_freely("s.id");
-            (
-                String::new(),
-                format!(
-                    "SELECT s.id, o.id FROM imagestorage s, open o
-                     WHERE s.id > {after} AND s.id <= {until} AND o.name IN @texts({defaults}){held_freely}"
-                ),
-            )
+            of_blobs(format!("s.id > {after} AND s.id <= {until}"))
         }
+        Extent::Given { storages } => of_blobs(format!("s.id IN @ids({storages})")),
         Extent::Image { manifest } => (
             format!(
                 "below(id) AS (
@@ -328,37 +333,5 @@ impl Database {
             )
             .await?;
         rows.iter().map(|row| location_name(&row.name)).collect()
-    }
-
-    /// The locations that a blob belongs to, as everything that holds it demands. Those that take no new bytes are left out.
-    pub async fn required_locations(
-        &self,
-        storage: StorageId,
-        demand: Demand<'_>,
-    ) -> Result<BTreeSet<LocationName>, MetadataError> {
-        let rules = RulesInForce::load(self.reader(), demand).await?;
-        let extent = Extent::Blobs {
-            after: "$3",
-            until: "$4",
-        };
-        let rows: Vec<Named> = self
-            .reader()
-            .rows(
-                "look up where a blob belongs",
-                &format!(
-                    "{} SELECT o.name FROM required r JOIN open o ON o.id = r.location_id",
-                    demanded(&rules, "$1", "$2", extent)
-                ),
-                params![
-                    json_locations(demand.defaults),
-                    json_locations(demand.configured),
-                    storage.0.saturating_sub(1),
-                    storage.0,
-                ],
-            )
-            .await?;
-        rows.into_iter()
-            .map(|row| location_name(&row.name))
-            .collect()
     }
 }

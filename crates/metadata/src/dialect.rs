@@ -5,6 +5,7 @@
 //! | word | stands for |
 //! | --- | --- |
 //! | `@texts($1)`, `@ids($1)` | the members of a JSON array as a table with one column `value`, so that a set of any size is one parameter |
+//! | `@pairs($1)` | a JSON array of arrays of two texts as a table with the columns `first` and `second` |
 //! | `@triples($1)` | a JSON array of arrays of three numbers as a table with the columns `first`, `second` and `third` |
 //! | `@list(x)` | the values of a group as the text of a JSON array |
 //! | `@member(value, key)` | a member of a JSON object, as a text |
@@ -84,6 +85,16 @@ impl Engine {
             ]),
             (Self::Postgres, "ids") => sql.extend([
                 "(SELECT CAST(value AS integer) AS value FROM json_array_elements_text(CAST(",
+                arguments,
+                " AS json)) AS members(value))",
+            ]),
+            (Self::Sqlite, "pairs") => sql.extend([
+                "(SELECT json_extract(value, '$[0]') AS first, json_extract(value, '$[1]') AS second FROM json_each(",
+                arguments,
+                "))",
+            ]),
+            (Self::Postgres, "pairs") => sql.extend([
+                "(SELECT value ->> 0 AS first, value ->> 1 AS second FROM json_array_elements(CAST(",
                 arguments,
                 " AS json)) AS members(value))",
             ]),

@@ -34,7 +34,7 @@ pub use namespaces::{NAMESPACE_QUEUE, NamespacePurge};
 pub(crate) use objects::doom_at;
 pub use objects::{ClaimObjects, DoomedObject, FailedDeletion};
 pub use publications::{Publication, Publishing};
-pub(crate) use publications::{consume, give_up, lapsed};
+pub(crate) use publications::{begin_all, consume, consume_all, give_up, lapsed};
 pub use repositories::{MarkDeleted, Purged, REPOSITORY_QUEUE};
 pub use runs::{GarbageRun, Removed, Sweep, SweepProgress};
 pub use tags::{CollectedTags, PastTags};

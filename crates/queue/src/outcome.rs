@@ -11,6 +11,8 @@ use roadstead_runtime::Shutdown;
 pub enum JobOutcome {
     /// What the job asked for has been brought about. Its row is deleted.
     Done,
+    /// As [`JobOutcome::Done`], and the handler has deleted the row together with what the job brought about: there is nothing to write down.
+    Recorded,
     /// What the job asked for is no longer wanted, or was there already. Its row is deleted.
     Obsolete,
     /// It failed. The row is kept and is due again after [`FailureClass::retry_delay`].

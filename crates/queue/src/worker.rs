@@ -26,13 +26,16 @@ const NOTE_INTERVAL: Duration = Duration::from_secs(20);
 /// After how long without a word a worker counts as gone: three times it may be late.
 const GONE_AFTER: TimeDelta = TimeDelta::seconds(80);
 
+/// How long a worker leaves the queue alone after a look, unless a quarter of its slots is free: a look costs the same for one job as for many.
+const LOOK_INTERVAL: TimeDelta = TimeDelta::milliseconds(50);
+
 /// How a worker goes about its queue.
 #[derive(Clone, Debug)]
 pub struct WorkerOptions {
     /// The queue: the part of `queue_name` before the first slash.
     pub queue: String,
-    /// How many names of jobs are handled at once. It is also the size of the batches in which they are claimed: a job is leased only when
-    /// it can start, so that none waits here while another worker is free.
+    /// How many names of jobs are handled at once. A job is leased only when it can start, so that none waits here while another worker is
+    /// free.
     pub concurrency: NonZeroUsize,
     /// The location that this worker's region prefers: it takes the jobs whose target that is, those whose blobs lie there, and those of
     /// regions that have no worker. Without one it takes any, and says to nobody that it is there.
@@ -100,7 +103,8 @@ impl Worker {
                 .concurrency
                 .get()
                 .saturating_sub(attempts.len());
-            if search.due && free > 0 {
+            let rest = search.rest_before_look(free, &self.options, self.environment.now());
+            if search.due && free > 0 && rest.is_zero() {
                 if !handler.is_open().await {
                     search.rest(self.environment.now(), self.options.poll_interval);
                     continue;
@@ -130,7 +134,8 @@ impl Worker {
                 () = self.wake_up.woken(), if !search.due => search.due = true,
                 () = self.environment.clock.sleep(search.wait(self.environment.now())), if !search.due => search.due = true,
                 // However long the jobs take: who is silent is taken for gone.
-                () = self.environment.clock.sleep(NOTE_INTERVAL), if search.due => {}
+                () = self.environment.clock.sleep(NOTE_INTERVAL), if search.due && free == 0 => {}
+                () = self.environment.clock.sleep(rest), if search.due && free > 0 => {}
             }
         }
         while attempts.join_next().await.is_some() {}
@@ -236,6 +241,8 @@ struct Search {
     due: bool,
     /// When to look although nothing says that there are any.
     next: Timestamp,
+    /// When the last look was.
+    looked: Option<Timestamp>,
     /// How many times in a row the database could not be asked.
     failures: u32,
 }
@@ -245,8 +252,20 @@ impl Search {
         Self {
             due: true,
             next: now,
+            looked: None,
             failures: 0,
         }
+    }
+
+    /// How long to wait although there are slots for more.
+    fn rest_before_look(&self, free: usize, options: &WorkerOptions, now: Timestamp) -> Duration {
+        let many = free.saturating_mul(4) >= options.concurrency.get();
+        let Some(looked) = self.looked.filter(|looked| !many && now >= *looked) else {
+            return Duration::ZERO;
+        };
+        (LOOK_INTERVAL - (now - looked))
+            .to_std()
+            .unwrap_or_default()
     }
 
     /// Takes in what a look into the queue brought.
@@ -258,6 +277,7 @@ impl Search {
         poll_interval: Duration,
     ) {
         let chance = environment.ids.fraction();
+        self.looked = Some(environment.now());
         let wait = match found {
             Ok(jobs) => {
                 if self.failures > 0 {

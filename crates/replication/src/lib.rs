@@ -32,8 +32,10 @@ mod desired;
 mod drain;
 mod failed;
 mod fan_out;
+mod gather;
 mod images;
 mod job_body;
+mod ledger;
 #[cfg(test)]
 mod outage;
 mod reason;

@@ -42,7 +42,7 @@ impl Handler for Counted {
         self.changed.notify_waiters();
         let outcomes = self.replication.handle(jobs, shutdown).await;
         for (job, outcome) in jobs.iter().zip(&outcomes) {
-            if *outcome == JobOutcome::Done
+            if *outcome == JobOutcome::Recorded
                 && let Some(target) = &job.target
             {
                 let copy = (job.name.clone(), target.clone());

@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use roadstead_metadata::{Blob, JobId, MetadataError, Publication, Publishing, Recorded};
+use roadstead_metadata::{
+    BeginCopy, Blob, CopyBeginning, CopyOrder, JobId, MetadataError, Publication, Recorded,
+};
 use roadstead_placement::{
     CopyLimit, CopyPlan, FailureClass, LocationName, RETRY_DELAY_MAX, RequiredLocations,
     plan_copies, plan_refuge,
@@ -23,6 +25,7 @@ use crate::Replication;
 use crate::copy::{BlobContent, CopyError, StagedCopy, holds, stands};
 use crate::fan_out::{Ended, FanOut, FannedOut, SMALL_BYTES};
 use crate::job_body::JobBody;
+use crate::ledger::{Completed, LedgerError};
 use crate::reason::{one_line, reason};
 use crate::throttle::minute_of_day;
 use under_way::Attendant;
@@ -33,9 +36,6 @@ const UNREADABLE_AFTER: Duration = Duration::from_hours(1);
 /// When a job is looked at again whose copy is paused. Whoever takes the pause back makes it due.
 const PAUSED_AFTER: Duration = Duration::from_mins(10);
 
-/// How long an object is kept that a copy published and did not come to record: its process died.
-const PUBLICATION_LIFE: Duration = Duration::from_hours(1);
-
 /// What one copy to a directory holds at most: [`CHUNKS_IN_FLIGHT_MAX`](crate::CHUNKS_IN_FLIGHT_MAX) chunks.
 const DIRECTORY_BYTES: u64 = 7 << 20;
 
@@ -45,7 +45,7 @@ const UPLOAD_BYTES: u64 = 64 << 20;
 /// How a blob's journey to one location ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Arrival {
-    /// It is there and recorded.
+    /// It is there and recorded, and the job ended with that.
     Recorded,
     /// It was there before, the blob was deleted meanwhile, or the location takes no new bytes: nothing is wanted any more.
     NotWanted,
@@ -57,7 +57,7 @@ enum Failure {
     #[error(transparent)]
     Copy(#[from] CopyError),
     #[error(transparent)]
-    Metadata(#[from] MetadataError),
+    Ledger(#[from] LedgerError),
     #[error("no configured location holds `{digest}`; it is recorded at: {recorded}")]
     NoSource { digest: String, recorded: String },
     #[error("no source could be read: {reasons}")]
@@ -79,6 +79,12 @@ enum Failure {
     },
 }
 
+impl From<MetadataError> for Failure {
+    fn from(error: MetadataError) -> Self {
+        Self::Ledger(error.into())
+    }
+}
+
 impl Failure {
     /// What kind of failure it is.
     fn class(&self) -> FailureClass {
@@ -86,7 +92,7 @@ impl Failure {
             Self::Copy(error) => error.class(),
             Self::NoSource { .. } => FailureClass::ObjectMissing,
             Self::SourcesFailed { class, .. } => *class,
-            Self::Metadata(_) | Self::BeingDeleted { .. } | Self::Lapsed { .. } => {
+            Self::Ledger(_) | Self::BeingDeleted { .. } | Self::Lapsed { .. } => {
                 FailureClass::Internal
             }
         }
@@ -160,7 +166,7 @@ fn outcome_of(failure: &Failure) -> JobOutcome {
 
 fn outcome_of_arrival(arrival: &Result<Arrival, Failure>) -> JobOutcome {
     match arrival {
-        Ok(Arrival::Recorded) => JobOutcome::Done,
+        Ok(Arrival::Recorded) => JobOutcome::Recorded,
         Ok(Arrival::NotWanted) => JobOutcome::Obsolete,
         Err(failure) => outcome_of(failure),
     }
@@ -177,14 +183,15 @@ impl Replication {
             let ended = jobs.iter().map(|job| (job.id, outcome.clone()));
             Ok(ended.collect())
         };
-        let Some(blob) = self.database.find_blob_by_uuid(storage).await? else {
+        let Some(order) = self.copy_order(storage).await? else {
             return all(&JobOutcome::Obsolete);
         };
+        let due = self.due(&order);
+        let blob = order.blob;
         let content = BlobContent {
             digest: blob.digest.clone(),
             size: blob.size,
         };
-        let due = self.due(&blob).await?;
         let ranked = self.locations.rank_reads(&self.topology, &blob.present);
         let lost = ranked.is_empty() && !content.is_empty();
         let mut ended = BTreeMap::new();
@@ -225,26 +232,25 @@ impl Replication {
 
     /// The locations that the blob has to be brought to: required, open and without it. What the job says of a namespace does not matter:
     /// another may hold the blob too, or hold it instead. Of a blob that only leaving locations hold, those that it may be brought to.
-    async fn due(&self, blob: &Blob) -> Result<Vec<&Location>, MetadataError> {
-        let required = self
-            .database
-            .required_locations(blob.storage, self.demand())
-            .await?;
-        let required = RequiredLocations::of(required);
-        let closed = self.database.closed_locations().await?;
-        let refuge = plan_refuge(&self.topology, &required, &closed, &blob.present);
-        if !refuge.is_empty() {
-            let open = refuge.iter().filter_map(|open| self.locations.get(open));
-            return Ok(open.collect());
-        }
-        let targets = match plan_copies(&self.topology, &required, &blob.present) {
-            CopyPlan::Copy { targets, .. } | CopyPlan::NoSource { targets } => targets,
-            CopyPlan::Complete => return Ok(Vec::new()),
+    fn due(&self, order: &CopyOrder) -> Vec<&Location> {
+        let CopyOrder {
+            blob,
+            required,
+            closed,
+        } = order;
+        let required = RequiredLocations::of(required.clone());
+        let refuge = plan_refuge(&self.topology, &required, closed, &blob.present);
+        let targets = if refuge.is_empty() {
+            match plan_copies(&self.topology, &required, &blob.present) {
+                CopyPlan::Copy { targets, .. } | CopyPlan::NoSource { targets } => targets,
+                CopyPlan::Complete => Vec::new(),
+            }
+        } else {
+            refuge.into_iter().collect()
         };
         let due = targets.iter();
-        Ok(due
-            .filter_map(|target| self.locations.get(target))
-            .collect())
+        due.filter_map(|target| self.locations.get(target))
+            .collect()
     }
 
     /// Brings a blob to the locations that lack it. Those that share the same limits share one reading; one that has a limit of its own does not
@@ -377,12 +383,16 @@ impl Replication {
                 return Ok(ended);
             }
         };
-        let published = join_all(staged.into_iter().map(|staged| async {
-            match staged {
-                Ok(staged) => self.publish(blob, staged).await,
-                Err(error) => Err(error.into()),
-            }
-        }));
+        let published =
+            join_all(
+                lacking
+                    .iter()
+                    .zip(staged)
+                    .map(async |((job, _), staged)| match staged {
+                        Ok(staged) => self.publish(blob, staged, job).await,
+                        Err(error) => Err(error.into()),
+                    }),
+            );
         let arrivals: Vec<(JobId, Result<Arrival, Failure>)> = lacking
             .iter()
             .map(|(job, _)| job.id)
@@ -407,32 +417,30 @@ impl Replication {
         if (cheap && job.attempts == 0) || !holds(target, content).await? {
             return Ok(None);
         }
-        let publication = self.begin_publication(blob, target).await?;
+        let Some(publication) = self.begin_publication(blob, target).await? else {
+            return Ok(Some(Arrival::NotWanted));
+        };
         // Looked at again now that nobody deletes it any more.
         if stands(target, content).await? {
-            return self.record(blob, target, publication).await.map(Some);
+            return self.record(blob, publication, job).await.map(Some);
         }
         self.withdraw(publication).await;
         Ok(None)
     }
 
     /// Makes a staged copy the blob's object at its target, and records it.
-    async fn publish(&self, blob: &Blob, staged: StagedCopy<'_>) -> Result<Arrival, Failure> {
-        let target = staged.target;
-        // Looked at again just before the object appears, so that a blob that was deleted while it was copied stays gone.
-        match self.database.find_blob_by_uuid(&blob.uuid).await {
-            Ok(Some(_)) => {}
+    async fn publish(
+        &self,
+        blob: &Blob,
+        staged: StagedCopy<'_>,
+        job: &Job,
+    ) -> Result<Arrival, Failure> {
+        let publication = match self.begin_publication(blob, staged.target).await {
+            Ok(Some(publication)) => publication,
             Ok(None) => {
                 staged.discard().await;
                 return Ok(Arrival::NotWanted);
             }
-            Err(error) => {
-                staged.discard().await;
-                return Err(error.into());
-            }
-        }
-        let publication = match self.begin_publication(blob, target).await {
-            Ok(publication) => publication,
             Err(failure) => {
                 staged.discard().await;
                 return Err(failure);
@@ -440,23 +448,25 @@ impl Replication {
         };
         // What may appear although this fails is deleted when the publication lapses.
         staged.publish().await?;
-        self.record(blob, target, publication).await
+        self.record(blob, publication, job).await
     }
 
-    /// Notes that the blob's object is about to appear at the target, so that nobody deletes it before it is recorded.
+    /// Notes that the blob's object is about to appear at the target, so that nobody deletes it before it is recorded. None if the blob was
+    /// deleted while it was copied: it stays gone.
     async fn begin_publication(
         &self,
         blob: &Blob,
         target: &Location,
-    ) -> Result<Publication, Failure> {
-        let now = self.environment.now();
-        match self
-            .database
-            .begin_publication(&blob.digest, target.name(), now + PUBLICATION_LIFE, now)
-            .await?
-        {
-            Publishing::Begun(publication) => Ok(publication),
-            Publishing::BeingDeleted => Err(Failure::BeingDeleted {
+    ) -> Result<Option<Publication>, Failure> {
+        let copy = BeginCopy {
+            storage: blob.storage,
+            digest: blob.digest.clone(),
+            location: target.name().clone(),
+        };
+        match self.begin_copy(copy).await? {
+            CopyBeginning::Begun(publication) => Ok(Some(publication)),
+            CopyBeginning::BlobGone => Ok(None),
+            CopyBeginning::BeingDeleted => Err(Failure::BeingDeleted {
                 digest: blob.digest.to_string(),
                 location: target.name().clone(),
             }),
@@ -480,34 +490,35 @@ impl Replication {
     async fn record(
         &self,
         blob: &Blob,
-        target: &Location,
         publication: Publication,
+        job: &Job,
     ) -> Result<Arrival, Failure> {
-        match self
-            .database
-            .record_copy(blob.storage, &publication, self.environment.now())
-            .await?
-        {
+        let target = publication.location().clone();
+        let completed = Completed {
+            storage: blob.storage,
+            publication,
+            job: job.clone(),
+        };
+        match self.record_copy(completed).await? {
             Recorded::Yes => {
                 self.throughput
-                    .note(target.name(), blob.size, self.environment.now());
+                    .note(&target, blob.size, self.environment.now());
                 tracing::info!(
                     blob.digest = %blob.digest,
                     blob.size_bytes = blob.size,
-                    target.location.id = %target.name(),
-                    "Replicated {} to {}",
+                    target.location.id = %target,
+                    "Replicated {} to {target}",
                     blob.digest,
-                    target.name(),
                 );
                 Ok(Arrival::Recorded)
             }
+            // Somebody brought it there meanwhile; the job ended all the same.
+            Recorded::Before => Ok(Arrival::Recorded),
             // The object is on the list of those to be deleted, unless the same bytes were pushed again since.
-            Recorded::Before | Recorded::BlobGone | Recorded::LocationClosed => {
-                Ok(Arrival::NotWanted)
-            }
+            Recorded::BlobGone | Recorded::LocationClosed => Ok(Arrival::NotWanted),
             Recorded::Lapsed => Err(Failure::Lapsed {
                 digest: blob.digest.to_string(),
-                location: target.name().clone(),
+                location: target,
             }),
         }
     }

@@ -13,6 +13,7 @@ use roadstead_runtime::Environment;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
+use crate::ledger::Ledger;
 use crate::throttle::Throttle;
 use crate::throughput::Throughput;
 
@@ -33,6 +34,7 @@ pub struct Replication {
     pub(crate) memory: Arc<Semaphore>,
     pub(crate) memory_kibibytes: u32,
     pub(crate) throughput: Throughput,
+    pub(crate) ledger: Arc<Ledger>,
     configured: Arc<BTreeSet<LocationName>>,
 }
 
@@ -67,6 +69,7 @@ impl From<ReplicationParts> for Replication {
             memory: Arc::new(Semaphore::new(MEMORY_KIBIBYTES as usize)),
             memory_kibibytes: MEMORY_KIBIBYTES,
             throughput: Throughput::default(),
+            ledger: Arc::default(),
             configured: Arc::new(configured),
         }
     }

@@ -243,7 +243,7 @@ impl World {
     /// The blob as the database has it now.
     pub(crate) async fn blob(&self, blob: &Blob) -> Blob {
         self.database()
-            .find_blob_by_uuid(&blob.uuid)
+            .find_blob_anywhere(&blob.digest)
             .await
             .unwrap()
             .unwrap()
@@ -292,6 +292,7 @@ impl World {
                 let due = now + Duration::from_secs(1);
                 let database = self.database();
                 let written = match &outcome {
+                    JobOutcome::Recorded => Ok(true),
                     JobOutcome::Done | JobOutcome::Obsolete => database.complete_job(job).await,
                     JobOutcome::Retry { reason, class } => {
                         database.postpone_job(job, due, reason, *class, now).await

@@ -4,6 +4,8 @@
 //! one to another is one transaction under [`Lock::blob`], so that a process may die between any two steps and leaves either an object that
 //! is recorded or one that is going to be deleted.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use chrono::NaiveDateTime;
 use roadstead_oci::Digest;
 use roadstead_placement::LocationName;
@@ -12,7 +14,7 @@ use sea_orm::FromQueryResult;
 
 use super::objects::{PLACED, PUBLISHED};
 use crate::database::{
-    Connection, Counted, Database, Lock, Transaction, WIDE_IDS, contended, json_wide_ids, params,
+    Connection, Database, Lock, Transaction, WIDE_IDS, contended, json_pairs, json_wide_ids, params,
 };
 use crate::error::MetadataError;
 use crate::locations::limit_column;
@@ -27,6 +29,10 @@ pub struct Publication {
 }
 
 impl Publication {
+    pub(crate) fn id(&self) -> PublicationId {
+        PublicationId(self.id)
+    }
+
     /// What the bytes must have been found to hash to.
     pub fn digest(&self) -> &Digest {
         &self.digest
@@ -37,6 +43,10 @@ impl Publication {
         &self.location
     }
 }
+
+/// Which publication it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PublicationId(i64);
 
 /// What became of [`Database::begin_publication`].
 #[derive(Debug)]
@@ -58,7 +68,22 @@ impl Publishing {
 }
 
 #[derive(Debug, FromQueryResult)]
-struct Begun {
+struct BegunRow {
+    id: i64,
+    digest: String,
+    location: String,
+}
+
+#[derive(Debug, FromQueryResult)]
+struct LeasedRow {
+    digest: String,
+    location: String,
+}
+
+const BEGIN: &str = "note that an object is about to appear";
+
+#[derive(Debug, FromQueryResult)]
+struct EndedRow {
     id: i64,
 }
 
@@ -93,41 +118,12 @@ impl Database {
         until: Timestamp,
         now: Timestamp,
     ) -> Result<Publishing, MetadataError> {
-        const OPERATION: &str = "note that an object is about to appear";
-        let text = digest.to_string();
-        let transaction = self.begin(OPERATION).await?;
-        transaction.lock(Lock::blob(&text)).await?;
-        transaction
-            .execute(
-                OPERATION,
-                "DELETE FROM roadstead_doomed_object
-                 WHERE digest = $1 AND location = $2 AND (lease_until IS NULL OR lease_until <= $3)",
-                params![text.as_str(), location.as_str(), now.naive_utc()],
-            )
-            .await?;
-        let leased: Option<Counted> = transaction
-            .row(
-                OPERATION,
-                "SELECT count(*) AS count FROM roadstead_doomed_object WHERE digest = $1 AND location = $2",
-                params![text.as_str(), location.as_str()],
-            )
-            .await?;
-        if leased.is_some_and(|row| row.count > 0) {
-            return Ok(Publishing::BeingDeleted);
-        }
-        let row: Option<Begun> = transaction
-            .row(
-                OPERATION,
-                "INSERT INTO roadstead_publication (digest, location, expires_at) VALUES ($1, $2, $3) RETURNING id",
-                params![text.as_str(), location.as_str(), until.naive_utc()],
-            )
-            .await?;
+        let transaction = self.begin(BEGIN).await?;
+        transaction.lock(Lock::blob(digest.as_str())).await?;
+        let begun = begin_all(&transaction, &[(digest, location)], until, now).await?;
         transaction.commit().await?;
-        Ok(Publishing::Begun(Publication {
-            id: row.map_or(0, |row| row.id),
-            digest: digest.clone(),
-            location: location.clone(),
-        }))
+        let begun = begun.into_iter().next().flatten();
+        Ok(begun.map_or(Publishing::BeingDeleted, Publishing::Begun))
     }
 
     /// Ends a publication that came to nothing. What may lie at the key is doomed, unless it is wanted for another reason.
@@ -142,7 +138,7 @@ impl Database {
             transaction
                 .lock(Lock::blob(publication.digest.as_str()))
                 .await?;
-            give_up(&transaction, &publication, now).await?;
+            give_up(&transaction, [&publication], now).await?;
             transaction.commit().await
         })
         .await
@@ -211,13 +207,95 @@ impl Database {
     }
 }
 
+/// Begins publications, each under its own [`Lock::blob`]. None where an object is being deleted.
+pub(crate) async fn begin_all(
+    transaction: &Transaction,
+    objects: &[(&Digest, &LocationName)],
+    until: Timestamp,
+    now: Timestamp,
+) -> Result<Vec<Option<Publication>>, MetadataError> {
+    let pairs = |objects: &mut dyn Iterator<Item = &(&Digest, &LocationName)>| {
+        json_pairs(objects.map(|(digest, location)| (digest.as_str(), location.as_str())))
+    };
+    let all = pairs(&mut objects.iter());
+    transaction
+        .execute(
+            BEGIN,
+            "DELETE FROM roadstead_doomed_object
+             WHERE (digest, location) IN (SELECT o.first, o.second FROM @pairs($1) AS o)
+               AND (lease_until IS NULL OR lease_until <= $2)",
+            params![all.as_str(), now.naive_utc()],
+        )
+        .await?;
+    let leased: Vec<LeasedRow> = transaction
+        .rows(
+            BEGIN,
+            "SELECT d.digest, d.location FROM roadstead_doomed_object d
+             WHERE (d.digest, d.location) IN (SELECT o.first, o.second FROM @pairs($1) AS o)",
+            params![all],
+        )
+        .await?;
+    let leased: BTreeSet<(&str, &str)> = leased
+        .iter()
+        .map(|row| (row.digest.as_str(), row.location.as_str()))
+        .collect();
+    let is_free = |object: &&(&Digest, &LocationName)| {
+        !leased.contains(&(object.0.as_str(), object.1.as_str()))
+    };
+    let rows: Vec<BegunRow> = transaction
+        .rows(
+            BEGIN,
+            "INSERT INTO roadstead_publication (digest, location, expires_at)
+             SELECT o.first, o.second, $2 FROM @pairs($1) AS o RETURNING id, digest, location",
+            params![
+                pairs(&mut objects.iter().filter(is_free)),
+                until.naive_utc()
+            ],
+        )
+        .await?;
+    // One object may be published by several at once.
+    let mut begun: BTreeMap<(String, String), Vec<i64>> = BTreeMap::new();
+    for row in rows {
+        begun
+            .entry((row.digest, row.location))
+            .or_default()
+            .push(row.id);
+    }
+    let publications = objects.iter().map(|(digest, location)| {
+        let key = (digest.to_string(), location.to_string());
+        Some(Publication {
+            id: begun.get_mut(&key)?.pop()?,
+            digest: (*digest).clone(),
+            location: (*location).clone(),
+        })
+    });
+    Ok(publications.collect())
+}
+
 /// Takes a publication away because its object is being recorded. False when it had lapsed: then nothing may be recorded, because nothing
 /// has kept the object there since. Under [`Lock::blob`].
 pub(crate) async fn consume(
     transaction: &Transaction,
     publication: &Publication,
 ) -> Result<bool, MetadataError> {
-    Ok(end(transaction, json_wide_ids([publication.id])).await? == 1)
+    Ok(consume_all(transaction, [publication]).await?.len() == 1)
+}
+
+/// The ids of those that had not lapsed, as [`consume`] has it.
+pub(crate) async fn consume_all(
+    transaction: &Transaction,
+    publications: impl IntoIterator<Item = &Publication>,
+) -> Result<BTreeSet<PublicationId>, MetadataError> {
+    let rows: Vec<EndedRow> = transaction
+        .rows(
+            "end a publication",
+            &format!("DELETE FROM roadstead_publication WHERE id IN {WIDE_IDS} RETURNING id"),
+            params![json_wide_ids(
+                publications.into_iter().map(|publication| publication.id)
+            )],
+        )
+        .await?;
+    Ok(rows.into_iter().map(|row| PublicationId(row.id)).collect())
 }
 
 /// Why nothing was recorded.
@@ -231,25 +309,34 @@ pub(crate) fn lapsed(publication: &Publication) -> MetadataError {
     }
 }
 
-/// Ends a publication whose object is not recorded, and dooms the object unless a placement or another publication wants it; also when the
+/// Ends publications whose objects are not recorded, and dooms each object unless a placement or another publication wants it; also when the
 /// publication had lapsed and the object appeared only after that. Under [`Lock::blob`].
-pub(crate) async fn give_up(
+pub(crate) async fn give_up<'a>(
     transaction: &Transaction,
-    publication: &Publication,
+    publications: impl IntoIterator<Item = &'a Publication> + Clone,
     now: Timestamp,
 ) -> Result<(), MetadataError> {
-    end(transaction, json_wide_ids([publication.id])).await?;
+    let ids = publications.clone().into_iter();
+    end(
+        transaction,
+        json_wide_ids(ids.map(|publication| publication.id)),
+    )
+    .await?;
+    let objects = publications.into_iter();
     transaction
         .execute(
             "put objects on the list of those to be deleted",
             &format!(
                 "INSERT INTO roadstead_doomed_object (digest, location, since, not_before)
-                 SELECT d.digest, d.location, $3, $3 FROM (SELECT $1 AS digest, $2 AS location) d
+                 SELECT d.digest, d.location, $2, $2 FROM (
+                     SELECT DISTINCT o.first AS digest, o.second AS location FROM @pairs($1) AS o) d
                  WHERE NOT {PLACED} AND NOT {PUBLISHED} ON CONFLICT DO NOTHING"
             ),
             params![
-                publication.digest.as_str(),
-                publication.location.as_str(),
+                json_pairs(objects.map(|publication| (
+                    publication.digest.as_str(),
+                    publication.location.as_str()
+                ))),
                 now.naive_utc(),
             ],
         )

@@ -201,7 +201,7 @@ async fn a_recorded_copy_is_present_and_no_longer_wanted() {
         assert!(world.database.complete_job(&jobs[0]).await.unwrap());
         let blob = world
             .database
-            .find_blob_by_uuid(&blobs[0].uuid)
+            .find_blob_anywhere(&blobs[0].digest)
             .await
             .unwrap()
             .unwrap();

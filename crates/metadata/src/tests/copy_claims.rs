@@ -1,6 +1,7 @@
 //! In which order wanted copies are taken, by whom, and what becomes of those that nobody has.
 
 use super::*;
+use crate::blobs::find_blobs_by_uuid;
 
 /// Wants the copy of a new blob to `eu`, as if it had been pushed into this namespace; tells its row.
 async fn wanted(world: &World, content: &str, namespace: i32, urgency: Urgency) -> StorageId {
@@ -66,8 +67,11 @@ async fn order(world: &World, blobs: u32) -> Vec<BTreeSet<StorageId>> {
 
 async fn storage_of(world: &World, job: &Job) -> StorageId {
     let uuid = job.name.split('/').nth(1).unwrap();
-    let blob = world.database.find_blob_by_uuid(uuid).await.unwrap();
-    blob.unwrap().storage
+    let uuids = [uuid.to_owned()];
+    let mut blobs = find_blobs_by_uuid(world.database.reader(), &uuids)
+        .await
+        .unwrap();
+    blobs.remove(uuid).unwrap().unwrap().storage
 }
 
 fn each(storages: &[StorageId]) -> Vec<BTreeSet<StorageId>> {

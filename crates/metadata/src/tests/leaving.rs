@@ -177,7 +177,7 @@ async fn only_what_was_agreed_to_is_given_up() {
         assert_eq!(given_up, 5);
         for blob in [&safe, &late] {
             let blob = database
-                .find_blob_by_uuid(&blob.uuid)
+                .find_blob_anywhere(&blob.digest)
                 .await
                 .unwrap()
                 .unwrap();

@@ -163,14 +163,13 @@ async fn work(world: &World, round: u32) {
         .unwrap()
         .unwrap();
     database.find_blob_anywhere(&layer).await.unwrap();
-    database.find_blob_by_uuid(&blob.uuid).await.unwrap();
     let everywhere = both();
     let demand = Demand {
         defaults: &everywhere,
         configured: &everywhere,
     };
     database
-        .required_locations(blob.storage, demand)
+        .copy_orders(std::slice::from_ref(&blob.uuid), demand)
         .await
         .unwrap();
     for source in [

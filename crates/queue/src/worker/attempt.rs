@@ -152,7 +152,7 @@ impl Attempt {
     fn due_again(&self, job: &Job, outcome: &JobOutcome) -> Option<Timestamp> {
         let now = self.environment.now();
         match outcome {
-            JobOutcome::Done | JobOutcome::Obsolete => None,
+            JobOutcome::Done | JobOutcome::Recorded | JobOutcome::Obsolete => None,
             JobOutcome::Retry { class, .. } => {
                 let delay = class.retry_delay(
                     job.attempts.saturating_add(1),
@@ -176,6 +176,7 @@ impl Attempt {
         let now = self.environment.now();
         let due = due_again.unwrap_or(now);
         match outcome {
+            JobOutcome::Recorded => Ok(true),
             JobOutcome::Done | JobOutcome::Obsolete => self.database.complete_job(job).await,
             JobOutcome::Retry { reason, class } => {
                 self.database

@@ -34,7 +34,7 @@ async fn a_pushed_image_is_copied_verified_and_recorded_and_no_job_is_left() {
     let blobs = world
         .push_image("us", "v1", &[b"layer one", &vec![9; 3_000_000]])
         .await;
-    assert_eq!(world.work().await, vec![JobOutcome::Done; 3]);
+    assert_eq!(world.work().await, vec![JobOutcome::Recorded; 3]);
     for blob in &blobs {
         assert_eq!(world.present(blob).await, ["eu", "us"]);
         let copied = fs::read(world.object("eu", blob)).unwrap();
@@ -51,7 +51,7 @@ async fn there_is_one_job_for_each_blob_and_target_however_often_it_is_wanted() 
     world.replication.reconcile(|_| ()).await.unwrap();
     world.handle(&world.quays_job(&blobs[1])).await;
     assert_eq!(world.jobs().await, 4);
-    assert_eq!(world.work().await, vec![JobOutcome::Done; 4]);
+    assert_eq!(world.work().await, vec![JobOutcome::Recorded; 4]);
     assert_eq!(world.work().await, []);
 }
 
@@ -63,7 +63,7 @@ async fn a_row_of_quays_becomes_a_job_for_each_location_that_lacks_the_blob() {
         world.handle(&world.quays_job(&blob)).await,
         JobOutcome::Done
     );
-    assert_eq!(world.work().await, vec![JobOutcome::Done; 2]);
+    assert_eq!(world.work().await, vec![JobOutcome::Recorded; 2]);
     assert_eq!(world.present(&blob).await, ["ap", "eu", "us"]);
     assert_eq!(
         world.handle(&world.quays_job(&blob)).await,
@@ -89,7 +89,7 @@ async fn a_dozen_rows_of_quays_for_one_blob_are_worked_off_with_one_copy_for_eac
         blob.uuid
     );
     assert_eq!(world.handle(&gone).await, JobOutcome::Done);
-    assert_eq!(world.work().await, vec![JobOutcome::Done; 2]);
+    assert_eq!(world.work().await, vec![JobOutcome::Recorded; 2]);
     for job in [world.quays_job(&blob), gone] {
         assert_eq!(world.handle(&job).await, JobOutcome::Obsolete);
     }
@@ -104,7 +104,7 @@ async fn a_damaged_source_is_found_the_next_one_used_and_the_damage_repaired() {
     // Only `eu` gets its copy now.
     world.faults("ap").take_down();
     let mut outcomes = world.work().await;
-    outcomes.retain(|outcome| *outcome != JobOutcome::Done);
+    outcomes.retain(|outcome| *outcome != JobOutcome::Recorded);
     assert!(
         retry_reason(&outcomes[0]).contains("not available"),
         "{outcomes:?}"
@@ -115,12 +115,12 @@ async fn a_damaged_source_is_found_the_next_one_used_and_the_damage_repaired() {
     fs::write(world.object("us", &blob), &damaged).unwrap();
 
     world.clock.advance(Duration::from_secs(1));
-    assert_eq!(world.work().await, [JobOutcome::Done]);
+    assert_eq!(world.work().await, [JobOutcome::Recorded]);
     assert_eq!(world.present(&blob).await, ["ap", "eu"]);
     assert_eq!(fs::read(world.object("ap", &blob)).unwrap(), content);
     assert_eq!(
         world.work().await,
-        [JobOutcome::Done],
+        [JobOutcome::Recorded],
         "the damaged copy was wanted again"
     );
     assert_eq!(world.present(&blob).await, ["ap", "eu", "us"]);
@@ -158,7 +158,7 @@ async fn a_source_that_only_seemed_damaged_keeps_its_placement() {
     world
         .faults("us")
         .fail_next(Operation::Read, 1, StorageErrorKind::NotFound);
-    assert_eq!(world.work().await, [JobOutcome::Done]);
+    assert_eq!(world.work().await, [JobOutcome::Recorded]);
     assert_eq!(world.present(&blob).await, ["ap", "eu", "us"]);
 }
 
@@ -186,7 +186,7 @@ async fn a_target_that_lies_or_is_full_is_not_recorded_and_gets_its_copy_later()
         faults.heal();
         world.clock.advance(Duration::from_secs(1));
     }
-    assert_eq!(world.work().await, [JobOutcome::Done]);
+    assert_eq!(world.work().await, [JobOutcome::Recorded]);
     assert_eq!(world.present(&blob).await, ["eu", "us"]);
 }
 
@@ -300,7 +300,7 @@ async fn a_worker_killed_in_the_middle_of_a_copy_leaves_no_object_and_the_job_to
     assert!(!world.object("eu", &blob).exists());
     assert_eq!(world.work().await, [], "the leases still hold");
     world.clock.advance(lease);
-    assert_eq!(world.work().await, vec![JobOutcome::Done; 2]);
+    assert_eq!(world.work().await, vec![JobOutcome::Recorded; 2]);
     assert_eq!(world.present(&blob).await, ["eu", "us"]);
 }
 
@@ -315,7 +315,7 @@ async fn the_end_of_the_process_gives_the_job_back_and_discards_what_was_staged(
     assert!(tasks.stop(PATIENCE).await);
     assert_eq!(staged_files(world.location("eu").root().unwrap()), 0);
     world.faults("eu").heal();
-    assert_eq!(world.work().await, [JobOutcome::Done]);
+    assert_eq!(world.work().await, [JobOutcome::Recorded]);
     assert_eq!(world.present(&blob).await, ["eu", "us"]);
 }
 
@@ -335,18 +335,19 @@ async fn a_copy_that_arrives_after_its_blob_was_deleted_is_put_on_the_list_of_th
 {
     let world = World::new(&["us", "eu"]).await;
     let mut blob = world.push_blob("us", b"content").await;
-    // As if the rows of the blob had gone between its publication and its record.
-    blob.storage = StorageId(4711);
+    let job = world.quays_job(&blob);
     blob.digest = Digest::of(Algorithm::Sha256, b"deleted meanwhile");
-    let target = world.location("eu");
     let publication = world
         .replication
-        .begin_publication(&blob, target)
+        .begin_publication(&blob, world.location("eu"))
         .await
-        .unwrap();
+        .unwrap()
+        .expect("the blob is there still");
+    // As if the rows of the blob had gone between its publication and its record.
+    blob.storage = StorageId(4711);
     let arrival = world
         .replication
-        .record(&blob, target, publication)
+        .record(&blob, publication, &job)
         .await
         .unwrap();
     assert_eq!(arrival, Arrival::NotWanted);
@@ -359,7 +360,8 @@ async fn a_copy_that_arrives_after_its_blob_was_deleted_is_put_on_the_list_of_th
 async fn a_blob_that_was_deleted_while_it_was_copied_never_appears_at_the_target() {
     let world = World::new(&["us", "eu"]).await;
     let mut blob = world.push_blob("us", b"content").await;
-    blob.uuid = "00000000-0000-4000-8000-000000000000".to_owned();
+    // As if its rows had gone since the copy began.
+    blob.storage = StorageId(4711);
     let content = BlobContent {
         digest: blob.digest.clone(),
         size: blob.size,
@@ -388,7 +390,7 @@ async fn an_object_that_an_earlier_attempt_left_is_recorded_without_asking_a_sou
     fs::create_dir_all(world.object("eu", &blob).parent().unwrap()).unwrap();
     fs::copy(world.object("us", &blob), world.object("eu", &blob)).unwrap();
     world.faults("us").take_down();
-    assert_eq!(world.work().await, [JobOutcome::Done]);
+    assert_eq!(world.work().await, [JobOutcome::Recorded]);
     assert_eq!(world.present(&blob).await, ["eu", "us"]);
 }
 
@@ -397,7 +399,7 @@ async fn the_empty_blob_is_replicated_although_no_store_holds_it() {
     let world = World::new(&["us", "eu"]).await;
     let blob = world.push_image("us", "v1", &[b""]).await.remove(1);
     fs::remove_file(world.object("us", &blob)).unwrap();
-    assert_eq!(world.work().await, vec![JobOutcome::Done; 2]);
+    assert_eq!(world.work().await, vec![JobOutcome::Recorded; 2]);
     assert_eq!(fs::read(world.object("eu", &blob)).unwrap(), b"");
 }
 
@@ -445,7 +447,7 @@ async fn while_one_source_is_paused_another_is_read() {
     let database = world.database();
     database.pause_copies(Some(&us), now).await.unwrap();
     world.clock.advance(Duration::from_mins(1));
-    assert_eq!(world.work().await, [JobOutcome::Done]);
+    assert_eq!(world.work().await, [JobOutcome::Recorded]);
     assert_eq!(world.present(&blob).await, ["ap", "eu", "us"]);
 }
 
