@@ -120,7 +120,7 @@ fn the_smallest_configuration_has_quays_defaults_and_no_warnings() {
     assert_eq!(delivery, Delivery::default());
     assert!(!replication.enabled);
     assert_eq!(replication.queue_name, "imagestoragereplication");
-    assert_eq!(replication.concurrency.get(), 16);
+    assert_eq!(replication.concurrency.get(), 32);
     assert_eq!(replication.memory_bytes, 256 << 20);
     assert_eq!(registry.state, RegistryState::Normal);
     assert_eq!(registry.maximum_layer_size, Some(20 << 30));

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use crate::{Handler, WakeUp};
 use attempt::Attempt;
 
-const CONCURRENCY: NonZeroUsize = NonZeroUsize::new(16).expect("sixteen is not zero");
+const CONCURRENCY: NonZeroUsize = NonZeroUsize::new(32).expect("it is not zero");
 
 /// How often a worker says that it is there, so that others leave it what its region lacks.
 const NOTE_INTERVAL: Duration = Duration::from_secs(20);
@@ -50,7 +50,7 @@ pub struct WorkerOptions {
 }
 
 impl WorkerOptions {
-    /// Sixteen names at once, leases of a minute, a poll every five seconds, five seconds of grace, of no region.
+    /// Thirty-two names at once, leases of a minute, a poll every five seconds, five seconds of grace, of no region.
     pub fn new(queue: impl Into<String>) -> Self {
         Self {
             queue: queue.into(),

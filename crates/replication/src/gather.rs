@@ -80,6 +80,7 @@ impl<Q: Send + 'static, A: Send + 'static> Gather<Q, A> {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use futures_util::FutureExt as _;
     use futures_util::future::join_all;
     use tokio::sync::Notify;
 
@@ -102,39 +103,35 @@ mod tests {
                     .await
             }
         };
-        let first = tokio::spawn(ask(1));
+        let mut first = Box::pin(ask(1));
         while asked.load(Ordering::Relaxed) == 0 {
+            assert_eq!((&mut first).now_or_never(), None);
             tokio::task::yield_now().await;
         }
-        let others = tokio::spawn(join_all((2..100).map(ask)));
-        tokio::task::yield_now().await;
+        let mut others = Box::pin(join_all((2..100).map(ask)));
+        assert_eq!((&mut others).now_or_never(), None);
         answer.notify_one();
-        assert_eq!(first.await.unwrap(), Some(2));
+        assert_eq!(first.await, Some(2));
         let expected: Vec<Option<u32>> = (2..100).map(|question| Some(question * 2)).collect();
-        assert_eq!(others.await.unwrap(), expected);
+        assert_eq!(others.await, expected);
         assert_eq!(asked.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test]
     async fn who_goes_away_takes_nobodys_answer_along() {
-        let gather = Arc::new(Gather::<u32, u32>::default());
+        let gather = Gather::<u32, u32>::default();
         let answer = Arc::new(Notify::new());
-        let (held, waiting) = (gather.clone(), answer.clone());
-        let first = tokio::spawn(async move {
-            held.ask(1, move |questions| async move {
-                waiting.notified().await;
-                questions
-            })
-            .await
-        });
-        tokio::task::yield_now().await;
-        let second = gather.clone();
-        let second =
-            tokio::spawn(async move { second.ask(2, |questions| async { questions }).await });
-        tokio::task::yield_now().await;
-        first.abort();
+        let waiting = Arc::clone(&answer);
+        let mut first = Box::pin(gather.ask(1, move |questions| async move {
+            waiting.notified().await;
+            questions
+        }));
+        assert_eq!((&mut first).now_or_never(), None);
+        let mut second = Box::pin(gather.ask(2, |questions| async { questions }));
+        assert_eq!((&mut second).now_or_never(), None);
+        drop(first);
         answer.notify_one();
-        assert_eq!(second.await.unwrap(), Some(2));
+        assert_eq!(second.await, Some(2));
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -47,6 +48,9 @@ struct Cli {
     /// Where answered requests are noted: a line each, with method, target and status.
     #[arg(long)]
     access_log: PathBuf,
+    /// How long each request is on its way, in milliseconds: a server of another region.
+    #[arg(long, default_value_t = 0)]
+    answer_after_ms: u64,
     /// The directory of the buckets. It exists.
     root: PathBuf,
 }
@@ -88,22 +92,30 @@ async fn main() -> anyhow::Result<()> {
     builder.set_access(Guard::new(root));
     let service = builder.build();
     let log = Arc::new(log);
+    let far = Duration::from_millis(cli.answer_after_ms);
     let listener = TcpListener::bind(cli.listen).await?;
     loop {
         // Whoever gave up before being accepted is no reason to end.
         if let Ok((connection, _)) = listener.accept().await {
-            tasks.spawn(serve(connection, service.clone(), Arc::clone(&log)));
+            tasks.spawn(serve(connection, service.clone(), Arc::clone(&log), far));
         }
     }
 }
 
-async fn serve(connection: TcpStream, service: S3Service, log: Arc<File>) {
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the distance of a server is real time"
+)]
+async fn serve(connection: TcpStream, service: S3Service, log: Arc<File>, far: Duration) {
     connection.set_nodelay(true).ok();
     let answer = service_fn(|request: Request<Incoming>| {
         let asked = format!("{} {}", request.method(), request.uri());
         let answer = Service::call(&service, request);
         let log = Arc::clone(&log);
         async move {
+            if !far.is_zero() {
+                tokio::time::sleep(far).await;
+            }
             let answer = answer.await;
             if let Ok(answer) = &answer {
                 let line = format!("{asked} {}\n", answer.status().as_u16());

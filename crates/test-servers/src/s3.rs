@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use crate::ports::free_port;
 use crate::process::{Process, Program, read_text};
@@ -33,6 +34,14 @@ impl S3Server {
     /// # Panics
     /// When it does not start.
     pub fn start() -> Self {
+        Self::start_far(Duration::ZERO)
+    }
+
+    /// As [`S3Server::start`], as far away as each answer comes later.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_far(later: Duration) -> Self {
         static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
         let program = PROGRAMS
             .get_or_init(|| program_directory(&[PROGRAM]))
@@ -59,6 +68,8 @@ impl S3Server {
                 access_key.clone().into(),
                 "--secret-key".into(),
                 secret_key.clone().into(),
+                "--answer-after-ms".into(),
+                later.as_millis().to_string().into(),
                 "--access-log".into(),
                 directory.path().join("access").into(),
                 root.into(),

@@ -15,7 +15,7 @@ pub struct Replication {
     /// `imagestoragereplication`).
     pub queue_name: String,
     /// `ROADSTEAD_REPLICATION_CONCURRENCY`: the most blobs that one process copies at a time, each to every location that lacks it, 1 to 256
-    /// (default: 16).
+    /// (default: 32).
     pub concurrency: NonZeroUsize,
     /// `ROADSTEAD_REPLICATION_MEMORY_BYTES`: the most that the copies of one process hold together, 16M to 64G (default: `256M`).
     pub memory_bytes: u64,
@@ -42,12 +42,12 @@ pub struct Scrub {
 const SCRUB_BYTES_PER_SECOND_DEFAULT: NonZeroU64 =
     NonZeroU64::new(16 << 20).expect("16 MiB are not zero");
 
-const CONCURRENCY_DEFAULT: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not zero");
+const CONCURRENCY_DEFAULT: NonZeroUsize = NonZeroUsize::new(32).expect("32 is not zero");
 
 impl Replication {
     pub(super) fn read(keys: &mut Keys) -> Self {
         let standalone = keys.data_dir().is_some();
-        let concurrency = keys.number("ROADSTEAD_REPLICATION_CONCURRENCY", 16, 1..=256);
+        let concurrency = keys.number("ROADSTEAD_REPLICATION_CONCURRENCY", 32, 1..=256);
         Self {
             enabled: keys.flag("FEATURE_STORAGE_REPLICATION", standalone),
             queue_name: keys
