@@ -29,7 +29,8 @@ use crate::copy::{BlobContent, CopyError, Prepared, StagedCopy};
 pub(crate) const SMALL_BYTES: u64 = 8 << 20;
 
 /// After how many bytes a large copy is made safe and written down, so that another worker can go on from there: at 100 MB/s every few seconds.
-const SAFE_EVERY: u64 = 256 << 20;
+/// Tests move less.
+const SAFE_EVERY: u64 = if cfg!(test) { 16 << 20 } else { 256 << 20 };
 
 /// How often one source is opened again after it has failed in the middle, as long as bytes have come since.
 const REOPENED_MAX: u32 = 3;

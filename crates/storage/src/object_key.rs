@@ -150,7 +150,12 @@ mod tests {
         assert_eq!(shard.digest_of_file(""), None);
         let path = ObjectKey::Blob(digest.clone()).path();
         assert_eq!(Shard::blob_at(&path), Some(digest.clone()));
-        for strange in [format!("x/{path}"), path.to_uppercase(), format!("sha256/00/{}", digest.hex()), String::new()] {
+        for strange in [
+            format!("x/{path}"),
+            path.to_uppercase(),
+            format!("sha256/00/{}", digest.hex()),
+            String::new(),
+        ] {
             assert_eq!(Shard::blob_at(&strange), None, "{strange}");
         }
         let other = Shard::new(Algorithm::Sha256, !shard.first_byte);

@@ -45,9 +45,7 @@ async fn ask(calls: &Calls, bucket: &Bucket, probe: &str) -> Result<bool, Storag
     };
     let (right, wrong) = (checksum(WRITTEN), checksum(EXPECTED));
     let taken = bucket.put(probe, Buffer::from(WRITTEN), &right);
-    calls
-        .once(Operation::Probe, probe, deadline, taken)
-        .await?;
+    calls.once(Operation::Probe, probe, deadline, taken).await?;
     let refused = bucket.refuses(probe, Buffer::from(WRITTEN), &wrong);
     let compares = calls.once(Operation::Probe, probe, deadline, refused).await;
     let deleted = calls.retried(Operation::Probe, probe, || calls.operator().delete(probe));

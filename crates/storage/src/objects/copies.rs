@@ -13,11 +13,8 @@ use crate::location::ServerCopy;
 use crate::object_key::{ObjectKey, Shard};
 use crate::staged::Staged;
 
-/// Up to which size an object is copied in one request. S3 takes 5 GiB; a store that copies less than 4 MB a second would not end in time with this.
-const WHOLE_BYTES_MAX: u64 = 1 << 30;
-
-/// How much of a larger object is copied in one request.
-const RANGE_BYTES: u64 = 256 << 20;
+/// How much of an object is copied in one request at least.
+const RANGE_BYTES_MIN: u64 = 8 << 20;
 
 /// The most parts that an object can be made of.
 const PARTS_MAX: u64 = 10_000;
@@ -65,7 +62,7 @@ impl ObjectStore {
             return Ok(None);
         }
         let path = key.path();
-        let copied = if size <= WHOLE_BYTES_MAX {
+        let copied = if size <= self.calls.options().whole_copy_bytes_max {
             let sha256 = Some(digest)
                 .filter(|digest| digest.algorithm() == Algorithm::Sha256)
                 .map(Digest::hex);
@@ -98,8 +95,11 @@ impl ObjectStore {
             .retried(Operation::Publish, path, || here.begin_multipart(path))
             .await?;
         let upload = upload.as_str();
-        let bytes = RANGE_BYTES.max(size.div_ceil(PARTS_MAX));
-        let ranges = (0..size.div_ceil(bytes)).map(|part| part * bytes..size.min((part + 1) * bytes));
+        let bytes = (calls.options().whole_copy_bytes_max / 4)
+            .max(RANGE_BYTES_MIN)
+            .max(size.div_ceil(PARTS_MAX));
+        let ranges =
+            (0..size.div_ceil(bytes)).map(|part| part * bytes..size.min((part + 1) * bytes));
         let completed = async {
             let tags: Vec<String> = stream::iter((1..).zip(ranges))
                 .map(|(number, range)| async move {

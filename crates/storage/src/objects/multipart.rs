@@ -109,14 +109,22 @@ impl ObjectStore {
         let deadline = self.calls.options().assembly_timeout;
         self.calls
             .retried_within(Operation::Publish, path, deadline, || {
-                let tags = upload.parts.iter().map(|MultipartPart(_, tag)| tag.as_str());
+                let tags = upload
+                    .parts
+                    .iter()
+                    .map(|MultipartPart(_, tag)| tag.as_str());
                 bucket.complete_multipart(path, &upload.id, tags, false)
             })
             .await
     }
 
     /// Gives up a multipart upload.
-    pub(super) async fn abort(&self, bucket: &Bucket, path: &str, upload: &str) -> Result<(), StorageError> {
+    pub(super) async fn abort(
+        &self,
+        bucket: &Bucket,
+        path: &str,
+        upload: &str,
+    ) -> Result<(), StorageError> {
         self.calls
             .retried(Operation::Discard, path, || {
                 bucket.abort_multipart(path, upload)
@@ -228,7 +236,9 @@ impl MultipartWriter {
         self.on_their_way.spawn(async move {
             let failed =
                 |error: opendal::Error| calls.error(Operation::Write, &path, Failure::from(error));
-            let checksum = Checksum::of(body.clone(), with_sha256).await.map_err(failed)?;
+            let checksum = Checksum::of(body.clone(), with_sha256)
+                .await
+                .map_err(failed)?;
             let deadline = calls.options().part_deadline(bytes);
             let sent = calls.retried_within(Operation::Write, &path, deadline, || {
                 bucket.upload_part(&path, &upload, number, body.clone(), &checksum)

@@ -128,10 +128,13 @@ fn kind_of(status: StatusCode, code: &str) -> StorageErrorKind {
         "SlowDown" | "TooManyRequests" => StorageErrorKind::Throttled,
         "QuotaExceeded" | "EntityTooLarge" => StorageErrorKind::Full,
         // The bytes that arrived at the store are not the ones that were sent; they may arrive better.
-        "BadDigest" | "XAmzContentSHA256Mismatch" | "IncompleteBody" | "RequestTimeout"
-        | "InternalError" | "ServiceUnavailable" | "OperationAborted" => {
-            StorageErrorKind::ServerError
-        }
+        "BadDigest"
+        | "XAmzContentSHA256Mismatch"
+        | "IncompleteBody"
+        | "RequestTimeout"
+        | "InternalError"
+        | "ServiceUnavailable"
+        | "OperationAborted" => StorageErrorKind::ServerError,
         _ => match status.as_u16() {
             401 | 403 => StorageErrorKind::Denied,
             404 => StorageErrorKind::NotFound,
@@ -165,7 +168,8 @@ mod tests {
     fn an_error_behind_a_good_status_is_an_error() {
         let body = "<?xml version=\"1.0\"?>\n\n<Error><Code>InternalError</Code></Error>";
         assert_eq!(kind(200, body), StorageErrorKind::ServerError);
-        let body = "<CompleteMultipartUploadResult><Key>Error</Key></CompleteMultipartUploadResult>";
+        let body =
+            "<CompleteMultipartUploadResult><Key>Error</Key></CompleteMultipartUploadResult>";
         accepted("a request", answer(200, body)).unwrap();
         accepted("a request", answer(200, "")).unwrap();
     }
@@ -176,7 +180,11 @@ mod tests {
             (404, "NoSuchBucket", StorageErrorKind::Misconfigured),
             (404, "NoSuchUpload", StorageErrorKind::NotFound),
             (400, "InvalidPart", StorageErrorKind::NotFound),
-            (400, "XAmzContentSHA256Mismatch", StorageErrorKind::ServerError),
+            (
+                400,
+                "XAmzContentSHA256Mismatch",
+                StorageErrorKind::ServerError,
+            ),
             (400, "Strange", StorageErrorKind::Unexpected),
             (403, "AccessDenied", StorageErrorKind::Denied),
             (412, "PreconditionFailed", StorageErrorKind::Busy),
@@ -207,7 +215,11 @@ mod tests {
         .unwrap();
         assert!(page.is_truncated);
         assert_eq!(page.next_key_marker.as_deref(), Some("k"));
-        let keys: Vec<&str> = page.uploads.iter().map(|upload| upload.key.as_str()).collect();
+        let keys: Vec<&str> = page
+            .uploads
+            .iter()
+            .map(|upload| upload.key.as_str())
+            .collect();
         assert_eq!(keys, ["sha256/aa/x&y", "k"]);
         assert!(page.uploads[0].initiated.is_some() && page.uploads[1].initiated.is_none());
         read::<UploadsPage>("a request", &answer(200, "<html>")).unwrap_err();

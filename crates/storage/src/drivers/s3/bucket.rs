@@ -177,7 +177,10 @@ impl Bucket {
         let request = self.encrypting(checksum.on(self.request(Method::PUT, path, &[])));
         let answer = self.exchange(request, bytes).await?;
         // One code or another says so.
-        if matches!(answer.status(), StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN) {
+        if matches!(
+            answer.status(),
+            StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN
+        ) {
             return Ok(true);
         }
         accepted("PutObject", answer).map(|_| false)
@@ -284,7 +287,11 @@ impl Bucket {
         let (mut latest, mut marker) = (None, None::<String>);
         for _ in 0..PART_PAGES_MAX {
             let mut query = vec![("uploadId", upload)];
-            query.extend(marker.as_deref().map(|marker| ("part-number-marker", marker)));
+            query.extend(
+                marker
+                    .as_deref()
+                    .map(|marker| ("part-number-marker", marker)),
+            );
             let request = self.request(Method::GET, path, &query);
             let answer = self.send(REQUEST, request, Buffer::new()).await?;
             let page: PartsPage = read(REQUEST, &answer)?;
@@ -447,7 +454,7 @@ mod tests {
             storage_path: path.to_owned(),
             credentials: S3Credentials::Keys {
                 access_key: Secret::new("access"),
-                secret_key: Secret::new("secret"),
+                secret_key: Secret::new("hunter2"),
                 session_token: None,
             },
             server_side_encryption: true,
@@ -457,7 +464,11 @@ mod tests {
     }
 
     fn bucket(s3: &S3Options) -> Bucket {
-        Bucket::new(s3, super::super::bucket_place(s3), &HttpClient::new(&[]).unwrap())
+        Bucket::new(
+            s3,
+            super::super::bucket_place(s3),
+            &HttpClient::new(&[]).unwrap(),
+        )
     }
 
     #[test]
@@ -496,9 +507,13 @@ mod tests {
         assert!(elsewhere(&|other| other.bucket = "another".to_owned()));
         assert!(elsewhere(&|other| other.storage_path = "b".to_owned()));
         assert!(!elsewhere(&|other| other.region = None));
-        assert!(!elsewhere(&|other| other.endpoint = "http://127.0.0.1:9001".to_owned()));
+        assert!(!elsewhere(
+            &|other| other.endpoint = "http://127.0.0.1:9001".to_owned()
+        ));
         assert!(!elsewhere(&|other| other.server_side_assembly = false));
-        assert!(!elsewhere(&|other| other.credentials = S3Credentials::Machine));
+        assert!(!elsewhere(
+            &|other| other.credentials = S3Credentials::Machine
+        ));
         assert!(!elsewhere(&|other| {
             other.credentials = S3Credentials::Keys {
                 access_key: Secret::new("access"),
@@ -521,7 +536,10 @@ mod tests {
         let expected = Digest::of(Algorithm::Sha256, b"layer");
         assert_eq!(signed.headers()[CONTENT_SHA256], expected.hex());
         let authorization = signed.headers()["authorization"].to_str().unwrap();
-        assert!(authorization.contains("x-amz-content-sha256"), "{authorization}");
-        assert!(!format!("{bucket:?} {signed:?}").contains("secret"));
+        assert!(
+            authorization.contains("x-amz-content-sha256"),
+            "{authorization}"
+        );
+        assert!(!format!("{bucket:?} {signed:?}").contains("hunter2"));
     }
 }
