@@ -121,7 +121,7 @@ impl ObjectStore {
     pub(crate) async fn put(&self, digest: &Digest, bytes: Bytes) -> Result<(), StorageError> {
         let path = ObjectKey::Blob(digest.clone()).path();
         if let (Some(bucket), Some(checksum)) = (&self.bucket, Checksum::of_digest(digest))
-            && compares_sha256(&self.calls, bucket, &self.hash_probe()).await
+            && compares_sha256(&self.calls, bucket, || self.hash_probe()).await
         {
             let deadline = self.calls.options().part_deadline(bytes.len() as u64);
             let bytes = Buffer::from(bytes);

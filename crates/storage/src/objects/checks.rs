@@ -19,13 +19,22 @@ impl ObjectStore {
     }
 }
 
-/// Whether the store compares. It is asked once for each location of a process. When it cannot be asked just now, the answer is no for this time.
-pub(super) async fn compares_sha256(calls: &Calls, bucket: &Bucket, probe: &str) -> bool {
-    let asked = bucket
-        .compares_sha256
-        .get_or_try_init(|| ask(calls, bucket, probe));
-    match asked.await {
-        Ok(compares) => *compares,
+/// Whether the store compares. It is asked once for each location of a process, at the object `probe`. While it is being asked, or when it cannot
+/// be just now, the answer is no for this time.
+pub(super) async fn compares_sha256(
+    calls: &Calls,
+    bucket: &Bucket,
+    probe: impl FnOnce() -> String,
+) -> bool {
+    let known = &bucket.compares_sha256;
+    if let Some(compares) = known.get() {
+        return *compares;
+    }
+    let Ok(_asking) = bucket.asking.try_lock() else {
+        return false;
+    };
+    match ask(calls, bucket, &probe()).await {
+        Ok(compares) => *known.get_or_init(|| compares),
         Err(error) => {
             tracing::debug!(
                 error = &error as &dyn std::error::Error,

@@ -223,7 +223,7 @@ impl MultipartWriter {
         let body: Buffer = chunks.into_iter().collect();
         let bytes = body.len() as u64;
         let upload = self.begun().await?;
-        let with_sha256 = compares_sha256(&self.calls, &self.bucket, &self.probe).await;
+        let with_sha256 = compares_sha256(&self.calls, &self.bucket, || self.probe.clone()).await;
         while self.on_their_way.len() >= at_once(self.calls.options(), bytes)
             && let Some(arrived) = self.on_their_way.join_next().await
         {

@@ -8,8 +8,9 @@ use roadstead_test_servers::S3Server;
 use super::*;
 
 fn large(seed: u8) -> Vec<u8> {
-    (0..9 << 20_u32)
-        .map(|number: u32| (number >> 10) as u8 ^ (number % 251) as u8 ^ seed)
+    let numbers = 0..(9_u32 << 18);
+    numbers
+        .flat_map(|number| (number ^ u32::from(seed)).to_le_bytes())
         .collect()
 }
 

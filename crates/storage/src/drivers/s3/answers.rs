@@ -142,7 +142,7 @@ fn kind_of(status: StatusCode, code: &str) -> StorageErrorKind {
             409 | 412 => StorageErrorKind::Busy,
             429 => StorageErrorKind::Throttled,
             507 => StorageErrorKind::Full,
-            499 | 500..=599 => StorageErrorKind::ServerError,
+            499..=599 => StorageErrorKind::ServerError,
             _ => StorageErrorKind::Unexpected,
         },
     }

@@ -1,5 +1,8 @@
 //! The requests to a bucket that the operator has no call for, one method each. Deadlines and retries are the caller's.
 
+use std::fmt::Write as _;
+use std::sync::OnceLock;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG};
@@ -10,7 +13,7 @@ use opendal::{Buffer, ErrorKind};
 use roadstead_oci::{Algorithm, Digest};
 use roadstead_runtime::Timestamp;
 use sha2::Sha256;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 
 use super::answers::{Begun, Copied, PartsPage, UploadsPage, accepted, read};
 use super::signer::BucketSigner;
@@ -40,7 +43,9 @@ pub(crate) struct Bucket {
     signer: BucketSigner,
     http: HttpClient,
     /// Whether the store compares what it is sent with [`CONTENT_SHA256`], once that is known.
-    pub(crate) compares_sha256: OnceCell<bool>,
+    pub(crate) compares_sha256: OnceLock<bool>,
+    /// Held by whoever is finding out.
+    pub(crate) asking: Mutex<()>,
 }
 
 /// Which service a bucket is in, and as whom we go there.
@@ -97,8 +102,6 @@ fn hash<H: md5::Digest>(bytes: Buffer) -> Vec<u8> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-
     bytes.iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a text takes everything");
         text
@@ -128,11 +131,15 @@ impl Bucket {
             (BucketPlace::Host, Some((scheme, host))) => format!("{scheme}://{}.{host}", s3.bucket),
             _ => format!("{endpoint}/{}", s3.bucket),
         };
-        let folders = s3.storage_path.split('/').filter(|name| !name.is_empty());
+        let mut root = String::new();
+        for folder in s3.storage_path.split('/').filter(|name| !name.is_empty()) {
+            root.push_str(folder);
+            root.push('/');
+        }
         Self {
             url,
             name: s3.bucket.clone(),
-            root: folders.map(|name| format!("{name}/")).collect(),
+            root,
             service: Service {
                 endpoint,
                 region: region(s3).to_owned(),
@@ -142,7 +149,8 @@ impl Bucket {
             copies_parts: s3.server_side_assembly,
             signer: BucketSigner::new(s3, http),
             http: http.clone(),
-            compares_sha256: OnceCell::new(),
+            compares_sha256: OnceLock::new(),
+            asking: Mutex::default(),
         }
     }
 
@@ -251,9 +259,11 @@ impl Bucket {
         let mut body = String::from("<CompleteMultipartUpload>");
         for (number, tag) in (1..).zip(tags) {
             let tag = quick_xml::escape::escape(tag);
-            body.push_str(&format!(
+            write!(
+                body,
                 "<Part><PartNumber>{number}</PartNumber><ETag>{tag}</ETag></Part>"
-            ));
+            )
+            .expect("a text takes everything");
         }
         body.push_str("</CompleteMultipartUpload>");
         let mut request = self
