@@ -487,14 +487,12 @@ impl Location {
     /// Gives up copies that were staged as multipart uploads and to which nothing was written since `before`, by the clock of the store. Returns how
     /// many. Multipart uploads to other keys than those of blobs are left alone.
     ///
-    /// Memory is bounded by a page of a thousand. A dropped future has given up some.
+    /// Memory is bounded by a page of a thousand. Not told to an observer: credentials that lack this right may serve for everything else. A
+    /// dropped future has given up some.
     pub async fn abort_stale_copies(&self, before: Timestamp) -> Result<u64, StorageError> {
         match &self.backing {
             Backing::Directory(_) => Ok(0),
-            Backing::Objects(store) => {
-                let aborting = Box::pin(store.abort_stale_copies(before));
-                self.watch.over(Operation::List, aborting).await
-            }
+            Backing::Objects(store) => Box::pin(store.abort_stale_copies(before)).await,
         }
     }
 
@@ -513,7 +511,7 @@ impl Location {
     /// The object appears before anybody has seen that its bytes are right: unless the answer is [`ServerCopy::Proven`], read it back
     /// before relying on it.
     ///
-    /// A dropped future may or may not have made the object, and may leave a multipart upload that [`Location::abort_stale_copies`] finds.
+    /// Not told to an observer: whoever may write to one bucket and read another may not be let copy between them. A dropped future may or may not have made the object, and may leave a multipart upload that [`Location::abort_stale_copies`] finds.
     pub async fn copy_within(
         &self,
         source: &Self,
@@ -524,10 +522,7 @@ impl Location {
         else {
             return Ok(None);
         };
-        let copying = Box::pin(here.copy_within(there, digest, size));
-        self.watch
-            .over_bytes(Operation::Publish, size, copying)
-            .await
+        Box::pin(here.copy_within(there, digest, size)).await
     }
 
     /// Deletes an object and returns when that survives a power cut. `Ok` when it is not there. Readers that have it open
