@@ -1,22 +1,21 @@
 //! Copies that a store makes by itself, between two locations of one service: no byte comes through here but those that are read back.
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
-use roadstead_metadata::{Blob, Publication, Publishing};
+use roadstead_metadata::Blob;
 use roadstead_queue::Job;
 use roadstead_runtime::Shutdown;
 use roadstead_storage::{Location, ServerCopy};
 
 use super::under_way::Attendant;
-use super::{Arrival, Failure, PUBLICATION_LIFE};
+use super::{Arrival, Failure};
 use crate::Replication;
 use crate::copy::{BlobContent, CopyError, holds, stands};
 use crate::fan_out::{Attend, SMALL_BYTES};
 use crate::reason::reason;
 
-/// The slowest that a store copies and is read back, for how long the object is kept while it is not recorded.
-const BYTES_PER_SECOND_MIN: u64 = 8 << 20;
+/// A larger blob is not copied like this: at 10 MB/s it could not be copied and read back within the hour for which an object is kept that is not
+/// recorded.
+const WITHIN_BYTES_MAX: u64 = 24 << 30;
 
 /// What came of the copies that stores made, and what is left for us.
 pub(super) struct Within<'a> {
@@ -38,7 +37,9 @@ impl Replication {
         let copies = lacking.into_iter().map(|(job, target)| async move {
             let source = source.filter(|source| {
                 // A small one is read and written sooner than it is copied and read.
-                content.size > SMALL_BYTES && target.copies_from(source)
+                content.size > SMALL_BYTES
+                    && content.size <= WITHIN_BYTES_MAX
+                    && target.copies_from(source)
             });
             let arrived = match source {
                 Some(source) => {
@@ -79,14 +80,9 @@ impl Replication {
         let bytes = usize::try_from(content.size).unwrap_or(usize::MAX);
         let to = [target.name()];
         attendant.before(source.name(), &to, bytes).await.ok()?;
-        // A blob that was deleted meanwhile stays gone.
-        match self.database.find_blob_by_uuid(&blob.uuid).await {
-            Ok(Some(_)) => {}
+        let publication = match self.begin_publication(blob, target).await {
+            Ok(Some(publication)) => publication,
             Ok(None) => return Some(Ok(Arrival::NotWanted)),
-            Err(error) => return Some(Err(error.into())),
-        }
-        let publication = match self.begin_long_publication(blob, target).await {
-            Ok(publication) => publication,
             Err(failure) => return Some(Err(failure)),
         };
         let proven = match target
@@ -103,7 +99,7 @@ impl Replication {
         };
         // What may have appeared all the same is written over by the ordinary copy, or deleted when the publication lapses.
         let problem = match proven {
-            Ok(true) => return Some(self.record(blob, target, publication).await),
+            Ok(true) => return Some(self.record(blob, publication, job).await),
             Ok(false) => "it holds other bytes".to_owned(),
             Err(error) => reason(&error),
         };
@@ -116,26 +112,5 @@ impl Replication {
             target.name(),
         );
         None
-    }
-
-    /// As [`Replication::begin_publication`], of an object that is there before it is verified.
-    async fn begin_long_publication(
-        &self,
-        blob: &Blob,
-        target: &Location,
-    ) -> Result<Publication, Failure> {
-        let now = self.environment.now();
-        let life = PUBLICATION_LIFE + Duration::from_secs(blob.size / BYTES_PER_SECOND_MIN);
-        match self
-            .database
-            .begin_publication(&blob.digest, target.name(), now + life, now)
-            .await?
-        {
-            Publishing::Begun(publication) => Ok(publication),
-            Publishing::BeingDeleted => Err(Failure::BeingDeleted {
-                digest: blob.digest.to_string(),
-                location: target.name().clone(),
-            }),
-        }
     }
 }
