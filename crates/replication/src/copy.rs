@@ -298,8 +298,8 @@ impl StagedCopy<'_> {
 
     /// Throws the prepared bytes away.
     pub(crate) async fn discard(self) {
-        if let Prepared::Staged { upload, .. } = self.prepared {
-            discard(self.target, upload).await;
+        if let Prepared::Staged { upload, staged } = self.prepared {
+            discard(self.target, self.blob, upload, &staged).await;
         }
     }
 }

@@ -29,7 +29,8 @@ use crate::copy::{BlobContent, CopyError, Prepared, StagedCopy};
 pub(crate) const SMALL_BYTES: u64 = 8 << 20;
 
 /// After how many bytes a large copy is made safe and written down, so that another worker can go on from there: at 100 MB/s every few seconds.
-const SAFE_EVERY: u64 = 256 << 20;
+/// Tests move less.
+const SAFE_EVERY: u64 = if cfg!(test) { 16 << 20 } else { 256 << 20 };
 
 /// How often one source is opened again after it has failed in the middle, as long as bytes have come since.
 const REOPENED_MAX: u32 = 3;
@@ -173,7 +174,10 @@ impl Arm<'_> {
         if self.is_whole(blob) {
             return;
         }
-        match self.target.stage(self.upload, &self.begun).await {
+        let staging = self
+            .target
+            .stage_copy(self.upload, &blob.digest, &self.begun);
+        match staging.await {
             Ok(writer) => self.writer = Some(writer),
             Err(error) => self.failure = Some(CopyError::from_target(error)),
         }
@@ -216,15 +220,25 @@ impl Arm<'_> {
 
     async fn discard(self, blob: &BlobContent) {
         if !self.is_whole(blob) {
+            let staged = self.staged();
             drop(self.writer);
-            discard(self.target, self.upload).await;
+            discard(self.target, blob, self.upload, &staged).await;
+        }
+    }
+
+    /// What is staged as far as it is known.
+    fn staged(&self) -> Staged {
+        match &self.writer {
+            Some(writer) => writer.staged(),
+            None => self.begun.clone(),
         }
     }
 }
 
 /// Throws staged bytes away. What cannot be thrown away now is found by the cleanup of abandoned uploads.
-pub(crate) async fn discard(target: &Location, upload: Uuid) {
-    if let Err(error) = target.discard(upload).await {
+pub(crate) async fn discard(target: &Location, blob: &BlobContent, upload: Uuid, staged: &Staged) {
+    let discarded = target.discard_copy(upload, &blob.digest, staged);
+    if let Err(error) = discarded.await {
         tracing::debug!(
             upload.id = %upload,
             error = &error as &dyn std::error::Error,
@@ -358,7 +372,18 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    async fn take(&mut self, source: &LocationName, chunk: Bytes) -> Result<(), Stop> {
+    /// Takes what a source has sent, with a stop where everything is to be made safe.
+    async fn take(&mut self, source: &LocationName, mut chunk: Bytes) -> Result<(), Stop> {
+        while !chunk.is_empty() {
+            let until_safe = self.safe_at.saturating_sub(self.digester.bytes_hashed());
+            let until_safe = usize::try_from(until_safe).unwrap_or(usize::MAX);
+            let piece = chunk.split_to(until_safe.clamp(1, chunk.len()));
+            self.take_piece(source, piece).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_piece(&mut self, source: &LocationName, chunk: Bytes) -> Result<(), Stop> {
         let live: Vec<&LocationName> = self.live().map(|arm| arm.target.name()).collect();
         if live.is_empty() {
             return Err(Stop::NoTarget);
@@ -477,26 +502,23 @@ enum Stop {
 }
 
 async fn finish_arm<'a>(
-    arm: Arm<'a>,
+    mut arm: Arm<'a>,
     blob: &'a BlobContent,
     bytes: Option<&Bytes>,
 ) -> Result<StagedCopy<'a>, CopyError> {
     let whole = arm.is_whole(blob);
-    let prepared = match (arm.failure, arm.writer, bytes) {
-        (Some(failure), writer, _) => {
-            drop(writer);
-            if !whole {
-                discard(arm.target, arm.upload).await;
-            }
-            return Err(failure);
-        }
-        (None, _, Some(bytes)) if whole => Prepared::Whole(bytes.clone()),
-        (None, Some(writer), _) => Prepared::Staged {
+    if let Some(failure) = arm.failure.take() {
+        arm.discard(blob).await;
+        return Err(failure);
+    }
+    let prepared = match (arm.writer, bytes) {
+        (_, Some(bytes)) if whole => Prepared::Whole(bytes.clone()),
+        (Some(writer), _) => Prepared::Staged {
             upload: arm.upload,
             staged: writer.staged(),
         },
         // It has neither staged nor failed: nobody waited for it.
-        (None, None, _) => return Err(CopyError::Interrupted),
+        (None, _) => return Err(CopyError::Interrupted),
     };
     Ok(StagedCopy {
         target: arm.target,

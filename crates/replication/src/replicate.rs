@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod tests;
 mod under_way;
+mod within;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -29,6 +30,7 @@ use crate::ledger::{Completed, LedgerError};
 use crate::reason::{one_line, reason};
 use crate::throttle::minute_of_day;
 use under_way::Attendant;
+use within::Within;
 
 /// When a job that this program cannot read is looked at again: a newer version that can read it may run by then.
 const UNREADABLE_AFTER: Duration = Duration::from_hours(1);
@@ -341,6 +343,12 @@ impl Replication {
                 None => lacking.push((job, target)),
             }
         }
+        let best = sources.first().and_then(|best| self.locations.get(best));
+        let Within { arrived, lacking } = self
+            .copy_within(blob, content, lacking, best, shutdown)
+            .await;
+        let arrived = arrived.iter();
+        ended.extend(arrived.map(|(job, arrival)| (job.id, outcome_of_arrival(arrival))));
         if lacking.is_empty() {
             return Ok(ended);
         }

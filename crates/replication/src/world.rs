@@ -17,8 +17,12 @@ use roadstead_oci::{Algorithm, Digest, Manifest, ManifestLimits, MediaType, Tag}
 use roadstead_placement::{FailureClass, LocationName, Topology};
 use roadstead_queue::{Handler, JobOutcome, WakeUp};
 use roadstead_runtime::{Environment, ManualClock, SeededIds, Shutdown};
+use roadstead_secrets::Secret;
 use roadstead_storage::faults::Faults;
-use roadstead_storage::{LocalOptions, Location, ObjectKey, Staged};
+use roadstead_storage::{
+    HttpClient, LocalOptions, Location, ObjectKey, S3Credentials, S3Options, Staged, StoreOptions,
+};
+use roadstead_test_servers::S3Server;
 use tempfile::TempDir;
 
 use crate::{QUEUE, Replication, ReplicationParts};
@@ -43,18 +47,8 @@ impl World {
     }
 
     pub(crate) async fn with_defaults(locations: &[&str], defaults: &[&str]) -> Self {
-        println!("seed {SEED}");
         let directory = TempDir::new().unwrap();
-        let path = directory.path().join("roadstead.db");
-        let database = Database::open(&DatabaseOptions::Sqlite { path })
-            .await
-            .unwrap();
-        database.migrate().await.unwrap();
         let clock = Arc::new(ManualClock::at("2026-01-01T00:00:00Z".parse().unwrap()));
-        let environment = Environment {
-            clock: Arc::<ManualClock>::clone(&clock),
-            ids: Arc::new(SeededIds::new(SEED)),
-        };
         let mut faults = BTreeMap::new();
         let mut stores = Vec::new();
         for location in locations {
@@ -67,13 +61,46 @@ impl World {
             faults.insert(location.name().clone(), control);
             stores.push(location);
         }
-        let names: Vec<_> = locations.iter().map(|location| name(location)).collect();
+        let defaults = defaults.iter().map(|location| name(location)).collect();
+        Self::over(directory, stores, faults, clock, defaults).await
+    }
+
+    /// Locations of a bucket each in one server, every one of them a default location.
+    pub(crate) async fn in_buckets(server: &S3Server, locations: &[&str]) -> Self {
+        let clock = Arc::new(ManualClock::at("2026-01-01T00:00:00Z".parse().unwrap()));
+        let stores = locations.iter().map(|location| bucket(server, location));
+        let defaults = locations.iter().map(|location| name(location)).collect();
+        let directory = TempDir::new().unwrap();
+        Self::over(
+            directory,
+            stores.collect(),
+            BTreeMap::new(),
+            clock,
+            defaults,
+        )
+        .await
+    }
+
+    async fn over(
+        directory: TempDir,
+        stores: Vec<Location>,
+        faults: BTreeMap<LocationName, Faults>,
+        clock: Arc<ManualClock>,
+        defaults: Vec<LocationName>,
+    ) -> Self {
+        println!("seed {SEED}");
+        let path = directory.path().join("roadstead.db");
+        let database = Database::open(&DatabaseOptions::Sqlite { path })
+            .await
+            .unwrap();
+        database.migrate().await.unwrap();
+        let environment = Environment {
+            clock: Arc::<ManualClock>::clone(&clock),
+            ids: Arc::new(SeededIds::new(SEED)),
+        };
+        let names: Vec<_> = stores.iter().map(|store| store.name().clone()).collect();
         database.ensure_locations(&names).await.unwrap();
-        let topology = Topology::new(
-            names.clone(),
-            names,
-            defaults.iter().map(|location| name(location)).collect(),
-        );
+        let topology = Topology::new(names.clone(), names, defaults.into_iter().collect());
         let repository = repository(&database, &environment).await;
         Self {
             replication: Replication::from(ReplicationParts {
@@ -339,6 +366,29 @@ async fn repository(database: &Database, environment: &Environment) -> Repositor
         Ensured::Created(repository) => repository,
         other => panic!("{other:?}"),
     }
+}
+
+/// A location in a bucket of its own, which is `bucket-<name>`.
+pub(crate) fn bucket(server: &S3Server, location: &str) -> Location {
+    let bucket = format!("bucket-{location}");
+    server.create_bucket(&bucket);
+    let s3 = S3Options {
+        endpoint: server.endpoint(),
+        region: None,
+        bucket,
+        storage_path: "registry".to_owned(),
+        credentials: S3Credentials::Keys {
+            access_key: Secret::new(server.access_key()),
+            secret_key: Secret::new(server.secret_key()),
+            session_token: None,
+        },
+        server_side_encryption: false,
+        cross_origin_urls: false,
+        server_side_assembly: true,
+    };
+    let http = HttpClient::new(&[]).unwrap();
+    let options = StoreOptions::default();
+    Location::s3(name(location), &s3, options, &http, Environment::system()).unwrap()
 }
 
 pub(crate) fn name(name: &str) -> LocationName {

@@ -14,6 +14,7 @@ pub use self::cdn::{
     AkamaiOptions, CdnOptions, CdnProvider, CdnRule, CloudFlareOptions, CloudFrontOptions,
     MultiCdnOptions,
 };
+pub(crate) use self::s3::{Bucket, Checksum, OpenUpload};
 pub use self::s3::{S3Credentials, S3Options};
 pub(crate) use self::swift::{Container, Content, ListedPart};
 pub use self::swift::{OpenStackOptions, SwiftAuthVersion, SwiftOptions};

@@ -91,6 +91,11 @@ impl HttpClient {
         OperationContext::new().with_http_transport(self.transport.clone())
     }
 
+    /// The way of requests in our own name.
+    pub(crate) fn transport(&self) -> HttpTransporter {
+        self.transport.clone()
+    }
+
     /// Sends a request that the operators of stores do not know of.
     pub(crate) async fn send(&self, request: Request<Buffer>) -> opendal::Result<Response<Buffer>> {
         self.transport.send(request).await
@@ -100,9 +105,9 @@ impl HttpClient {
 /// What every request passes through on its way out, whichever store it is for, and every answer on its way in.
 ///
 /// - An empty body says how long it is. Google's interoperability mode and some proxies refuse a POST or PUT that does not (411).
-/// - An S3 object that goes over a connection without TLS carries its `Content-MD5`, which the store compares: neither the signature nor
-///   anything else covers the bytes there. The header may be added behind the signature, which names what it covers. With TLS the
-///   connection itself is proof.
+/// - An S3 object that goes over a connection without TLS carries its `Content-MD5`, which the store compares: nothing else covers the bytes
+///   there, unless their SHA-256 is under the signature. The header may be added behind the signature, which names what it covers. With TLS
+///   the connection itself is proof.
 /// - No error shows the query of a URL: it may hold the token of a store.
 struct Transport(ReqwestTransport);
 
@@ -145,6 +150,10 @@ fn wants_md5(request: &Request<Buffer>) -> bool {
         && request.uri().scheme() == Some(&Scheme::HTTP)
         && !request.body().is_empty()
         && !request.headers().contains_key(CONTENT_MD5)
+        && request
+            .headers()
+            .get("x-amz-content-sha256")
+            .is_none_or(|hash| hash == "UNSIGNED-PAYLOAD")
 }
 
 /// A part takes some hundredths of a second, so it is hashed on a thread that may block.

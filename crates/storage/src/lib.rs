@@ -65,7 +65,7 @@ pub use drivers::{
 };
 pub use error::{Operation, StorageError, StorageErrorKind};
 pub use inspect::{ListedObject, ObjectPage, StagedPage, StagedUpload, Verification};
-pub use location::{Capabilities, Location, ObjectStat, PublicationCost};
+pub use location::{Capabilities, Location, ObjectStat, PublicationCost, ServerCopy};
 pub use object_key::{ObjectKey, Shard};
 pub use observer::{Observation, Observer};
 pub use options::{LocalOptions, StoreOptions};

@@ -9,6 +9,7 @@ use futures_util::stream::{BoxStream, try_unfold};
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use roadstead_oci::Digest;
 use roadstead_placement::LocationName;
+use roadstead_runtime::Timestamp;
 use uuid::Uuid;
 
 use crate::directory::Directory;
@@ -69,6 +70,15 @@ pub enum PublicationCost {
     Streamed,
     /// They stay where they are: the object is a list of them. Those of a small object, a few megabytes, are copied by the store.
     InPlace,
+}
+
+/// What is known of an object that its store has copied by itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ServerCopy {
+    /// The store says that the SHA-256 of the whole is the digest.
+    Proven,
+    /// Nothing.
+    Unproven,
 }
 
 /// What is known of an object without reading it.
@@ -268,6 +278,32 @@ impl Location {
         })
     }
 
+    /// As [`Location::stage`], of a copy of the blob `digest`: bytes that come from another location, in one go. A store that speaks S3 takes
+    /// them as a multipart upload to the blob's key, which costs half of what staging as an upload does. [`Location::publish`] ends it as it ends any
+    /// other, [`Location::discard_copy`] gives it up, and [`Location::abort_stale_copies`] finds it when it was forgotten.
+    ///
+    /// What is synced elsewhere than at a multiple of 256 MiB, or at the end, may not be gone on with by another process there. Staged bytes of
+    /// a store with [`Capabilities::checked_writes`] are not for [`Location::read_staged`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Location::stage`].
+    pub async fn stage_copy(
+        &self,
+        id: Uuid,
+        digest: &Digest,
+        staged: &Staged,
+    ) -> Result<StagedWriter, StorageError> {
+        if let Backing::Objects(store) = &self.backing {
+            let watch = self.watch.clone();
+            let writer = Box::pin(store.stage_multipart(id, digest, staged, watch)).await?;
+            if let Some(writer) = writer {
+                return Ok(StagedWriter::in_multipart(writer, self.watch.clone()));
+            }
+        }
+        self.stage(id, staged).await
+    }
+
     /// Reads the acknowledged bytes of an upload that is not published, in order and to their end.
     pub fn read_staged(
         &self,
@@ -412,7 +448,7 @@ impl Location {
             Backing::Objects(store) => {
                 let size = bytes.len() as u64;
                 self.watch
-                    .over_bytes(Operation::Write, size, Box::pin(store.put(&key, bytes)))
+                    .over_bytes(Operation::Write, size, Box::pin(store.put(digest, bytes)))
                     .await
             }
         }
@@ -430,6 +466,63 @@ impl Location {
                 }
             })
             .await
+    }
+
+    /// Throws away what was staged with [`Location::stage_copy`], acknowledged or not. `Ok` when there is nothing.
+    pub async fn discard_copy(
+        &self,
+        id: Uuid,
+        digest: &Digest,
+        staged: &Staged,
+    ) -> Result<(), StorageError> {
+        match &self.backing {
+            Backing::Directory(_) => self.discard(id).await,
+            Backing::Objects(store) => {
+                let discarding = Box::pin(store.discard_copy(id, digest, staged));
+                self.watch.over(Operation::Discard, discarding).await
+            }
+        }
+    }
+
+    /// Gives up copies that were staged as multipart uploads and to which nothing was written since `before`, by the clock of the store. Returns how
+    /// many. Multipart uploads to other keys than those of blobs are left alone.
+    ///
+    /// Memory is bounded by a page of a thousand. Not told to an observer: credentials that lack this right may serve for everything else. A
+    /// dropped future has given up some.
+    pub async fn abort_stale_copies(&self, before: Timestamp) -> Result<u64, StorageError> {
+        match &self.backing {
+            Backing::Directory(_) => Ok(0),
+            Backing::Objects(store) => Box::pin(store.abort_stale_copies(before)).await,
+        }
+    }
+
+    /// Whether this location's store can copy objects of `source` by itself: both are buckets of one service, and we go there with the same
+    /// credentials.
+    pub fn copies_from(&self, source: &Self) -> bool {
+        match (&self.backing, &source.backing) {
+            (Backing::Objects(here), Backing::Objects(there)) => here.copies_from(there),
+            _ => false,
+        }
+    }
+
+    /// Lets the store copy a blob of so many bytes from `source` to its key here; no byte comes through this process. None where it cannot,
+    /// or where an object is there already: that may be good, and what the source holds is not known to be.
+    ///
+    /// The object appears before anybody has seen that its bytes are right: unless the answer is [`ServerCopy::Proven`], read it back
+    /// before relying on it.
+    ///
+    /// Not told to an observer: whoever may write to one bucket and read another may not be let copy between them. A dropped future may or may not have made the object, and may leave a multipart upload that [`Location::abort_stale_copies`] finds.
+    pub async fn copy_within(
+        &self,
+        source: &Self,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<Option<ServerCopy>, StorageError> {
+        let (Backing::Objects(here), Backing::Objects(there)) = (&self.backing, &source.backing)
+        else {
+            return Ok(None);
+        };
+        Box::pin(here.copy_within(there, digest, size)).await
     }
 
     /// Deletes an object and returns when that survives a power cut. `Ok` when it is not there. Readers that have it open

@@ -80,6 +80,14 @@ impl Shard {
         Self::new(digest.algorithm(), first_byte)
     }
 
+    /// The digest of the blob whose key is this path, if it is one's.
+    pub(crate) fn blob_at(path: &str) -> Option<Digest> {
+        let (shard, name) = path.rsplit_once('/')?;
+        let (algorithm, _) = shard.split_once('/')?;
+        let digest: Digest = format!("{algorithm}:{name}").parse().ok()?;
+        (ObjectKey::Blob(digest.clone()).path() == path).then_some(digest)
+    }
+
     /// The digest that a file of this shard is named after, if it is one and belongs here.
     pub(crate) fn digest_of_file(self, name: &str) -> Option<Digest> {
         let digest: Digest = format!("{}:{name}", self.algorithm).parse().ok()?;
@@ -140,6 +148,16 @@ mod tests {
         assert_eq!(shard.digest_of_file(&digest.hex().to_uppercase()), None);
         assert_eq!(shard.digest_of_file(".."), None);
         assert_eq!(shard.digest_of_file(""), None);
+        let path = ObjectKey::Blob(digest.clone()).path();
+        assert_eq!(Shard::blob_at(&path), Some(digest.clone()));
+        for strange in [
+            format!("x/{path}"),
+            path.to_uppercase(),
+            format!("sha256/00/{}", digest.hex()),
+            String::new(),
+        ] {
+            assert_eq!(Shard::blob_at(&strange), None, "{strange}");
+        }
         let other = Shard::new(Algorithm::Sha256, !shard.first_byte);
         assert_eq!(other.digest_of_file(digest.hex()), None);
         let other = Shard::new(Algorithm::Sha512, shard.first_byte);

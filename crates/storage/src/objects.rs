@@ -3,8 +3,11 @@
 
 mod body;
 mod calls;
+mod checks;
+mod copies;
 mod listed;
 mod listing;
+mod multipart;
 mod probe;
 mod publish;
 mod segments;
@@ -13,17 +16,20 @@ mod urls;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use opendal::Operator;
+use opendal::{Buffer, Operator};
+use roadstead_oci::Digest;
 use roadstead_placement::LocationName;
 use roadstead_runtime::Environment;
 use uuid::Uuid;
 
 pub(crate) use self::body::BodyStream;
 use self::calls::Calls;
+use self::checks::compares_sha256;
+pub(crate) use self::multipart::MultipartWriter;
 pub(crate) use self::segments::SegmentWriter;
-use crate::drivers::{Assembly, UrlSigner};
+use crate::drivers::{Assembly, Bucket, Checksum, UrlSigner};
 use crate::error::{Operation, StorageError, StorageErrorKind};
-use crate::exclusive::Uploads;
+use crate::exclusive::{Exclusive, Uploads};
 use crate::object_key::{ObjectKey, SEGMENTS, UPLOADS};
 use crate::observer::Watch;
 use crate::options::StoreOptions;
@@ -36,6 +42,8 @@ pub(crate) struct ObjectStore {
     calls: Arc<Calls>,
     parts: PartsFolder,
     assembly: Assembly,
+    /// For what the operator has no call for, in a store that speaks S3.
+    bucket: Option<Arc<Bucket>>,
     urls: UrlSigner,
     environment: Environment,
     uploads: Uploads,
@@ -64,6 +72,7 @@ impl ObjectStore {
                 Arc::clone(&environment.clock),
             )),
             assembly,
+            bucket: None,
             urls: UrlSigner::Nobody,
             environment,
             uploads: Uploads::default(),
@@ -78,6 +87,13 @@ impl ObjectStore {
                 .expect("nobody else has it yet")
                 .with_checked_writes(checking),
         );
+        self
+    }
+
+    /// The same store, which speaks S3.
+    #[must_use]
+    pub(crate) fn with_bucket(mut self, bucket: Arc<Bucket>) -> Self {
+        self.bucket = Some(bucket);
         self
     }
 
@@ -102,8 +118,20 @@ impl ObjectStore {
     }
 
     /// Writes an object in one request.
-    pub(crate) async fn put(&self, key: &ObjectKey, bytes: Bytes) -> Result<(), StorageError> {
-        let path = key.path();
+    pub(crate) async fn put(&self, digest: &Digest, bytes: Bytes) -> Result<(), StorageError> {
+        let path = ObjectKey::Blob(digest.clone()).path();
+        if let (Some(bucket), Some(checksum)) = (&self.bucket, Checksum::of_digest(digest))
+            && compares_sha256(&self.calls, bucket, || self.hash_probe()).await
+        {
+            let deadline = self.calls.options().part_deadline(bytes.len() as u64);
+            let bytes = Buffer::from(bytes);
+            return self
+                .calls
+                .retried_within(Operation::Write, &path, deadline, || {
+                    bucket.put(&path, bytes.clone(), &checksum)
+                })
+                .await;
+        }
         if let Some(container) = self.assembly.lists_parts() {
             self.keep_replaced(container, self.environment.ids.uuid(), &path)
                 .await?;
@@ -129,6 +157,19 @@ impl ObjectStore {
         watch: Watch,
     ) -> Result<SegmentWriter, StorageError> {
         SegmentWriter::open(self, id, staged, watch).await
+    }
+
+    /// Waits until nobody else in this process has an upload open, for a short time.
+    async fn exclusively(
+        &self,
+        operation: Operation,
+        id: Uuid,
+        path: &str,
+    ) -> Result<Exclusive, StorageError> {
+        let lock_timeout = self.calls.options().lock_timeout;
+        tokio::time::timeout(lock_timeout, self.uploads.exclusively(id))
+            .await
+            .map_err(|_| self.calls.error(operation, path, StorageErrorKind::Busy))
     }
 
     pub(crate) async fn delete(&self, key: &ObjectKey) -> Result<(), StorageError> {

@@ -62,6 +62,9 @@ pub struct StoreOptions {
     /// Putting an object together from its parts, which the store does by itself: the longest that one request for it may take. Default
     /// 5 min; S3 says that it may take minutes.
     pub assembly_timeout: Duration,
+    /// The largest object that the store is asked to copy in one request; larger ones are copied by ranges of a quarter of this, 8 MiB at least.
+    /// Default 1 GiB: S3 takes 5, which a store of less than 17 MB/s would not have done within [`StoreOptions::assembly_timeout`].
+    pub whole_copy_bytes_max: u64,
     /// One step of a probe. Default 2 s: health must be known before clients give up.
     pub probe_timeout: Duration,
     /// As [`LocalOptions::lock_timeout`].
@@ -93,6 +96,7 @@ impl Default for StoreOptions {
             step_timeout: Duration::from_secs(10),
             part_bytes_per_second_min: 64 << 10,
             assembly_timeout: Duration::from_mins(5),
+            whole_copy_bytes_max: 1 << 30,
             probe_timeout: Duration::from_secs(2),
             lock_timeout: Duration::from_secs(2),
             upload_memory_bytes: 64 << 20,

@@ -3,10 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// The bytes of an upload that survive a crash.
 ///
 /// A directory keeps them in one file, of which the offset says all. An object store keeps them in objects of which the parts are the
-/// list; a part that no acknowledged list names does not count, so that a writer that was overtaken has destroyed nothing.
+/// list, or, of a copy, in the parts of a multipart upload; a part that no acknowledged list names does not count, so that a writer that was
+/// overtaken has destroyed nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Staged {
     /// How many bytes.
@@ -19,22 +22,56 @@ impl Staged {
     /// Nothing yet.
     pub const NOTHING: Self = Self {
         offset: 0,
-        parts: StagedParts(Vec::new()),
+        parts: StagedParts(Form::Objects(Vec::new())),
     };
 
     /// So many bytes, in a store where the offset says all.
     pub const fn at(offset: u64) -> Self {
         Self {
             offset,
-            parts: StagedParts(Vec::new()),
+            parts: StagedParts(Form::Objects(Vec::new())),
         }
     }
 }
 
-/// The objects that the bytes of an upload lie in, in order. Its text is for the database and of no use elsewhere; parts of the same writer
-/// and size take no more room than one.
+/// What the bytes of an upload lie in, in order. Its text is for the database and of no use elsewhere; objects of the same writer and size take no
+/// more room than one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StagedParts(Vec<Run>);
+pub struct StagedParts(Form);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Form {
+    /// Objects of our own.
+    Objects(Vec<Run>),
+    /// A multipart upload of the store's.
+    Multipart(MultipartUpload),
+}
+
+impl Default for Form {
+    fn default() -> Self {
+        Self::Objects(Vec::new())
+    }
+}
+
+/// A multipart upload, whose parts are numbered from 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MultipartUpload {
+    #[serde(rename = "upload")]
+    pub(crate) id: String,
+    pub(crate) parts: Vec<MultipartPart>,
+}
+
+/// A part of a multipart upload: how long it is, and the tag by which the store knows its bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MultipartPart(pub(crate) u64, pub(crate) String);
+
+impl MultipartUpload {
+    pub(crate) fn end(&self) -> u64 {
+        self.parts
+            .iter()
+            .fold(0, |end, MultipartPart(bytes, _)| end.saturating_add(*bytes))
+    }
+}
 
 /// Neighbouring parts of one writer and one size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,9 +100,28 @@ impl Part {
 }
 
 impl StagedParts {
-    /// Every part, in order.
+    pub(crate) fn of_multipart(upload: MultipartUpload) -> Self {
+        Self(Form::Multipart(upload))
+    }
+
+    /// The multipart upload, if it is one.
+    pub(crate) fn multipart(&self) -> Option<&MultipartUpload> {
+        match &self.0 {
+            Form::Objects(_) => None,
+            Form::Multipart(upload) => Some(upload),
+        }
+    }
+
+    fn runs(&self) -> &[Run] {
+        match &self.0 {
+            Form::Objects(runs) => runs,
+            Form::Multipart(_) => &[],
+        }
+    }
+
+    /// Every object, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Part> + '_ {
-        self.0.iter().flat_map(|run| {
+        self.runs().iter().flat_map(|run| {
             (0..run.count).map(|number| Part {
                 writer: run.writer,
                 start: run.start + number * run.bytes,
@@ -74,9 +130,9 @@ impl StagedParts {
         })
     }
 
-    /// The last part.
+    /// The last object.
     pub(crate) fn last(&self) -> Option<Part> {
-        self.0.last().map(|run| Part {
+        self.runs().last().map(|run| Part {
             writer: run.writer,
             start: run.start + (run.count - 1) * run.bytes,
             bytes: run.bytes,
@@ -84,7 +140,10 @@ impl StagedParts {
     }
 
     pub(crate) fn push(&mut self, part: Part) {
-        match self.0.last_mut() {
+        let Form::Objects(runs) = &mut self.0 else {
+            return;
+        };
+        match runs.last_mut() {
             Some(run)
                 if run.writer == part.writer
                     && run.bytes == part.bytes
@@ -92,7 +151,7 @@ impl StagedParts {
             {
                 run.count += 1;
             }
-            _ => self.0.push(Run {
+            _ => runs.push(Run {
                 writer: part.writer,
                 start: part.start,
                 bytes: part.bytes,
@@ -101,31 +160,41 @@ impl StagedParts {
         }
     }
 
-    /// Takes the last part off.
+    /// Takes the last object off.
     pub(crate) fn pop(&mut self) {
-        if let Some(run) = self.0.last_mut() {
+        let Form::Objects(runs) = &mut self.0 else {
+            return;
+        };
+        if let Some(run) = runs.last_mut() {
             run.count -= 1;
             if run.count == 0 {
-                self.0.pop();
+                runs.pop();
             }
         }
     }
 
     /// Up to which byte the parts reach.
     pub(crate) fn end(&self) -> u64 {
-        self.last().map_or(0, Part::end)
+        match &self.0 {
+            Form::Objects(_) => self.last().map_or(0, Part::end),
+            Form::Multipart(upload) => upload.end(),
+        }
     }
 
-    /// How many there are.
+    /// How many objects there are.
     pub(crate) fn count(&self) -> u64 {
-        self.0.iter().map(|run| run.count).sum()
+        self.runs().iter().map(|run| run.count).sum()
     }
 }
 
-/// `<writer in hex>:<start>:<bytes>:<count>` for each run, with commas between; nothing for none.
+/// `<writer in hex>:<start>:<bytes>:<count>` for each run of objects, with commas between; nothing for none. A multipart upload is JSON.
 impl fmt::Display for StagedParts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, run) in self.0.iter().enumerate() {
+        if let Some(upload) = self.multipart() {
+            let text = serde_json::to_string(upload).map_err(|_| fmt::Error)?;
+            return f.write_str(&text);
+        }
+        for (number, run) in self.runs().iter().enumerate() {
             let comma = if number == 0 { "" } else { "," };
             write!(
                 f,
@@ -153,6 +222,15 @@ impl FromStr for StagedParts {
             text: text.to_owned(),
             problem,
         };
+        if text.starts_with('{') {
+            let upload: MultipartUpload =
+                serde_json::from_str(text).map_err(|_| wrong("it is no multipart upload"))?;
+            let empty = |MultipartPart(bytes, _): &MultipartPart| *bytes == 0;
+            if upload.parts.iter().any(empty) {
+                return Err(wrong("a part is empty"));
+            }
+            return Ok(Self::of_multipart(upload));
+        }
         let mut runs: Vec<Run> = Vec::new();
         for run in text.split(',').filter(|_| !text.is_empty()) {
             let fields: Vec<&str> = run.split(':').collect();
@@ -184,7 +262,7 @@ impl FromStr for StagedParts {
             }
             runs.push(run);
         }
-        Ok(Self(runs))
+        Ok(Self(Form::Objects(runs)))
     }
 }
 
@@ -235,6 +313,28 @@ mod tests {
             });
         }
         assert_eq!(parts.to_string(), "abc:0:8388608:10000");
+    }
+
+    #[test]
+    fn a_multipart_upload_is_found_again_in_its_text() {
+        let parts = StagedParts::of_multipart(MultipartUpload {
+            id: "2~\"ü".to_owned(),
+            parts: vec![
+                MultipartPart(8 << 20, "\"etag-1\"".to_owned()),
+                MultipartPart(5, String::new()),
+            ],
+        });
+        assert_eq!(parts.end(), (8 << 20) + 5);
+        assert_eq!((parts.count(), parts.last()), (0, None));
+        assert_eq!(parts.to_string().parse::<StagedParts>().unwrap(), parts);
+        for text in [
+            "{",
+            "{}",
+            r#"{"upload":"a","parts":[[0,"t"]]}"#,
+            r#"{"upload":"a","parts":[[-1,"t"]]}"#,
+        ] {
+            text.parse::<StagedParts>().unwrap_err();
+        }
     }
 
     #[test]

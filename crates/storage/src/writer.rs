@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::directory::FileWriter;
 use crate::error::{Operation, StorageError};
-use crate::objects::SegmentWriter;
+use crate::objects::{MultipartWriter, SegmentWriter};
 use crate::observer::Watch;
 use crate::staged::Staged;
 
@@ -25,6 +25,7 @@ pub struct StagedWriter {
 enum Target {
     File(Box<FileWriter>),
     Segments(Box<SegmentWriter>),
+    Multipart(Box<MultipartWriter>),
 }
 
 impl StagedWriter {
@@ -46,11 +47,19 @@ impl StagedWriter {
         }
     }
 
+    pub(crate) fn in_multipart(writer: MultipartWriter, watch: Watch) -> Self {
+        Self {
+            target: Target::Multipart(Box::new(writer)),
+            watch,
+        }
+    }
+
     /// The number of bytes of the upload that this writer has taken, those before it included.
     pub fn offset(&self) -> u64 {
         match &self.target {
             Target::File(writer) => writer.offset(),
             Target::Segments(writer) => writer.offset(),
+            Target::Multipart(writer) => writer.offset(),
         }
     }
 
@@ -59,6 +68,7 @@ impl StagedWriter {
         match &self.target {
             Target::File(writer) => Staged::at(writer.offset()),
             Target::Segments(writer) => writer.staged(),
+            Target::Multipart(writer) => writer.staged(),
         }
     }
 
@@ -68,6 +78,7 @@ impl StagedWriter {
         match &self.target {
             Target::File(_) => None,
             Target::Segments(writer) => Some(writer.to_boundary()),
+            Target::Multipart(writer) => Some(writer.to_boundary()),
         }
     }
 
@@ -76,6 +87,7 @@ impl StagedWriter {
         match &self.target {
             Target::File(_) => true,
             Target::Segments(writer) => writer.at_boundary(),
+            Target::Multipart(writer) => writer.at_boundary(),
         }
     }
 
@@ -96,6 +108,7 @@ impl StagedWriter {
             }
             // Each part is told of by itself.
             Target::Segments(writer) => writer.write(chunk).await,
+            Target::Multipart(writer) => writer.write(chunk).await,
         }
     }
 
@@ -111,6 +124,7 @@ impl StagedWriter {
                     .await
             }
             Target::Segments(writer) => writer.sync().await,
+            Target::Multipart(writer) => writer.sync().await,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::io::{self, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use http::StatusCode;
 use roadstead_runtime::Tasks;
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
@@ -20,7 +21,7 @@ use s3s::dto::{
     PutObjectInput, PutObjectOutput, StreamingBlob, UploadPartCopyInput, UploadPartCopyOutput,
     UploadPartInput, UploadPartOutput,
 };
-use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
@@ -190,6 +191,16 @@ fn check_conditions(
     Ok(())
 }
 
+/// The store's failure while it took bytes: those that are not what the signature says are the client's fault, as in S3.
+fn refused(mut error: S3Error) -> S3Error {
+    let is_mismatch = format!("{:?}", error.source()).contains("Sha256Mismatch");
+    if is_mismatch {
+        error.set_code(S3ErrorCode::Custom("XAmzContentSHA256Mismatch".into()));
+        error.set_status_code(StatusCode::BAD_REQUEST);
+    }
+    error
+}
+
 /// The size of a page for which a client has asked.
 fn page_size(asked: Option<i32>) -> usize {
     asked
@@ -257,7 +268,7 @@ impl S3 for Store {
     ) -> S3Result<S3Response<PutObjectOutput>> {
         let input = &request.input;
         let claim = self.claim(input.if_none_match.as_ref(), &input.bucket, &input.key)?;
-        let answer = self.files.put_object(request).await;
+        let answer = self.files.put_object(request).await.map_err(refused);
         drop(claim);
         answer
     }
@@ -299,7 +310,12 @@ impl S3 for Store {
         &self,
         request: S3Request<CopyObjectInput>,
     ) -> S3Result<S3Response<CopyObjectOutput>> {
-        self.check_source(&request.input.copy_source)?;
+        let input = &request.input;
+        self.check_source(&input.copy_source)?;
+        let is_there = layout::object(&self.root, &input.bucket, &input.key).is_file();
+        if is_there && request.headers.contains_key("if-none-match") {
+            return Err(s3_error!(PreconditionFailed));
+        }
         self.files.copy_object(request).await
     }
 
@@ -350,7 +366,7 @@ impl S3 for Store {
         let number = input.part_number;
         uploads::check_number(number)?;
         let id = uploads::open(&self.root, &input.bucket, &input.key, &input.upload_id)?;
-        let answer = self.files.upload_part(request).await?;
+        let answer = self.files.upload_part(request).await.map_err(refused)?;
         uploads::note_part(&self.root, id, number, answer.output.e_tag.as_ref())?;
         Ok(answer)
     }

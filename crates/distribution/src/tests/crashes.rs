@@ -269,7 +269,7 @@ async fn abandoned_uploads_and_strays_are_cleaned_up_and_young_ones_are_not() {
         Abandoned {
             sessions: 1,
             strays: 1,
-            failures: 0
+            ..Abandoned::default()
         }
     );
     let gone = world.append(old, None, b"").await;

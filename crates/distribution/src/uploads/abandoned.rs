@@ -1,4 +1,4 @@
-//! Giving up uploads that nobody goes on with: sessions first, then staged bytes that belong to no session.
+//! Giving up uploads that nobody goes on with: sessions first, then staged bytes that belong to no session, then copies.
 
 use std::num::NonZeroU16;
 
@@ -22,6 +22,8 @@ pub struct Abandoned {
     pub sessions: u64,
     /// Staged uploads without a session that were deleted.
     pub strays: u64,
+    /// Copies that were begun as multipart uploads and given up.
+    pub copies: u64,
     /// Steps that failed, at locations that could not be reached and the like. They are tried again in the next run.
     pub failures: u64,
 }
@@ -33,6 +35,7 @@ pub(crate) async fn clean_up(inner: &Inner) -> Result<Abandoned, MetadataError> 
     inner.database.forget_lost_uploads(older_than).await?;
     for location in inner.locations.iter() {
         delete_strays(inner, location, older_than, &mut done).await?;
+        give_up_copies(location, older_than, &mut done).await;
     }
     Ok(done)
 }
@@ -107,6 +110,22 @@ async fn delete_strays(
         after = page.next;
         if after.is_none() {
             return Ok(());
+        }
+    }
+}
+
+/// Gives up copies whose process ended and that nobody goes on with. Those that somebody would have gone on with begin anew.
+async fn give_up_copies(location: &Location, older_than: Timestamp, done: &mut Abandoned) {
+    match location.abort_stale_copies(older_than).await {
+        Ok(copies) => done.copies += copies,
+        Err(error) => {
+            tracing::warn!(
+                location.id = %location.name(),
+                error = &error as &dyn std::error::Error,
+                "Could not look for abandoned copies at location {}; its credentials may lack the right to list multipart uploads",
+                location.name()
+            );
+            done.failures += 1;
         }
     }
 }

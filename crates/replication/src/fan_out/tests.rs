@@ -1,5 +1,7 @@
 //! What is read once and where, what takes over when a source fails in the middle, and how a copy goes on where another process ended.
 
+mod buckets;
+
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,7 @@
 //! What becomes of one job.
 
+mod buckets;
+
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;

@@ -1,5 +1,11 @@
 //! Stores that speak S3: Amazon's own, and those of Ceph, `OpenShift`, IBM, Google (in its interoperability mode) and others.
 
+mod answers;
+mod bucket;
+mod signer;
+
+use std::sync::Arc;
+
 use opendal::Operator;
 use opendal::layers::CapabilityOverrideLayer;
 use opendal::services::S3;
@@ -7,6 +13,7 @@ use roadstead_placement::LocationName;
 use roadstead_runtime::Environment;
 use roadstead_secrets::Secret;
 
+pub(crate) use self::bucket::{Bucket, Checksum, OpenUpload};
 use super::{Assembly, UrlSigner};
 use crate::error::{Failure, Operation, StorageError};
 use crate::http::HttpClient;
@@ -17,8 +24,11 @@ use crate::options::StoreOptions;
 /// The region that requests are signed for where none is configured. Stores other than Amazon's take any.
 const REGION_DEFAULT: &str = "us-east-1";
 
-/// What is sent along with a written object, so that the store compares it with what has arrived: the header `Content-MD5`, which all that
-/// speak S3 know (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>).
+/// The session of a role that is taken on, as it shows in the store's logs. Quay's.
+const ROLE_SESSION: &str = "quay";
+
+/// What the operator sends along with a written object, so that the store compares it with what has arrived: the header `Content-MD5`, which
+/// all that speak S3 know (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html>).
 const CHECKSUM: &str = "md5";
 
 /// A bucket and how it is reached.
@@ -63,6 +73,52 @@ pub enum S3Credentials {
         /// With which keys; with those of the machine if there are none.
         keys: Option<(Secret, Secret)>,
     },
+}
+
+impl S3Credentials {
+    /// Whether both are the same user's.
+    fn are(&self, other: &Self) -> bool {
+        let are_keys = |(access, secret): (&Secret, &Secret), other: (&Secret, &Secret)| {
+            access.matches(other.0) && secret.matches(other.1)
+        };
+        match (self, other) {
+            (
+                Self::Keys {
+                    access_key,
+                    secret_key,
+                    session_token,
+                },
+                Self::Keys {
+                    access_key: other_access,
+                    secret_key: other_secret,
+                    session_token: other_token,
+                },
+            ) => {
+                let tokens = match (session_token, other_token) {
+                    (None, None) => true,
+                    (Some(one), Some(other)) => one.matches(other),
+                    _ => false,
+                };
+                tokens && are_keys((access_key, secret_key), (other_access, other_secret))
+            }
+            (Self::Machine, Self::Machine) => true,
+            (
+                Self::Role { role_arn, keys },
+                Self::Role {
+                    role_arn: other_arn,
+                    keys: other_keys,
+                },
+            ) => {
+                let keys = match (keys, other_keys) {
+                    (None, None) => true,
+                    (Some(one), Some(other)) => are_keys((&one.0, &one.1), (&other.0, &other.1)),
+                    _ => false,
+                };
+                keys && role_arn == other_arn
+            }
+            _ => false,
+        }
+    }
 }
 
 impl Location {
@@ -113,6 +169,7 @@ impl Location {
         };
         let store = ObjectStore::new(name.clone(), operator, assembly, options, environment)
             .with_checked_writes(checking)
+            .with_bucket(Arc::new(Bucket::new(s3, place, http)))
             .with_urls(urls);
         Ok(Self::in_objects(name, capabilities, store))
     }
@@ -170,7 +227,7 @@ fn builder(s3: &S3Options, place: BucketPlace) -> S3 {
         }
         S3Credentials::Machine => builder,
         S3Credentials::Role { role_arn, keys } => {
-            let builder = builder.role_arn(role_arn).role_session_name("quay");
+            let builder = builder.role_arn(role_arn).role_session_name(ROLE_SESSION);
             match keys {
                 Some((access_key, secret_key)) => builder
                     .access_key_id(access_key.expose())

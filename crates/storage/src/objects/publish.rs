@@ -41,14 +41,15 @@ impl ObjectStore {
             };
             return Err(calls.error(Operation::Publish, &path, failure));
         }
-        let _exclusive =
-            tokio::time::timeout(calls.options().lock_timeout, self.uploads.exclusively(id))
-                .await
-                .map_err(|_| calls.error(Operation::Publish, &path, StorageErrorKind::Busy))?;
+        let _exclusive = self.exclusively(Operation::Publish, id, &path).await?;
         if let Some(container) = self.assembly.lists_parts() {
             self.keep_replaced(container, id, &path).await?;
         }
+        let multipart = self.bucket.as_deref().zip(staged.parts.multipart());
         let assembled = match (&self.assembly, staged.parts.last()) {
+            _ if let Some((bucket, upload)) = multipart => {
+                self.complete(bucket, upload, &path).await
+            }
             (_, None) => {
                 let empty = opendal::Buffer::new();
                 let written = calls.retried(Operation::Publish, &path, || {
@@ -88,6 +89,7 @@ impl ObjectStore {
             return Err(calls.error(Operation::Publish, &path, failure));
         }
         let tidied = match self.assembly.lists_parts() {
+            _ if multipart.is_some() => Ok(()),
             Some(_) => self.delete_unlisted(id, staged).await,
             None => self.discard(id).await,
         };

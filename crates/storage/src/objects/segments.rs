@@ -22,7 +22,7 @@ use crate::staged::{Part, Staged, StagedParts};
 
 /// The shortest part that can be copied into an object by the store: the least part of a multipart upload to S3, the last excepted
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
-const COPIED_PART_BYTES_MIN: u64 = 5 << 20;
+pub(super) const COPIED_PART_BYTES_MIN: u64 = 5 << 20;
 
 /// Writes the parts of one upload.
 ///
@@ -66,13 +66,11 @@ impl SegmentWriter {
     ) -> Result<Self, StorageError> {
         let calls = &store.calls;
         let path = store.parts.of(id);
-        let exclusive =
-            tokio::time::timeout(calls.options().lock_timeout, store.uploads.exclusively(id))
-                .await
-                .map_err(|_| calls.error(Operation::Stage, &path, StorageErrorKind::Busy))?;
-        if staged.parts.end() != staged.offset {
+        let exclusive = store.exclusively(Operation::Stage, id, &path).await?;
+        let end = staged.parts.last().map_or(0, Part::end);
+        if end != staged.offset {
             let failure = StorageErrorKind::StagedShort {
-                staged: staged.parts.end(),
+                staged: end,
                 expected: staged.offset,
             };
             return Err(calls.error(Operation::Stage, &path, failure));
@@ -216,7 +214,7 @@ impl SegmentWriter {
             super::listed::mark_upload(&self.calls, self.id).await?;
             self.unmarked = false;
         }
-        while self.on_their_way.len() >= self.at_once(part.bytes)
+        while self.on_their_way.len() >= at_once(self.calls.options(), part.bytes)
             && let Some(arrived) = self.on_their_way.join_next().await
         {
             self.take(arrived)?;
@@ -258,15 +256,6 @@ impl SegmentWriter {
         part_bytes(start, self.calls.options().upload_memory_bytes)
     }
 
-    /// How many parts of this size may be on their way while one more is gathered.
-    fn at_once(&self, bytes: u64) -> usize {
-        let memory = self.calls.options().upload_memory_bytes;
-        let parts = memory / bytes.max(1);
-        usize::try_from(parts.saturating_sub(1))
-            .unwrap_or(usize::MAX)
-            .clamp(1, StoreOptions::PARTS_AT_ONCE_MAX)
-    }
-
     fn refuse_after_failure(&self, operation: Operation) -> Result<(), StorageError> {
         if self.failed {
             let failure = Failure::because(
@@ -278,6 +267,14 @@ impl SegmentWriter {
         }
         Ok(())
     }
+}
+
+/// How many parts of this size may be on their way while one more is gathered.
+pub(super) fn at_once(options: &StoreOptions, bytes: u64) -> usize {
+    let parts = options.upload_memory_bytes / bytes.max(1);
+    usize::try_from(parts.saturating_sub(1))
+        .unwrap_or(usize::MAX)
+        .clamp(1, StoreOptions::PARTS_AT_ONCE_MAX)
 }
 
 /// A number that nobody else has drawn.

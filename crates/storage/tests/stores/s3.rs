@@ -1,5 +1,8 @@
 //! Buckets, with and without a store that copies parts.
 
+mod copies;
+mod middleman;
+
 use roadstead_runtime::Environment;
 use roadstead_secrets::Secret;
 use roadstead_storage::{HttpClient, Location, S3Credentials, S3Options, Staged, StoreOptions};
