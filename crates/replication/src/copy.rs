@@ -241,7 +241,7 @@ pub(crate) enum Prepared {
         staged: Staged,
     },
     /// In memory, for a store that takes them in one step.
-    Whole(Bytes),
+    Whole(Vec<Bytes>),
 }
 
 /// The part of [`copy_blob`] before anything appears at the blob's key; ended early by `shutdown`. Without a source only the
@@ -282,7 +282,7 @@ impl StagedCopy<'_> {
         let key = blob.key();
         let published = match prepared {
             Prepared::Staged { upload, staged } => target.publish(*upload, staged, &key).await,
-            Prepared::Whole(bytes) => target.put(&blob.digest, bytes.clone()).await,
+            Prepared::Whole(chunks) => target.put(&blob.digest, chunks.clone()).await,
         };
         if let Err(error) = published {
             self.discard().await;

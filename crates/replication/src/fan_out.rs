@@ -472,10 +472,9 @@ impl<'a> Pass<'a> {
         let Self {
             blob, arms, held, ..
         } = self;
-        let bytes = held.map(|held| join(&held));
         join_all(
             arms.into_iter()
-                .map(|arm| finish_arm(arm, blob, bytes.as_ref())),
+                .map(|arm| finish_arm(arm, blob, held.as_deref())),
         )
         .await
     }
@@ -504,15 +503,15 @@ enum Stop {
 async fn finish_arm<'a>(
     mut arm: Arm<'a>,
     blob: &'a BlobContent,
-    bytes: Option<&Bytes>,
+    held: Option<&[Bytes]>,
 ) -> Result<StagedCopy<'a>, CopyError> {
     let whole = arm.is_whole(blob);
     if let Some(failure) = arm.failure.take() {
         arm.discard(blob).await;
         return Err(failure);
     }
-    let prepared = match (arm.writer, bytes) {
-        (_, Some(bytes)) if whole => Prepared::Whole(bytes.clone()),
+    let prepared = match (arm.writer, held) {
+        (_, Some(held)) if whole => Prepared::Whole(held.to_vec()),
         (Some(writer), _) => Prepared::Staged {
             upload: arm.upload,
             staged: writer.staged(),
@@ -525,12 +524,4 @@ async fn finish_arm<'a>(
         blob,
         prepared,
     })
-}
-
-/// One piece of memory; the pieces themselves if there is one.
-fn join(pieces: &[Bytes]) -> Bytes {
-    match pieces {
-        [one] => one.clone(),
-        pieces => pieces.concat().into(),
-    }
 }

@@ -432,7 +432,7 @@ impl Location {
     /// # Errors
     ///
     /// [`StorageErrorKind::Unexpected`] for a directory, whose objects are staged and published.
-    pub async fn put(&self, digest: &Digest, bytes: Bytes) -> Result<(), StorageError> {
+    pub async fn put(&self, digest: &Digest, chunks: Vec<Bytes>) -> Result<(), StorageError> {
         let key = ObjectKey::Blob(digest.clone());
         match &self.backing {
             Backing::Directory(_) => {
@@ -446,9 +446,9 @@ impl Location {
                 ))
             }
             Backing::Objects(store) => {
-                let size = bytes.len() as u64;
+                let size = chunks.iter().map(|chunk| chunk.len() as u64).sum();
                 self.watch
-                    .over_bytes(Operation::Write, size, Box::pin(store.put(digest, bytes)))
+                    .over_bytes(Operation::Write, size, Box::pin(store.put(digest, chunks)))
                     .await
             }
         }

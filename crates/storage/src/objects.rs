@@ -118,13 +118,17 @@ impl ObjectStore {
     }
 
     /// Writes an object in one request.
-    pub(crate) async fn put(&self, digest: &Digest, bytes: Bytes) -> Result<(), StorageError> {
+    pub(crate) async fn put(
+        &self,
+        digest: &Digest,
+        chunks: Vec<Bytes>,
+    ) -> Result<(), StorageError> {
+        let bytes = Buffer::from(chunks);
         let path = ObjectKey::Blob(digest.clone()).path();
         if let (Some(bucket), Some(checksum)) = (&self.bucket, Checksum::of_digest(digest))
             && compares_sha256(&self.calls, bucket, || self.hash_probe()).await
         {
             let deadline = self.calls.options().part_deadline(bytes.len() as u64);
-            let bytes = Buffer::from(bytes);
             return self
                 .calls
                 .retried_within(Operation::Write, &path, deadline, || {
@@ -136,9 +140,7 @@ impl ObjectStore {
             self.keep_replaced(container, self.environment.ids.uuid(), &path)
                 .await?;
         }
-        self.calls
-            .write(Operation::Write, &path, bytes.into())
-            .await
+        self.calls.write(Operation::Write, &path, bytes).await
     }
 
     /// Never tried again here: another location may be faster, and the caller knows.

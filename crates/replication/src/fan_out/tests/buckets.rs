@@ -73,7 +73,10 @@ impl Copied {
             size: content.len() as u64,
             digest,
         };
-        source.put(&blob.digest, content.into()).await.unwrap();
+        source
+            .put(&blob.digest, vec![content.into()])
+            .await
+            .unwrap();
         Self {
             target: bucket(&server, "eu"),
             source,

@@ -293,20 +293,26 @@ async fn a_store_that_compares_hashes_is_sent_the_digest_and_refuses_other_bytes
     let location = open(&s3, StoreOptions::default());
     let bytes = content(13, 100_000);
     let of_blob = digest(&bytes);
-    location.put(&of_blob, bytes.clone().into()).await.unwrap();
+    location
+        .put(&of_blob, vec![bytes.clone().into()])
+        .await
+        .unwrap();
     assert!(intact(&location, &bytes).await);
     let (has_md5, sha256) = covers(&middleman.seen(), &key(&bytes));
     assert_eq!((has_md5, sha256.as_deref()), (false, Some(of_blob.hex())));
 
     let other = digest(b"other bytes");
-    let refused = location.put(&other, bytes.clone().into()).await;
+    let refused = location.put(&other, vec![bytes.clone().into()]).await;
     assert_eq!(refused.unwrap_err().kind(), StorageErrorKind::ServerError);
     let other = ObjectKey::Blob(other);
     assert_eq!(location.stat(&other).await.unwrap(), None);
 
     // Another hash is no help to the store.
     let long = Digest::of(Algorithm::Sha512, &bytes);
-    location.put(&long, bytes.clone().into()).await.unwrap();
+    location
+        .put(&long, vec![bytes.clone().into()])
+        .await
+        .unwrap();
     let (has_md5, sha256) = covers(&middleman.seen(), &ObjectKey::Blob(long));
     assert_eq!((has_md5, sha256), (true, None));
 
@@ -329,7 +335,7 @@ async fn a_store_that_compares_no_hashes_is_sent_an_md5_with_everything() {
     );
     let small = content(14, 100_000);
     location
-        .put(&digest(&small), small.clone().into())
+        .put(&digest(&small), vec![small.clone().into()])
         .await
         .unwrap();
     assert_eq!(covers(&middleman.seen(), &key(&small)), (true, None));
