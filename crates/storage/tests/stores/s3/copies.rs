@@ -365,7 +365,7 @@ async fn a_store_that_cannot_be_tried_just_now_is_sent_an_md5_and_tried_again() 
     let bytes = content(16, 1_000);
     for expected in [(true, None), (false, Some(digest(&bytes).hex().to_owned()))] {
         location
-            .put(&digest(&bytes), bytes.clone().into())
+            .put(&digest(&bytes), vec![bytes.clone().into()])
             .await
             .unwrap();
         assert_eq!(covers(&middleman.seen(), &key(&bytes)), expected);
