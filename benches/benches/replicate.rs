@@ -4,7 +4,6 @@
 //! many there are: 2,000 of 1 MiB and 4 of 1 GiB unless they are set. Build the server first: `cargo build --release -p test-s3-server`.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,8 +101,9 @@ impl World {
         let database = database::open(server).await;
         let (ids, now) = (environment.ids.as_ref(), environment.now());
         let account = database::first_account(&database, ids, now).await;
-        let repository =
-            database::repository(&database, account, ("admin", "app"), ids, now).await.id;
+        let repository = database::repository(&database, account, ("admin", "app"), ids, now)
+            .await
+            .id;
         let location = LocationName::new("source").expect("it is a name");
         database
             .ensure_locations(std::slice::from_ref(&location))

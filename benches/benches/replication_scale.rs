@@ -178,8 +178,7 @@ impl<'a> Bench<'a> {
             let root = self.root(name.as_str());
             Location::local(name.clone(), root, LocalOptions::default()).expect("it is there")
         });
-        let locations =
-            Locations::with_defaults(locations, Arc::clone(&self.environment.clock));
+        let locations = Locations::with_defaults(locations, Arc::clone(&self.environment.clock));
         let defaults: BTreeSet<LocationName> = all.iter().cloned().collect();
         let first = all.first().cloned().into_iter().collect();
         Replication::from(ReplicationParts {

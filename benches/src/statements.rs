@@ -122,7 +122,12 @@ mod tests {
 
     #[test]
     fn what_is_no_log_of_statements_counts_for_nothing() {
-        for log in ["", "\n", "@x 7 LOG:  duration: y ms  execute: z", "@1 LOG:  duration: "] {
+        for log in [
+            "",
+            "\n",
+            "@x 7 LOG:  duration: y ms  execute: z",
+            "@1 LOG:  duration: ",
+        ] {
             assert_eq!(Statements::of_log(log), Statements::default(), "{log}");
         }
     }

@@ -187,7 +187,8 @@ fn may_be_due(inner: &Inner, blob: &Blob) -> bool {
 async fn is_wanted_here(inner: &Inner, blob: &Blob) -> bool {
     let asked = async {
         let database = &inner.database;
-        let required = database.required_locations(&[blob.storage], inner.demand());
+        let storages = [blob.storage];
+        let required = database.required_locations(&storages, inner.demand());
         let required = required.await?.remove(&blob.storage);
         let required = RequiredLocations::of(required.unwrap_or_default());
         let closed = database.closed_locations().await?;
