@@ -236,8 +236,10 @@ pub(crate) fn demanded(
              HAVING sum(CASE WHEN p.location_id IN (SELECT u.id FROM usual u) THEN 1 ELSE 0 END) < (SELECT count(*) FROM usual)),
          missing(storage_id, location_id) AS (
              SELECT i.storage_id, u.id FROM incomplete i, usual u
+             -- The page is named again, so that no planner reads the whole table for it.
              WHERE NOT EXISTS (SELECT 1 FROM imagestorageplacement p
-                               WHERE p.storage_id = i.storage_id AND p.location_id = u.id){held_freely}
+                               WHERE p.storage_id = i.storage_id AND p.location_id = u.id
+                                 AND p.storage_id > {after} AND p.storage_id <= {until}){held_freely}
              UNION
              SELECT r.storage_id, r.location_id FROM further r WHERE {lacking})",
         held_freely = rules.held_freely("i.storage_id"),

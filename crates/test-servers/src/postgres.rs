@@ -1,7 +1,7 @@
 //! PostgreSQL clusters, and databases in them.
 
 use std::fs;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{self, Seek as _, SeekFrom};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
@@ -291,7 +291,7 @@ impl Postgres {
             fs::File::open(self.directory.join("log")).expect("the server's log is there");
         let mut new = Vec::new();
         log.seek(SeekFrom::Start(bytes))
-            .and_then(|_| log.read_to_end(&mut new))
+            .and_then(|_| io::copy(&mut log, &mut new))
             .expect("the server's log can be read");
         String::from_utf8_lossy(&new).into_owned()
     }
