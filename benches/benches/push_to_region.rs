@@ -13,6 +13,7 @@ use roadstead_benches::process::{cpu_time, number, peak_mib, watch};
 use roadstead_metadata::Database;
 use roadstead_oci::{Digest, Reference, RepositoryName};
 use roadstead_placement::LocationName;
+use roadstead_runtime::{Clock as _, SystemClock};
 use roadstead_storage::ObjectKey;
 use roadstead_test_servers::{Postgres, PostgresDatabase, PostgresSettings, S3Server};
 use roadstead_testkit::{ImageKind, RegistryProcess, RegistrySettings, TestImage};
@@ -197,7 +198,7 @@ async fn look_for_arrivals(database: &Database, arrivals: &Mutex<Arrivals>, all:
             return;
         }
         assert!(last.elapsed() < PATIENCE, "nothing arrives any more");
-        tokio::time::sleep(LOOK).await;
+        SystemClock.sleep(LOOK).await;
     }
 }
 

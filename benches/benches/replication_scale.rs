@@ -36,7 +36,7 @@ const BLOB_BYTES: u64 = 1000;
 const CLAIMED: u32 = 16;
 
 /// How often a batch is taken.
-const CLAIMS: usize = 20;
+const CLAIMS: u32 = 20;
 
 /// The bound of a statement.
 const STATEMENT_MAX: Duration = Duration::from_secs(5);
@@ -95,7 +95,7 @@ async fn main() {
     for blobs in [blobs / 10, blobs].into_iter().filter(|blobs| *blobs > 0) {
         let bench = Bench::new(&server, blobs).await;
         bench.fill();
-        bench.head(&format!("{blobs} blobs"));
+        head(&format!("{blobs} blobs"));
         bench.tell_and_queue().await;
         bench.take().await;
         bench.fail().await;
@@ -105,7 +105,7 @@ async fn main() {
     if queued > 0 {
         let bench = Bench::new(&server, queued).await;
         bench.fill_queue();
-        bench.head(&format!("{queued} queued copies"));
+        head(&format!("{queued} queued copies"));
         bench.take().await;
     }
 }
@@ -277,7 +277,8 @@ impl<'a> Bench<'a> {
             };
             self.measure_each(what, rounds, claims).await;
         }
-        assert_eq!(taken.len(), (CLAIMS + 1) * CLAIMED as usize);
+        let copies = u32::try_from(taken.len()).expect("they are few");
+        assert_eq!(copies, (CLAIMS + 1) * CLAIMED);
         let completions = async {
             for job in &taken {
                 assert!(
@@ -288,8 +289,7 @@ impl<'a> Bench<'a> {
                 );
             }
         };
-        self.measure_each("a copy done", taken.len(), completions)
-            .await;
+        self.measure_each("a copy done", copies, completions).await;
         let replication = self.database.count_jobs(QUEUE);
         self.measure("count the queue", replication)
             .await
@@ -376,35 +376,26 @@ impl<'a> Bench<'a> {
         assert_eq!(left, "0");
     }
 
-    #[expect(clippy::print_stdout, reason = "what a bench is for")]
-    fn head(&self, title: &str) {
-        println!("\n### {title}\n");
-        println!(
-            "| step | seconds | statements | longest ms | transactions | longest ms | peak MiB |"
-        );
-        println!("|---|---|---|---|---|---|---|");
-    }
-
     async fn measure<T>(&self, what: &str, work: impl Future<Output = T>) -> T {
         self.measure_each(what, 1, work).await
     }
 
     /// Measures something that does the same so many times; time and counts are those of one.
     #[expect(clippy::print_stdout, reason = "what a bench is for")]
-    async fn measure_each<T>(&self, what: &str, times: usize, work: impl Future<Output = T>) -> T {
+    async fn measure_each<T>(&self, what: &str, times: u32, work: impl Future<Output = T>) -> T {
         let before = self.server.log_bytes();
         forget_peak();
         let began = watch();
         let done = work.await;
-        let seconds = began.elapsed().as_secs_f64() / times as f64;
+        let seconds = (began.elapsed() / times).as_secs_f64();
         let peak = peak_mib("self").unwrap_or_default();
         let log = self.server.log_behind(before);
         let asked = Statements::of_log(&log);
         println!(
             "| {what} | {seconds:.4} | {} | {:.1} | {} | {:.1} | {peak} |",
-            asked.count.div_ceil(times as u64),
+            asked.count.div_ceil(u64::from(times)),
             asked.longest.as_secs_f64() * 1e3,
-            asked.transactions.div_ceil(times as u64),
+            asked.transactions.div_ceil(u64::from(times)),
             asked.longest_transaction.as_secs_f64() * 1e3,
         );
         if asked.longest > STATEMENT_MAX {
@@ -412,6 +403,13 @@ impl<'a> Bench<'a> {
         }
         done
     }
+}
+
+#[expect(clippy::print_stdout, reason = "what a bench is for")]
+fn head(title: &str) {
+    println!("\n### {title}\n");
+    println!("| step | seconds | statements | longest ms | transactions | longest ms | peak MiB |");
+    println!("|---|---|---|---|---|---|---|");
 }
 
 /// An object of the size that its row says, at the key of what its row says it hashes to.
