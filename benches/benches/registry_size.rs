@@ -4,13 +4,14 @@
 //! `ROADSTEAD_BENCH_BLOBS` says how large: 1,000,000 blobs, 200,000 manifests and 100,000 tags unless it is set.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
+use roadstead_benches::database;
+use roadstead_benches::process::{number, watch};
 use roadstead_metadata::{
-    Actor, CommitBlob, Database, DatabaseOptions, Demand, Ensured, Features, FirstAccount,
-    ManifestLookup, NewRepository, PostgresHost, PostgresOptions, PushedLabels, PutManifest,
-    Repository, RepositoryPath,
+    Actor, CommitBlob, Database, Demand, Features, ManifestLookup, PushedLabels, PutManifest,
+    Repository,
 };
 use roadstead_oci::{Algorithm, Digest, Manifest, ManifestLimits, Reference};
 use roadstead_placement::LocationName;
@@ -45,61 +46,17 @@ struct Times {
 
 impl Registry {
     async fn new(server: &PostgresDatabase, blobs: u32) -> Self {
-        let host = PostgresHost {
-            host: "127.0.0.1".to_owned(),
-            port: server.port,
-        };
-        let database = Database::open(&DatabaseOptions::Postgres(PostgresOptions {
-            password: Some(server.password.clone()),
-            ..PostgresOptions::new(vec![host], &server.name, &server.user)
-        }))
-        .await
-        .expect("the server was started for this");
-        database.migrate().await.expect("the database is empty");
+        let database = database::open(server).await;
         let ids = SeededIds::new(1);
         let now = Timestamp::from_timestamp(1_795_000_000, 0).expect("it is a time");
-        database
-            .create_first_account(&FirstAccount {
-                username: "admin",
-                email: "admin@localhost",
-                password_hash: "not checked here",
-                tag_window: Duration::ZERO,
-                uuid: ids.uuid(),
-                now,
-            })
-            .await
-            .expect("the database is empty");
-        let account = database
-            .find_account("admin")
-            .await
-            .expect("the database answers")
-            .expect("it was made");
+        let account = database::first_account(&database, &ids, now).await;
         database
             .ensure_locations(&[location("usstorage"), location("eustorage")])
             .await
             .expect("the database answers");
         let mut made = Vec::new();
         for name in ["app", "listed"] {
-            let path = RepositoryPath {
-                namespace: "acme".to_owned(),
-                name: name.to_owned(),
-            };
-            let ensured = database
-                .ensure_repository(&NewRepository {
-                    path: &path,
-                    creator: account.id,
-                    private: true,
-                    create_namespace: true,
-                    tag_window: Duration::ZERO,
-                    ids: &ids,
-                    now,
-                })
-                .await
-                .expect("the database answers");
-            let (Ensured::Created(repository) | Ensured::Found(repository)) = ensured else {
-                panic!("the namespace is made with it");
-            };
-            made.push(repository);
+            made.push(database::repository(&database, account, ("acme", name), &ids, now).await);
         }
         if blobs > 0 {
             let rows = concat!(
@@ -203,13 +160,13 @@ impl Registry {
 
     async fn measure(&self, round: u32, times: &mut Times) {
         let content = format!("pushed {round}");
-        let began = now();
+        let began = watch();
         self.push(&content, "latest").await;
         times.push.push(began.elapsed());
-        let began = now();
+        let began = watch();
         self.pull(&content, "latest").await;
         times.pull.push(began.elapsed());
-        let began = now();
+        let began = watch();
         let tags = self
             .database
             .list_tags(self.repository.id, None, 100, self.now)
@@ -248,20 +205,9 @@ fn image(config: &str, layers: &[String]) -> Manifest {
     Manifest::parse(None, Bytes::from(text), &ManifestLimits::default()).expect("it is a manifest")
 }
 
-#[expect(clippy::disallowed_methods, reason = "a bench measures real time")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how large a bench is, is for whoever runs it to say, and no part of the configuration"
-)]
 fn blobs() -> u32 {
-    std::env::var("ROADSTEAD_BENCH_BLOBS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(1_000_000)
+    let blobs = number("ROADSTEAD_BENCH_BLOBS", 1_000_000);
+    u32::try_from(blobs).expect("a database numbers its blobs with 32 bits")
 }
 
 fn median(times: &mut [Duration]) -> Duration {

@@ -5,18 +5,16 @@
 //! `ROADSTEAD_BENCH_SMALL` and `ROADSTEAD_BENCH_LARGE` say how many there are: 2,000 of 1 MiB and 4 of 1 GiB unless they are set. Build the server first: `cargo build --release -p test-s3-server`.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
+use roadstead_benches::database;
+use roadstead_benches::process::{cpu_time, forget_peak, number, peak_mib, watch};
 use roadstead_locations::Locations;
-use roadstead_metadata::{
-    CommitBlob, Database, DatabaseOptions, Ensured, FirstAccount, NewRepository, PostgresHost,
-    PostgresOptions, RepositoryPath,
-};
+use roadstead_metadata::{CommitBlob, Database};
 use roadstead_oci::{Algorithm, Digest, Digester};
 use roadstead_placement::{LocationName, Topology};
 use roadstead_queue::{WakeUp, Worker, WorkerOptions};
@@ -39,22 +37,6 @@ struct Cost {
     wall: Duration,
     cpu: Duration,
     peak_mib: u64,
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a bench takes no arguments of its own"
-)]
-fn number(name: &str, default: usize) -> usize {
-    std::env::var(name).map_or(default, |value| value.parse().expect("it is a number"))
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a bench measures the time that passes"
-)]
-fn watch() -> Instant {
-    Instant::now()
 }
 
 #[expect(clippy::print_stdout, reason = "what a bench is for")]
@@ -129,8 +111,12 @@ impl World {
         let (source, target) = (S3Server::start_far(far), S3Server::start_far(far));
         source.create_bucket("source");
         let environment = Environment::system();
-        let database = open(server).await;
-        let repository = repository(&database, &environment).await;
+        let database = database::open(server).await;
+        let (ids, now) = (environment.ids.as_ref(), environment.now());
+        let account = database::first_account(&database, ids, now).await;
+        let repository = database::repository(&database, account, ("admin", "app"), ids, now)
+            .await
+            .id;
         let location = LocationName::new("source").expect("it is a name");
         database
             .ensure_locations(std::slice::from_ref(&location))
@@ -242,9 +228,8 @@ impl World {
             WorkerOptions::new(QUEUE),
             wake_up,
         );
-        // What came before is not this one's peak.
-        fs::write("/proc/self/clear_refs", "5").expect("it is our own");
-        let (began, cpu) = (watch(), cpu_seconds("self").0);
+        forget_peak();
+        let (began, cpu) = (watch(), cpu_time("self").0);
         let tasks = Tasks::new();
         let (handler, shutdown) = (Arc::new(replication.clone()), tasks.shutdown());
         tasks.spawn(async move { worker.run(handler, shutdown).await });
@@ -267,7 +252,7 @@ impl World {
         let wall = began.elapsed();
         let cost = Cost {
             wall,
-            cpu: cpu_seconds("self").0.saturating_sub(cpu),
+            cpu: cpu_time("self").0.saturating_sub(cpu),
             peak_mib: peak_mib("self").unwrap_or_default(),
         };
         assert!(tasks.stop(Duration::from_secs(30)).await, "it stops");
@@ -277,7 +262,7 @@ impl World {
     async fn rclone(&self, round: usize) -> Cost {
         let bucket = format!("rclone{round}");
         self.target.create_bucket(&bucket);
-        let (began, before) = (watch(), cpu_seconds("self").1);
+        let (began, before) = (watch(), cpu_time("self").1);
         let mut command = tokio::process::Command::new("rclone");
         // Nothing of what the machine has for other S3 clients.
         command
@@ -316,7 +301,7 @@ impl World {
         assert!(status.success(), "rclone: {status}");
         Cost {
             wall: began.elapsed(),
-            cpu: cpu_seconds("self").1.saturating_sub(before),
+            cpu: cpu_time("self").1.saturating_sub(before),
             peak_mib: peak,
         }
     }
@@ -358,88 +343,4 @@ async fn write_blob(
     let published = location.publish(upload, &staged, &key).await;
     published.expect("the server answers");
     digest
-}
-
-async fn open(server: &PostgresDatabase) -> Database {
-    let host = PostgresHost {
-        host: "127.0.0.1".to_owned(),
-        port: server.port,
-    };
-    let database = Database::open(&DatabaseOptions::Postgres(PostgresOptions {
-        password: Some(server.password.clone()),
-        ..PostgresOptions::new(vec![host], &server.name, &server.user)
-    }))
-    .await
-    .expect("the server was started for this");
-    database.migrate().await.expect("the database is empty");
-    database
-}
-
-async fn repository(
-    database: &Database,
-    environment: &Environment,
-) -> roadstead_metadata::RepositoryId {
-    let (uuid, now) = (environment.ids.uuid(), environment.now());
-    database
-        .create_first_account(&FirstAccount {
-            username: "admin",
-            email: "admin@localhost",
-            password_hash: "not checked here",
-            tag_window: Duration::ZERO,
-            uuid,
-            now,
-        })
-        .await
-        .expect("the database is empty");
-    let account = database
-        .find_account("admin")
-        .await
-        .expect("the database answers")
-        .expect("it was made");
-    let new = NewRepository {
-        path: &RepositoryPath {
-            namespace: "admin".to_owned(),
-            name: "app".to_owned(),
-        },
-        creator: account.id,
-        private: true,
-        create_namespace: false,
-        tag_window: Duration::ZERO,
-        ids: environment.ids.as_ref(),
-        now,
-    };
-    match database
-        .ensure_repository(&new)
-        .await
-        .expect("the database answers")
-    {
-        Ensured::Created(repository) | Ensured::Found(repository) => repository.id,
-        Ensured::NoNamespace => panic!("the account has one"),
-    }
-}
-
-/// The processor time of a process, and of those of its children that have ended.
-fn cpu_seconds(process: &str) -> (Duration, Duration) {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("it runs");
-    let (_, fields) = stat.rsplit_once(") ").expect("its name is in parentheses");
-    let ticks: Vec<u64> = fields
-        .split(' ')
-        .map(|field| field.parse().unwrap_or_default())
-        .collect();
-    // A hundred ticks a second, on every Linux.
-    let time = |from: usize| {
-        let sum: u64 = ticks.iter().skip(from).take(2).sum();
-        Duration::from_millis(sum * 10)
-    };
-    (time(11), time(13))
-}
-
-/// The most memory that a process has had resident.
-fn peak_mib(process: &str) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kibibytes / 1024)
 }

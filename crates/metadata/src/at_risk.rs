@@ -84,11 +84,13 @@ struct ImageRow {
 }
 
 /// The blobs with a placement at the location `$1` and none at the others of `$2`, as a set: in one go through the placements, since the planner
-/// has no idea how many there are.
+/// has no idea how many there are. It takes a comparison of sums for true of a third of them; one for equality it would take for a handful, and
+/// then look up each of a million.
 const SOLE: &str = "sole(id) AS (
-    SELECT p.storage_id FROM imagestorageplacement p JOIN imagestoragelocation l ON l.id = p.location_id
-    WHERE l.name = $1 OR l.name IN @texts($2)
-    GROUP BY p.storage_id HAVING count(*) = 1 AND min(l.name) = $1)";
+    SELECT p.storage_id FROM imagestorageplacement p
+    WHERE p.location_id IN (SELECT l.id FROM imagestoragelocation l WHERE l.name = $1 OR l.name IN @texts($2))
+    GROUP BY p.storage_id
+    HAVING sum(CASE WHEN p.location_id = (SELECT l.id FROM imagestoragelocation l WHERE l.name = $1) THEN 0 ELSE 1 END) < 1)";
 
 /// Whether the blob `{blob}` has a placement at the location `$1` and none at the others of `$2`.
 fn sole(blob: &str) -> String {
@@ -116,19 +118,20 @@ impl Database {
                 &format!(
                     "WITH RECURSIVE
                      {SOLE},
-                     needs(manifest_id, blob_id) AS (
-                         SELECT mb.manifest_id, mb.blob_id FROM sole JOIN manifestblob mb ON mb.blob_id = sole.id),
+                     needing(id) AS (
+                         SELECT DISTINCT mb.manifest_id FROM sole JOIN manifestblob mb ON mb.blob_id = sole.id),
                      up(first, id) AS (
-                         SELECT DISTINCT manifest_id, manifest_id FROM needs
+                         SELECT n.id, n.id FROM needing n
                          UNION
                          SELECT up.first, mc.manifest_id FROM up JOIN manifestchild mc ON mc.child_manifest_id = up.id),
                      tagged(first, tag_id) AS (
                          SELECT up.first, t.id FROM up JOIN tag t ON t.manifest_id = up.id AND {VISIBLE})
                      SELECT (SELECT count(DISTINCT tag_id) FROM tagged)
-                                + (SELECT count(*) FROM (SELECT manifest_id FROM needs EXCEPT SELECT first FROM tagged) untagged) AS images,
+                                + (SELECT count(*) FROM (SELECT id FROM needing EXCEPT SELECT first FROM tagged) untagged) AS images,
                             count(*) AS blobs, CAST(COALESCE(sum(s.image_size), 0) AS bigint) AS bytes,
                             (SELECT count(*) FROM sole) - count(*) AS other_blobs
-                     FROM imagestorage s WHERE s.id IN (SELECT blob_id FROM needs)"
+                     FROM sole JOIN imagestorage s ON s.id = sole.id
+                     WHERE EXISTS (SELECT 1 FROM manifestblob mb WHERE mb.blob_id = s.id)"
                 ),
                 values,
             )

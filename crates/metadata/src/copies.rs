@@ -163,16 +163,18 @@ fn missing_of_leaving(
     format!(
         "{},
          missing(storage_id, location_id) AS (
-             SELECT DISTINCT p.storage_id, o.id FROM imagestorageplacement p
-             JOIN imagestoragelocation l ON l.id = p.location_id
-             JOIN roadstead_location n ON n.name = l.name
-             JOIN open o ON o.name = {refuge}
-             WHERE n.state = 'draining' AND p.storage_id > {low} AND p.storage_id <= {high}{}
-               AND NOT EXISTS (SELECT 1 FROM imagestorageplacement h JOIN open ho ON ho.id = h.location_id
-                               WHERE h.storage_id = p.storage_id)
-               AND NOT EXISTS (SELECT 1 FROM required r WHERE r.storage_id = p.storage_id)
-               AND NOT EXISTS (SELECT 1 FROM roadstead_copy w JOIN open wo ON wo.id = w.location_id
-                               WHERE w.storage_id = p.storage_id))",
+             SELECT leaving.storage_id, o.id FROM (
+                 SELECT p.storage_id FROM imagestorageplacement p
+                 JOIN imagestoragelocation l ON l.id = p.location_id
+                 JOIN roadstead_location n ON n.name = l.name
+                 WHERE n.state = 'draining' AND p.storage_id > {low} AND p.storage_id <= {high}{}
+                   AND NOT EXISTS (SELECT 1 FROM imagestorageplacement h JOIN open ho ON ho.id = h.location_id
+                                   WHERE h.storage_id = p.storage_id)
+                   AND NOT EXISTS (SELECT 1 FROM roadstead_copy w JOIN open wo ON wo.id = w.location_id
+                                   WHERE w.storage_id = p.storage_id)
+                 -- As sets: what is required would be gone through for each blob otherwise.
+                 EXCEPT SELECT r.storage_id FROM required r) AS leaving
+             JOIN open o ON o.name = {refuge})",
         required(rules, defaults, configured, page),
         rules.held_freely("p.storage_id"),
     )

@@ -58,7 +58,7 @@ pub use blobs::{Blob, BlobDeletion, CommitBlob, MountSource};
 pub use calls::Calls;
 pub use catalog::CatalogViewer;
 pub use copies::{DemandPage, DemandedCopies, LostObjects, LostReport, WantedCopy};
-pub use copy_claims::{ClaimCopies, ClaimCursor, Urgency};
+pub use copy_claims::{ClaimCopies, ClaimCursor, Replicators, Urgency};
 pub use copy_progress::{CopyProgress, ResumableCopy};
 pub use copy_steps::{BeginCopy, CompletedCopy, CopyBeginning, CopyOrder, Recorded};
 pub use credentials::{AppToken, EncryptedColumn, OauthToken, Robot, TokenOwner, UsedCredentials};

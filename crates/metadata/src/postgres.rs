@@ -196,6 +196,8 @@ impl PostgresOptions {
                 ("idle_in_transaction_session_timeout", "60s"),
                 // What a registry asks for is in memory or on a disk without a head to move: an index is worth it even on a small table.
                 ("random_page_cost", "1.1"),
+                // Compiling takes seconds before the first row, for statements that take seconds.
+                ("jit", "off"),
             ])
             .options(self.settings.iter().map(|(name, value)| (name, value)))
             .statement_cache_capacity(256);

@@ -128,7 +128,7 @@ impl Database {
         }))
     }
 
-    /// Makes the queued copies of a page of blobs the most urgent that no trusted location holds besides `location`: those with ids behind
+    /// Makes the queued copies of a page of the blobs at `location` the most urgent that no trusted location holds besides: those with ids behind
     /// `after`, at most `limit` ids. Tells how many, and where the next page begins. Attempts that were put off stay put off.
     pub async fn hasten_sole_copies(
         &self,
@@ -142,22 +142,25 @@ impl Database {
             .reader()
             .rows(
                 OPERATION,
-                &format!("SELECT s.id {SOLE} AND s.id > $3 ORDER BY s.id LIMIT $4"),
-                params![
-                    location.as_str(),
-                    json_locations(trusted),
-                    after.0,
-                    limit_column(limit),
-                ],
+                // Whoever else holds them: a page of what only it holds would be searched for among all that it has.
+                "SELECT p.storage_id AS id FROM imagestorageplacement p
+                 WHERE p.location_id = (SELECT l.id FROM imagestoragelocation l WHERE l.name = $1) AND p.storage_id > $2
+                 ORDER BY p.storage_id LIMIT $3",
+                params![location.as_str(), after.0, limit_column(limit)],
             )
             .await?;
         let hastened = self
             .execute(
                 OPERATION,
-                "UPDATE roadstead_copy SET lane = $2 WHERE lane > $2 AND storage_id IN @ids($1)",
+                "UPDATE roadstead_copy SET lane = $2
+                 WHERE lane > $2 AND storage_id IN @ids($1) AND NOT EXISTS (
+                     SELECT 1 FROM imagestorageplacement o JOIN imagestoragelocation ol ON ol.id = o.location_id
+                     WHERE o.storage_id = roadstead_copy.storage_id AND ol.name <> $3 AND ol.name IN @texts($4))",
                 params![
                     json_ids(page.iter().map(|row| row.id)),
                     Urgency::Asked.lane(),
+                    location.as_str(),
+                    json_locations(trusted),
                 ],
             )
             .await?;

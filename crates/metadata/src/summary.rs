@@ -88,16 +88,17 @@ impl Database {
                 "sum up the replication",
                 &format!(
                     "{}
-                     SELECT o.name AS location, count(*) AS blobs, CAST(COALESCE(sum(s.image_size), 0) AS bigint) AS bytes,
-                            count(c.id) AS queued, count(c.last_failure) AS failing, min(c.wanted_since) AS oldest,
+                     SELECT o.name AS location, t.blobs, t.bytes, t.queued, t.failing, t.oldest,
                             (SELECT f.last_failure FROM roadstead_copy f
                              WHERE f.location_id = o.id AND f.last_failure IS NOT NULL
                              ORDER BY f.last_attempt DESC LIMIT 1) AS last_failure
-                     FROM missing m
-                     JOIN open o ON o.id = m.location_id
-                     JOIN imagestorage s ON s.id = m.storage_id
-                     LEFT JOIN roadstead_copy c ON c.storage_id = m.storage_id AND c.location_id = m.location_id
-                     GROUP BY o.id, o.name ORDER BY o.name",
+                     FROM (SELECT m.location_id, count(*) AS blobs, CAST(COALESCE(sum(s.image_size), 0) AS bigint) AS bytes,
+                                  count(c.id) AS queued, count(c.last_failure) AS failing, min(c.wanted_since) AS oldest
+                           FROM missing m
+                           JOIN imagestorage s ON s.id = m.storage_id
+                           LEFT JOIN roadstead_copy c ON c.storage_id = m.storage_id AND c.location_id = m.location_id
+                           GROUP BY m.location_id) AS t
+                     JOIN open o ON o.id = t.location_id ORDER BY o.name",
                     demanded(&rules, "$1", "$2", Extent::ALL)
                 ),
                 params![json_locations(demand.defaults), json_locations(demand.configured)],

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::str::FromStr;
 
 use crate::LocationName;
@@ -72,6 +72,23 @@ impl CopyControl {
                 .any(|end| self.paused.locations.contains(end))
     }
 
+    /// The limits that reading at a location has to keep at this minute of the day in UTC when nothing is copied: those of the location and of
+    /// everything.
+    pub fn limits_on_reading(
+        &self,
+        location: &LocationName,
+        minute_of_day: u16,
+    ) -> impl Iterator<Item = &CopyLimit> {
+        self.limits.iter().filter(move |limit| {
+            let carried = match &limit.link {
+                Link::All => true,
+                Link::Location(limited) => limited == location,
+                Link::Pair { .. } => false,
+            };
+            carried && limit.holds_at(minute_of_day)
+        })
+    }
+
     /// The limits that a copy has to keep at this minute of the day in UTC, all of them at once: the tightest decides.
     pub fn limits_on(
         &self,
@@ -80,11 +97,23 @@ impl CopyControl {
         minute_of_day: u16,
     ) -> impl Iterator<Item = &CopyLimit> {
         self.limits.iter().filter(move |limit| {
-            limit.link.carries(source, target)
-                && limit
-                    .window
-                    .is_none_or(|window| window.contains(minute_of_day))
+            limit.link.carries(source, target) && limit.holds_at(minute_of_day)
         })
+    }
+}
+
+impl CopyLimit {
+    /// Whether it holds at this minute of the day in UTC.
+    pub fn holds_at(&self, minute_of_day: u16) -> bool {
+        self.window
+            .is_none_or(|window| window.contains(minute_of_day))
+    }
+
+    /// What each of so many processes may use of it, in bytes a second: together no more than the limit, unless there are more processes than
+    /// bytes.
+    pub fn share(&self, processes: NonZeroU32) -> NonZeroU64 {
+        NonZeroU64::new(self.bytes_per_second.get() / u64::from(processes.get()))
+            .unwrap_or(NonZeroU64::MIN)
     }
 }
 
@@ -266,6 +295,28 @@ mod tests {
     }
 
     #[test]
+    fn reading_keeps_the_limits_of_its_location_and_of_everything() {
+        let control = CopyControl {
+            paused: Pause::default(),
+            limits: vec![
+                limit(Link::All, 100, "08:00-20:00"),
+                limit(Link::Location(name("eu")), 50, ""),
+                limit(Link::Location(name("us")), 40, ""),
+                limit(pair("us", "eu"), 10, ""),
+            ],
+        };
+        let rates = |location, clock| -> Vec<u64> {
+            control
+                .limits_on_reading(&name(location), minute_of_day(clock).unwrap())
+                .map(|limit| limit.bytes_per_second.get())
+                .collect()
+        };
+        assert_eq!(rates("eu", "12:00"), [100, 50]);
+        assert_eq!(rates("us", "21:00"), [40]);
+        assert_eq!(rates("ap", "21:00"), [0; 0]);
+    }
+
+    #[test]
     fn parts_of_a_day_are_two_times_to_the_minute() {
         for (text, shown) in [
             ("08:00-20:00", "08:00-20:00"),
@@ -325,6 +376,14 @@ mod tests {
             let rest = DailyWindow { from: window.until, until: window.from };
             prop_assert!(window.contains(minute) != rest.contains(minute));
             prop_assert!(window.contains(window.from) && !window.contains(window.until));
+        }
+
+        #[test]
+        fn processes_together_keep_a_limit_and_use_all_but_a_byte_each_of_it(rate in 1..=u64::MAX, processes in 1..=u32::MAX) {
+            let share = limit(Link::All, rate, "").share(NonZeroU32::new(processes).unwrap()).get();
+            let together = u128::from(share) * u128::from(processes);
+            prop_assert!(together <= u128::from(rate.max(u64::from(processes))));
+            prop_assert!(together + u128::from(processes) > u128::from(rate));
         }
 
         #[test]

@@ -1,5 +1,6 @@
 //! What a handler is asked and what it may answer.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use roadstead_metadata::Job;
@@ -47,6 +48,12 @@ pub trait Handler: Send + Sync + 'static {
     /// The future is dropped when a lease is lost, and when it has not ended [`crate::WorkerOptions::grace`] after
     /// `shutdown`: what it leaves behind must do no harm. A panic counts as [`JobOutcome::Retry`] of all.
     async fn handle(&self, jobs: &[Job], shutdown: &Shutdown) -> Vec<JobOutcome>;
+
+    /// Takes in how many workers, this one among them, are at work on the queue: told every twenty seconds while the database answers, so that what is
+    /// limited for all of them can be shared.
+    fn note_workers(&self, workers: NonZeroU32) {
+        let _ = workers;
+    }
 
     /// Whether jobs are to be taken at present. Asked before each look into the queue.
     async fn is_open(&self) -> bool {

@@ -20,7 +20,7 @@ use attempt::Attempt;
 
 const CONCURRENCY: NonZeroUsize = NonZeroUsize::new(32).expect("it is not zero");
 
-/// How often a worker says that it is there, so that others leave it what its region lacks.
+/// How often a worker says that it is there, so that others leave it what its region lacks and what is limited for all is shared.
 const NOTE_INTERVAL: Duration = Duration::from_secs(20);
 
 /// After how long without a word a worker counts as gone: three times it may be late.
@@ -38,7 +38,7 @@ pub struct WorkerOptions {
     /// free.
     pub concurrency: NonZeroUsize,
     /// The location that this worker's region prefers: it takes the jobs whose target that is, those whose blobs lie there, and those of
-    /// regions that have no worker. Without one it takes any, and says to nobody that it is there.
+    /// regions that have no worker. Without one it takes any.
     pub region: Option<LocationName>,
     /// How long a job belongs to its worker without a heartbeat. There are three heartbeats a lease, so that two may fail.
     pub lease: Duration,
@@ -97,7 +97,7 @@ impl Worker {
         let mut search = Search::new(self.environment.now());
         let mut region = Region::new(&self.environment);
         while !shutdown.requested() {
-            region.note(self).await;
+            region.note(self, handler.as_ref()).await;
             let free = self
                 .options
                 .concurrency
@@ -196,10 +196,7 @@ impl Region {
     }
 
     /// Says that the worker is there, if it is time to. Without a database the last that was heard holds.
-    async fn note(&mut self, worker: &Worker) {
-        let Some(region) = &worker.options.region else {
-            return;
-        };
+    async fn note<H: Handler>(&mut self, worker: &Worker, handler: &H) {
         let now = worker.environment.now();
         let is_recent = |noted| now >= noted && after(noted, NOTE_INTERVAL) > now;
         if self.noted.is_some_and(is_recent) {
@@ -207,12 +204,21 @@ impl Region {
         }
         let noted = worker
             .database
-            .note_replicator(&self.instance, region, now - GONE_AFTER, now)
+            .note_replicator(
+                &self.instance,
+                worker.options.region.as_ref(),
+                now - GONE_AFTER,
+                now,
+            )
             .await;
         match noted {
-            Ok(elsewhere) => {
+            Ok(heard) => {
                 self.noted = Some(now);
-                self.elsewhere = elsewhere;
+                // Who is of no region leaves nothing to others.
+                if worker.options.region.is_some() {
+                    self.elsewhere = heard.elsewhere;
+                }
+                handler.note_workers(heard.processes);
             }
             Err(error) => tracing::debug!(
                 error = &error as &dyn std::error::Error,

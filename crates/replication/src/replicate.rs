@@ -7,6 +7,7 @@ mod under_way;
 mod within;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -141,6 +142,10 @@ impl Handler for Replication {
                 })
             })
             .collect()
+    }
+
+    fn note_workers(&self, workers: NonZeroU32) {
+        self.throttle.share(workers);
     }
 
     /// Nothing is taken while everything is paused.

@@ -59,7 +59,7 @@ const UNWANTED_AFTER: Duration = Duration::from_hours(24);
 pub struct ScrubOptions {
     /// How long a round of a location takes, if the next limit allows it.
     pub period: Duration,
-    /// The most that this process reads, of all locations together.
+    /// The most that this process reads, of all locations together. Limits of copying hold besides.
     pub bytes_per_second: NonZeroU64,
 }
 
@@ -390,7 +390,7 @@ impl Replication {
         Ok(step)
     }
 
-    /// Reads every object that a placement at a location promises, as fast as it goes, and shows what is wrong. What another location holds
+    /// Reads every object that a placement at a location promises, as fast as the limits of copying let it, and shows what is wrong. What another location holds
     /// is copied again; the only copy of a blob is left as it is.
     ///
     /// Memory is that of a few objects' chunks and of one page of a listing. It may be dropped at any time.
@@ -438,7 +438,7 @@ impl Replication {
     ) -> Result<(), StoreCheckError> {
         let mut intact = Vec::new();
         let mut read = stream::iter(page)
-            .map(|blob| read_back(location, blob, pace))
+            .map(|blob| self.read_back(location, blob, pace))
             .buffer_unordered(AT_ONCE);
         while let Some((blob, verified)) = read.try_next().await? {
             each(VerifyEvent::Read(Amount::one(blob.size)));
@@ -511,6 +511,38 @@ impl Replication {
         Ok(Some(object))
     }
 
+    /// Reads an object, and one that seems missing or damaged a second time: what a connection did to the bytes must not cost a copy.
+    async fn read_back(
+        &self,
+        location: &Location,
+        blob: PlacedBlob,
+        pace: &Pace,
+    ) -> Result<(PlacedBlob, Verification), StorageError> {
+        let content = BlobContent {
+            digest: blob.digest.clone(),
+            size: blob.size,
+        };
+        // Quay keeps no object for it, and nothing is lost without one.
+        if content.is_empty() {
+            return Ok((blob, Verification::Intact { size: 0 }));
+        }
+        let wait = |bytes| self.wait_to_read(location.name(), bytes, pace);
+        let mut verified = location.verify_paced(&blob.digest, wait).await?;
+        if !matches!(verified, Verification::Intact { .. }) {
+            verified = location.verify_paced(&blob.digest, wait).await?;
+        }
+        Ok((blob, verified))
+    }
+
+    /// Waits until so many bytes may be read, by the pace and by what an operator has limited for the location.
+    async fn wait_to_read(&self, location: &LocationName, bytes: u64, pace: &Pace) {
+        pace.take(bytes).await;
+        let clock = self.environment.clock.as_ref();
+        self.throttle.control(&self.database, clock).await;
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.throttle.take_reading(location, bytes, clock).await;
+    }
+
     async fn defect(
         &self,
         blob: &PlacedBlob,
@@ -545,31 +577,6 @@ impl Due {
     fn is_end(&self, state: &ScrubState) -> bool {
         self.everything && state.after >= self.until && state.shards >= self.shards
     }
-}
-
-/// Reads an object, and one that seems missing or damaged a second time: what a connection did to the bytes must not cost a copy.
-async fn read_back(
-    location: &Location,
-    blob: PlacedBlob,
-    pace: &Pace,
-) -> Result<(PlacedBlob, Verification), StorageError> {
-    let content = BlobContent {
-        digest: blob.digest.clone(),
-        size: blob.size,
-    };
-    // Quay keeps no object for it, and nothing is lost without one.
-    if content.is_empty() {
-        return Ok((blob, Verification::Intact { size: 0 }));
-    }
-    let mut verified = location
-        .verify_paced(&blob.digest, |bytes| pace.take(bytes))
-        .await?;
-    if !matches!(verified, Verification::Intact { .. }) {
-        verified = location
-            .verify_paced(&blob.digest, |bytes| pace.take(bytes))
-            .await?;
-    }
-    Ok((blob, verified))
 }
 
 fn log_repaired(finding: &ScrubFinding) {

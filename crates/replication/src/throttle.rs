@@ -1,6 +1,9 @@
 //! How fast copies may be: what an operator has said, and what was copied under each limit lately.
+//!
+//! A limit is that of all processes that make copies together: each takes the same part, by how many there were when the worker last asked.
 
 use std::collections::{BTreeSet, HashMap};
+use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +28,8 @@ struct State {
     read_at: Option<Timestamp>,
     /// Until when each limit is used up.
     used_until: HashMap<CopyLimit, Timestamp>,
+    /// How many processes make copies, if that is known. As long as nobody says so, this one is alone.
+    processes: Option<NonZeroU32>,
 }
 
 impl Throttle {
@@ -62,6 +67,11 @@ impl Throttle {
         }
     }
 
+    /// Takes in how many processes make copies. What was reserved before stays as it is.
+    pub(crate) fn share(&self, processes: NonZeroU32) {
+        self.state().processes = Some(processes);
+    }
+
     /// Waits until so many bytes may go from `source` to `targets`. What is read once counts once under each limit.
     ///
     /// Dropped, it has counted them.
@@ -78,7 +88,29 @@ impl Throttle {
         }
     }
 
-    fn reserve<'a>(
+    /// Waits until so many bytes may be read at a location to be looked at only.
+    ///
+    /// Dropped, it has counted them.
+    pub(crate) async fn take_reading(
+        &self,
+        location: &LocationName,
+        bytes: usize,
+        clock: &dyn Clock,
+    ) {
+        let now = clock.now();
+        let wait = {
+            let mut state = self.state();
+            let control = Arc::clone(&state.control);
+            let limits = control.limits_on_reading(location, minute_of_day(now));
+            state.reserve(limits, bytes, now)
+        };
+        if wait > Duration::ZERO {
+            clock.sleep(wait).await;
+        }
+    }
+
+    /// How long so many bytes have to wait, which are counted.
+    pub(crate) fn reserve<'a>(
         &self,
         source: &LocationName,
         targets: impl IntoIterator<Item = &'a LocationName>,
@@ -94,17 +126,7 @@ impl Throttle {
             .into_iter()
             .flat_map(|target| control.limits_on(Some(source), target, minute_of_day(now)))
             .collect();
-        let mut free_at = now;
-        for limit in limits {
-            let used_until = state.used_until.entry(limit.clone()).or_insert(now - BURST);
-            // A clock that was set back must not make it wait for hours.
-            if *used_until > now + TimeDelta::hours(1) {
-                *used_until = now;
-            }
-            *used_until = (*used_until).max(now - BURST) + time_for(bytes, limit);
-            free_at = free_at.max(*used_until);
-        }
-        (free_at - now).to_std().unwrap_or_default()
+        state.reserve(limits, bytes, now)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -113,9 +135,32 @@ impl Throttle {
     }
 }
 
-/// How long so many bytes take under a limit, at most half an hour: a longer wait would outlast what the limit is about.
-fn time_for(bytes: usize, limit: &CopyLimit) -> TimeDelta {
-    let nanoseconds = (bytes as u128 * 1_000_000_000) / u128::from(limit.bytes_per_second.get());
+impl State {
+    /// Counts so many bytes under each of these limits, and tells how long they have to wait for it.
+    fn reserve<'a>(
+        &mut self,
+        limits: impl IntoIterator<Item = &'a CopyLimit>,
+        bytes: usize,
+        now: Timestamp,
+    ) -> Duration {
+        let processes = self.processes.unwrap_or(NonZeroU32::MIN);
+        let mut free_at = now;
+        for limit in limits {
+            let used_until = self.used_until.entry(limit.clone()).or_insert(now - BURST);
+            // A clock that was set back must not make it wait for hours.
+            if *used_until > now + TimeDelta::hours(1) {
+                *used_until = now;
+            }
+            *used_until = (*used_until).max(now - BURST) + time_for(bytes, limit.share(processes));
+            free_at = free_at.max(*used_until);
+        }
+        (free_at - now).to_std().unwrap_or_default()
+    }
+}
+
+/// How long so many bytes take at a rate, at most half an hour: a longer wait would outlast what the limit is about.
+fn time_for(bytes: usize, bytes_per_second: NonZeroU64) -> TimeDelta {
+    let nanoseconds = (bytes as u128 * 1_000_000_000) / u128::from(bytes_per_second.get());
     i64::try_from(nanoseconds)
         .map_or(TimeDelta::minutes(30), TimeDelta::nanoseconds)
         .min(TimeDelta::minutes(30))
@@ -128,8 +173,6 @@ pub(crate) fn minute_of_day(now: Timestamp) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU64;
-
     use roadstead_placement::Link;
 
     use super::*;
@@ -181,6 +224,32 @@ mod tests {
         assert!((99_000..=101_000).contains(&moved), "{moved}");
         // Another pair has what the whole leaves.
         assert!(throttle.reserve(&name("us"), [&name("ap")], 100, now) < Duration::from_millis(50));
+    }
+
+    #[test]
+    fn processes_that_share_a_limit_keep_it_together_and_one_that_is_left_has_all_of_it() {
+        let moved_in_100_s = |throttle: &Throttle, mut now: Timestamp| {
+            let (began, mut moved) = (now, 0);
+            while now - began < TimeDelta::seconds(100) {
+                let wait = throttle.reserve(&name("us"), [&name("eu")], 250, now);
+                now += TimeDelta::from_std(wait).unwrap();
+                moved += 250;
+            }
+            moved
+        };
+        let limits = || vec![limit(Link::All, 9_000)];
+        let three: Vec<Throttle> = (0..3).map(|_| throttle(limits())).collect();
+        for process in &three {
+            process.share(NonZeroU32::new(3).unwrap());
+        }
+        let together: usize = three
+            .iter()
+            .map(|process| moved_in_100_s(process, noon()))
+            .sum();
+        assert!((890_000..=910_000).contains(&together), "{together}");
+        three[0].share(NonZeroU32::MIN);
+        let alone = moved_in_100_s(&three[0], noon() + TimeDelta::seconds(200));
+        assert!((890_000..=910_000).contains(&alone), "{alone}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! PostgreSQL clusters, and databases in them.
 
 use std::fs;
+use std::io::{self, Seek as _, SeekFrom};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
@@ -268,8 +269,31 @@ impl Postgres {
     /// # Panics
     /// When its log cannot be read.
     pub fn log(&self) -> String {
-        let bytes = fs::read(self.directory.join("log")).expect("the server's log is there");
-        String::from_utf8_lossy(&bytes).into_owned()
+        self.log_behind(0)
+    }
+
+    /// How long the server's log is, in bytes.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn log_bytes(&self) -> u64 {
+        fs::metadata(self.directory.join("log"))
+            .expect("the server's log is there")
+            .len()
+    }
+
+    /// What the server has logged behind so many bytes.
+    ///
+    /// # Panics
+    /// When its log cannot be read.
+    pub fn log_behind(&self, bytes: u64) -> String {
+        let mut log =
+            fs::File::open(self.directory.join("log")).expect("the server's log is there");
+        let mut new = Vec::new();
+        log.seek(SeekFrom::Start(bytes))
+            .and_then(|_| io::copy(&mut log, &mut new))
+            .expect("the server's log can be read");
+        String::from_utf8_lossy(&new).into_owned()
     }
 
     fn named(&self, name: &str) -> PostgresDatabase {

@@ -220,23 +220,35 @@ async fn what_another_region_lacks_is_left_to_it_unless_its_source_is_here_or_it
 async fn regions_know_of_each_other_while_their_workers_say_that_they_are_there() {
     for world in worlds().await {
         let database = &world.database;
-        let note = async |instance: &str, region: LocationName, at: u64| {
+        let note = async |instance: &str, region: Option<LocationName>, at: u64| {
             let (since, now) = (
                 later(world.now, at.saturating_sub(60)),
                 later(world.now, at),
             );
-            database
-                .note_replicator(instance, &region, since, now)
+            let heard = database
+                .note_replicator(instance, region.as_ref(), since, now)
                 .await
-                .unwrap()
+                .unwrap();
+            (heard.processes.get(), heard.elsewhere)
         };
-        assert_eq!(note("a", us(), 0).await, BTreeSet::new());
-        assert_eq!(note("b", us(), 1).await, BTreeSet::new());
-        assert_eq!(note("c", eu(), 2).await, BTreeSet::from([us()]));
-        assert_eq!(note("a", us(), 50).await, BTreeSet::from([eu()]));
-        assert_eq!(note("a", us(), 100).await, BTreeSet::new(), "c is silent");
+        let (of_us, of_eu) = (|| Some(us()), || Some(eu()));
+        let [nowhere, at_us, at_eu] = [
+            BTreeSet::new(),
+            BTreeSet::from([us()]),
+            BTreeSet::from([eu()]),
+        ];
+        assert_eq!(note("a", of_us(), 0).await, (1, nowhere.clone()));
+        assert_eq!(note("b", of_us(), 1).await, (2, nowhere.clone()));
+        assert_eq!(note("c", of_eu(), 2).await, (3, at_us));
+        assert_eq!(note("a", of_us(), 50).await, (3, at_eu.clone()));
+        assert_eq!(note("a", of_us(), 100).await, (1, nowhere.clone()));
+        // One of no region counts, and is nobody's reason to leave anything.
+        let everywhere = BTreeSet::from([us(), eu()]);
+        assert_eq!(note("c", of_eu(), 101).await.0, 2);
+        assert_eq!(note("d", None, 101).await, (3, everywhere));
+        assert_eq!(note("a", of_us(), 102).await, (3, at_eu));
         database.forget_replicator("a").await.unwrap();
-        assert_eq!(note("c", eu(), 101).await, BTreeSet::new());
+        assert_eq!(note("c", of_eu(), 103).await, (2, nowhere));
     }
 }
 

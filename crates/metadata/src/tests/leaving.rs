@@ -107,7 +107,8 @@ async fn what_only_the_leaving_location_holds_is_due_first() {
                 .await
                 .unwrap()
         };
-        assert_eq!(hasten(StorageId(0)).await, (2, Some(sole.storage)));
+        assert_eq!(hasten(StorageId(0)).await, (0, Some(safe.storage)));
+        assert_eq!(hasten(safe.storage).await, (2, Some(sole.storage)));
         assert_eq!(hasten(sole.storage).await, (0, None));
         let first = world.claim_copies(1, world.now, &BTreeSet::new()).await;
         assert_eq!(first.len(), 2);

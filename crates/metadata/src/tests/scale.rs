@@ -332,6 +332,7 @@ async fn every_hot_statement_uses_an_index_however_large_the_registry_is() {
     println!("{removed:?}");
     for round in 0..REPEATS {
         upkeep::read_back(&world, round).await;
+        upkeep::reconcile(&world, round).await;
     }
     upkeep::remove(&world).await;
     assert!(

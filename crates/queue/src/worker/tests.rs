@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -435,6 +436,67 @@ impl Handler for Crowd {
         self.present.fetch_sub(1, Ordering::SeqCst);
         vec![JobOutcome::Done; jobs.len()]
     }
+}
+
+/// Hears how many workers there are.
+struct Counting(UnboundedSender<u32>);
+
+#[async_trait::async_trait]
+impl Handler for Counting {
+    async fn handle(&self, jobs: &[Job], _: &Shutdown) -> Vec<JobOutcome> {
+        vec![JobOutcome::Done; jobs.len()]
+    }
+
+    fn note_workers(&self, workers: NonZeroU32) {
+        self.0.send(workers.get()).ok();
+    }
+}
+
+#[tokio::test]
+async fn a_handler_hears_how_many_workers_there_are_of_whatever_region_and_when_one_has_gone() {
+    let World {
+        database,
+        clock,
+        environment,
+        mut sleeps,
+        _directory,
+        ..
+    } = World::new().await;
+    let start = |region: Option<&str>, tasks: &Tasks| {
+        let (heard, hears) = unbounded_channel();
+        let options = WorkerOptions {
+            region: region.map(name),
+            ..WorkerOptions::new(QUEUE)
+        };
+        let worker = Worker::new(
+            database.clone(),
+            environment.clone(),
+            options,
+            WakeUp::default(),
+        );
+        let shutdown = tasks.shutdown();
+        tasks.spawn(async move { worker.run(Arc::new(Counting(heard)), shutdown).await });
+        hears
+    };
+    let (tasks, leaving) = (Tasks::new(), Tasks::new());
+    let mut one = start(Some("us"), &tasks);
+    assert_eq!(within_patience(one.recv()).await, Some(1));
+    let mut other = start(None, &leaving);
+    assert_eq!(within_patience(other.recv()).await, Some(2));
+    let mut hears = async |count: u32| loop {
+        clock.clock.advance(NOTE_INTERVAL);
+        tokio::select! {
+            heard = one.recv() => if heard == Some(count) {
+                break;
+            },
+            // Somebody has looked and found nothing.
+            _ = sleeps.recv() => {}
+        }
+    };
+    within_patience(hears(2)).await;
+    assert!(leaving.stop(PATIENCE).await);
+    within_patience(hears(1)).await;
+    assert!(tasks.stop(PATIENCE).await);
 }
 
 #[tokio::test]

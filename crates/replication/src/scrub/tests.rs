@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZeroU32;
 use std::time::SystemTime;
 
 use roadstead_metadata::Blob;
 use roadstead_oci::Algorithm;
+use roadstead_placement::{CopyLimit, Link};
+use roadstead_runtime::Clock as _;
 use roadstead_storage::{ObjectKey, Operation};
 
 use super::*;
@@ -337,6 +340,53 @@ async fn a_process_that_is_asked_to_stop_gives_its_page_back() {
     world.faults("us").heal();
     steps(&world, "us").await;
     assert!(round(&world, "us").await.unwrap().last_ended.is_some());
+}
+
+#[tokio::test]
+async fn what_is_read_back_counts_under_the_limit_of_its_location() {
+    let world = World::new(&["us", "eu"]).await;
+    let content = [7; 90];
+    world.push_blob("eu", &content).await;
+    let limit = CopyLimit {
+        link: Link::Location(name("eu")),
+        bytes_per_second: NonZeroU64::new(1_000).unwrap(),
+        window: None,
+    };
+    world.replication.limit(&limit).await.unwrap();
+    let throttle = &world.replication.throttle;
+    throttle.share(NonZeroU32::new(2).unwrap());
+    // As much as may be read at once after a rest is less than this, so that it has to wait.
+    let verified = verify(&world, "eu", VerifyOptions::default());
+    tokio::pin!(verified);
+    let clock = world.clock.as_ref();
+    let waited = async {
+        // A copy waits for what was read before it.
+        throttle.control(world.database(), clock).await;
+        while throttle
+            .reserve(&name("us"), [&name("eu")], 0, clock.now())
+            .is_zero()
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        _ = &mut verified => panic!("it does not wait"),
+        () = waited => {}
+    }
+    let wait = throttle.reserve(&name("us"), [&name("eu")], 0, clock.now());
+    assert_eq!(
+        wait,
+        Duration::from_millis(80),
+        "90 bytes at half of 1000 a second, 100 ms before"
+    );
+    assert!(
+        throttle
+            .reserve(&name("us"), [&name("ap")], 0, clock.now())
+            .is_zero()
+    );
+    world.clock.advance(wait);
+    let (read, events) = verified.await;
+    assert_eq!((read, events), (Amount::one(90), Vec::new()));
 }
 
 #[tokio::test]

@@ -80,6 +80,30 @@ pub(super) async fn read_back(world: &World, round: u32) {
     }
 }
 
+/// Some pages of a reconciliation, and of the emptying of a location.
+pub(super) async fn reconcile(world: &World, round: u32) {
+    let database = &world.database;
+    let everywhere = both();
+    let page = DemandPage {
+        demand: Demand {
+            defaults: &everywhere,
+            configured: &everywhere,
+        },
+        after: StorageId(i32::try_from(round).unwrap() * 300),
+        span: 300,
+        queue: QUEUE,
+        ids: &world.ids,
+        now: world.now,
+    };
+    database.want_demanded_copies(&page).await.unwrap();
+    database.want_leaving_copies(&page, &us()).await.unwrap();
+    let trusted = BTreeSet::from([eu()]);
+    database
+        .hasten_sole_copies(&us(), &trusted, page.after, 300)
+        .await
+        .unwrap();
+}
+
 /// Some batches of a removal.
 pub(super) async fn remove(world: &World) {
     let database = &world.database;
