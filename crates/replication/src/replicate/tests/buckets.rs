@@ -37,7 +37,7 @@ async fn a_large_blob_is_copied_by_the_store_of_both_ends_and_read_back() {
     let world = World::in_buckets(&server, &["us", "eu", "ap"]).await;
     let blobs = world.push_image("us", "v1", &[&large(1)]).await;
     for outcome in world.work().await {
-        assert_eq!(outcome, JobOutcome::Done);
+        assert_eq!(outcome, JobOutcome::Recorded);
     }
     let layer = &blobs[1];
     assert_eq!(world.present(layer).await, ["ap", "eu", "us"]);
@@ -66,12 +66,12 @@ async fn what_a_store_copied_from_a_damaged_source_is_replaced_from_another_and_
         .want_copies_of(blob.storage)
         .await
         .unwrap();
-    assert_eq!(world.work().await, [JobOutcome::Done]);
+    assert_eq!(world.work().await, [JobOutcome::Recorded]);
     assert_eq!(world.present(&blob).await, ["ap", "eu"]);
     assert!(fs::read(object(&server, "eu", &blob)).unwrap() == large(2));
     // Its own copy is made again.
     world.clock.advance(Duration::from_secs(1));
-    assert_eq!(world.work().await, [JobOutcome::Done]);
+    assert_eq!(world.work().await, [JobOutcome::Recorded]);
     assert_eq!(world.present(&blob).await, ["ap", "eu", "us"]);
     assert!(fs::read(object(&server, "us", &blob)).unwrap() == large(2));
 }

@@ -12,6 +12,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use roadstead_oci::{Algorithm, Digest};
+use roadstead_storage::HttpClient;
 use tokio::net::TcpListener;
 
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
@@ -48,6 +49,8 @@ pub(crate) struct Seen {
 
 impl Middleman {
     pub(crate) async fn before(origin: String) -> Self {
+        // Whoever makes the first client of a process says how it does TLS.
+        HttpClient::new(&[]).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let state = Arc::new(State {
