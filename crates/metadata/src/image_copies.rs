@@ -52,6 +52,15 @@ struct WantedRow {
     failure: Option<String>,
 }
 
+/// What images need, as common table expressions behind `asked(id)`, their manifests: each blob of a manifest and of all manifests below it
+/// once, as `needed(image_id, blob_id)`. An image is complete at a location that has placements of all of them.
+pub(crate) const NEEDED: &str = "down(image_id, id) AS (
+         SELECT a.id, a.id FROM asked a
+         UNION
+         SELECT d.image_id, mc.child_manifest_id FROM down d JOIN manifestchild mc ON mc.manifest_id = d.id),
+     needed(image_id, blob_id) AS (
+         SELECT DISTINCT d.image_id, mb.blob_id FROM down d JOIN manifestblob mb ON mb.manifest_id = d.id)";
+
 impl Database {
     /// The blobs that a manifest and all manifests below it need, each once. Two queries.
     pub async fn image_blobs(&self, manifest: ManifestId) -> Result<Vec<ImageBlob>, MetadataError> {
@@ -60,16 +69,15 @@ impl Database {
             .reader()
             .rows(
                 OPERATION,
-                "WITH RECURSIVE down(id) AS (
-                     SELECT id FROM manifest WHERE id = $1
-                     UNION
-                     SELECT mc.child_manifest_id FROM down JOIN manifestchild mc ON mc.manifest_id = down.id)
-                 SELECT s.id, s.content_checksum AS digest, COALESCE(s.image_size, 0) AS size, l.name AS location
-                 FROM (SELECT DISTINCT mb.blob_id FROM down JOIN manifestblob mb ON mb.manifest_id = down.id) needed
-                 JOIN imagestorage s ON s.id = needed.blob_id
-                 LEFT JOIN imagestorageplacement p ON p.storage_id = s.id
-                 LEFT JOIN imagestoragelocation l ON l.id = p.location_id
-                 ORDER BY s.id, l.name",
+                &format!(
+                    "WITH RECURSIVE asked(id) AS (SELECT m.id FROM manifest m WHERE m.id = $1), {NEEDED}
+                     SELECT s.id, s.content_checksum AS digest, COALESCE(s.image_size, 0) AS size, l.name AS location
+                     FROM needed n
+                     JOIN imagestorage s ON s.id = n.blob_id
+                     LEFT JOIN imagestorageplacement p ON p.storage_id = s.id
+                     LEFT JOIN imagestoragelocation l ON l.id = p.location_id
+                     ORDER BY s.id, l.name"
+                ),
                 params![manifest.0],
             )
             .await?;
