@@ -21,8 +21,8 @@ use crate::database::{
 use crate::demand::{Demand, Extent, RulesInForce, demanded, required};
 use crate::dialect::moment_text;
 use crate::error::MetadataError;
-use crate::ids::{ManifestId, StorageId};
-use crate::image_copies::NEEDED;
+use crate::ids::{LocationId, ManifestId, StorageId};
+use crate::image_copies::lacking_of_images;
 use crate::locations::{json_locations, limit_column, location_name};
 
 /// How long an event is kept, how long an image is awaited at most, and so how long nothing is noted twice: thirty days.
@@ -92,12 +92,8 @@ pub(crate) const EVENT: &str =
 struct DueRow {
     id: i64,
     since: NaiveDateTime,
-}
-
-#[derive(Debug, FromQueryResult)]
-struct LackingRow {
-    id: i64,
-    lacks: i32,
+    manifest_id: i32,
+    location_id: i32,
 }
 
 #[derive(Debug, FromQueryResult)]
@@ -292,43 +288,31 @@ impl Database {
         let due: Vec<DueRow> = transaction
             .rows(
                 OPERATION,
-                "SELECT a.id, a.since FROM roadstead_awaited_image a
+                "SELECT a.id, a.since, a.manifest_id, a.location_id FROM roadstead_awaited_image a
                  WHERE a.look_at <= $1 ORDER BY a.look_at LIMIT $2 @skip_locked",
                 params![now.naive_utc(), limit_column(limit)],
             )
             .await?;
-        let lacking: Vec<LackingRow> = transaction
-            .rows(
-                OPERATION,
-                &format!(
-                    "WITH RECURSIVE due(id, manifest_id, location_id) AS (
-                         SELECT a.id, a.manifest_id, a.location_id FROM roadstead_awaited_image a WHERE a.id IN {WIDE_IDS}),
-                     asked(id) AS (SELECT DISTINCT d.manifest_id FROM due d),
-                     {NEEDED}
-                     SELECT d.id, max(n.blob_id) AS lacks
-                     FROM due d JOIN needed n ON n.image_id = d.manifest_id
-                     WHERE NOT EXISTS (SELECT 1 FROM imagestorageplacement p
-                                       WHERE p.storage_id = n.blob_id AND p.location_id = d.location_id)
-                     GROUP BY d.id"
-                ),
-                params![json_wide_ids(due.iter().map(|row| row.id))],
-            )
-            .await?;
+        let images: Vec<_> = due
+            .iter()
+            .map(|row| (ManifestId(row.manifest_id), LocationId(row.location_id)))
+            .collect();
+        let lacking = lacking_of_images(&transaction, &images).await?;
         let mut settled = SettledImages {
             looked_at: due.len() as u64,
             ..SettledImages::default()
         };
         // What is complete, or is not there any more.
         let (mut ended, mut given_up, mut put_off) = (Vec::new(), Vec::new(), Vec::new());
-        for row in &due {
+        for (place, row) in due.iter().enumerate() {
             let waited = (now - row.since.and_utc()).to_std().unwrap_or_default();
-            match lacking.iter().find(|lacking| lacking.id == row.id) {
+            match lacking.get(&place) {
                 None => ended.push(row.id),
                 Some(_) if waited >= IMAGE_EVENTS_KEPT => given_up.push(row.id),
-                Some(lacking) => {
+                Some(lacks) => {
                     let wait = TimeDelta::from_std(look_again_after(waited)).unwrap_or_default();
                     put_off.push(
-                        json!({"id": row.id, "lacks": lacking.lacks, "at": moment_text(now + wait)})
+                        json!({"id": row.id, "lacks": lacks.0, "at": moment_text(now + wait)})
                             .to_string(),
                     );
                 }
