@@ -98,7 +98,8 @@ impl Counters {
     pub(crate) fn note_job(&self, job: &Job, outcome: &JobOutcome, took: TimeDelta) {
         let location = job.target.as_ref().map_or("", LocationName::as_str);
         let word = match outcome {
-            JobOutcome::Done => {
+            JobOutcome::Done => "done",
+            JobOutcome::Recorded => {
                 let seconds = took.to_std().unwrap_or_default().as_secs_f64();
                 self.seconds.with_label_values(&[location]).observe(seconds);
                 "done"
