@@ -178,7 +178,11 @@ async fn list(
     Ok(code)
 }
 
-fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+/// Takes an address without a look at it, so that no message of the command line repeats it.
+fn secret(text: &str) -> Result<Secret, &'static str> {
+    if text.is_empty() {
+        return Err("an address is not empty");
+    }
     Ok(Secret::new(text))
 }
 
