@@ -13,6 +13,7 @@ mod m20261126_000008_copy_order;
 mod m20261126_000009_copy_control;
 mod m20261126_000010_scrub;
 mod m20261126_000011_placement_rules;
+mod m20261126_000012_image_events;
 mod quay_tables;
 mod schema;
 
@@ -39,6 +40,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000009_copy_control::Migration),
             Box::new(m20261126_000010_scrub::Migration),
             Box::new(m20261126_000011_placement_rules::Migration),
+            Box::new(m20261126_000012_image_events::Migration),
         ]
     }
 

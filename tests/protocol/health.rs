@@ -110,8 +110,13 @@ async fn prometheus_is_told_of_every_location_on_an_address_of_its_own() {
     let told = eventually("the location that fails is told of", async || {
         let reply = call("GET", "/metrics").send(&metrics).await.expect(200);
         let text = String::from_utf8_lossy(&reply.body).into_owned();
-        text.contains(r#"roadstead_location_state{location="eustorage",state="down",use="read"} 1"#)
-            .then_some(text)
+        let down = text.contains(
+            r#"roadstead_location_state{location="eustorage",state="down",use="read"} 1"#,
+        );
+        // Measured in the background, for the first time at the start.
+        let measured =
+            text.contains(r#"roadstead_replication_missing_blobs{location="eustorage"}"#);
+        (down && measured).then_some(text)
     })
     .await;
     let value = |series: &str| -> f64 {

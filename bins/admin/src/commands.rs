@@ -11,6 +11,7 @@ pub(crate) mod replication_at_risk;
 pub(crate) mod replication_control;
 pub(crate) mod replication_failed;
 pub(crate) mod replication_status;
+pub(crate) mod replication_webhook;
 pub(crate) mod verify_placements;
 #[cfg(test)]
 mod world;

@@ -18,7 +18,7 @@ use roadstead_runtime::Environment;
 use crate::commands::{
     backfill, drain, gc, location_add, location_list, placement, remove_location,
     replication_at_risk, replication_control, replication_failed, replication_status,
-    verify_placements,
+    replication_webhook, verify_placements,
 };
 use crate::console::Console;
 use crate::open::Opened;
@@ -118,6 +118,9 @@ enum ReplicationCommand {
     /// It is kept in the database and counts for every registry and replicator, those that are running too. Of several limits that
     /// hold at once the tightest decides.
     Limit(replication_control::LimitArguments),
+    /// Who is told that images have become complete at a location
+    #[command(subcommand)]
+    Webhook(replication_webhook::Command),
 }
 
 #[tokio::main]
@@ -194,6 +197,9 @@ async fn dispatch(
         }
         Command::Replication(ReplicationCommand::Limit(arguments)) => {
             replication_control::limit(arguments, opened, console).await
+        }
+        Command::Replication(ReplicationCommand::Webhook(command)) => {
+            replication_webhook::run(command, opened, console).await
         }
         Command::Gc(GcCommand::Status(arguments)) => gc::status(arguments, opened, console).await,
         Command::Gc(GcCommand::Run(arguments)) => gc::run(arguments, opened, console).await,

@@ -5,11 +5,13 @@ use roadstead_distribution::GarbageCollector;
 use roadstead_replication::{LocationName, Replication};
 use roadstead_runtime::Environment;
 use roadstead_server::{Deployment, Migrations};
+use roadstead_webhooks::Webhooks;
 
 /// What every command works on.
 pub(crate) struct Opened {
     pub(crate) deployment: Deployment,
     pub(crate) replication: Replication,
+    pub(crate) webhooks: Webhooks,
     pub(crate) garbage: GarbageCollector,
     /// The name of the replication queue; none when replication is switched off.
     pub(crate) queue: Option<String>,
@@ -23,6 +25,7 @@ impl Opened {
         let deployment = Deployment::open(config, Migrations::Refuse, environment).await?;
         Ok(Self {
             replication: deployment.replication(config),
+            webhooks: deployment.webhooks(config)?,
             garbage: deployment.garbage(config),
             queue: deployment.queue.clone(),
             concurrency: config.replication.concurrency,

@@ -22,6 +22,7 @@ use roadstead_oci::{
 };
 use roadstead_replication::{ControlError, ImageNameError, ImageStatusError, StatusError};
 use roadstead_storage::StorageErrorKind;
+use roadstead_webhooks::AddError;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -115,6 +116,10 @@ pub(crate) enum ApiError {
     ImageStatus(#[from] ImageStatusError),
     #[error(transparent)]
     Control(#[from] ControlError),
+    #[error(transparent)]
+    Webhook(#[from] AddError),
+    #[error("there is no webhook {id}")]
+    NoWebhook { id: i64 },
     /// A document or a parameter of the replication's API is not what it has to be.
     #[error("{problem}")]
     Malformed { problem: String },
@@ -259,17 +264,24 @@ impl ApiError {
             Self::Control(ControlError::NoLink { .. }) | Self::Malformed { .. } => {
                 (S::BAD_REQUEST, ErrorCode::Unsupported)
             }
-            Self::Control(ControlError::Metadata(MetadataError::Conflict { .. })) => {
+            Self::Control(ControlError::Metadata(MetadataError::Conflict { .. }))
+            | Self::Webhook(AddError::Metadata(MetadataError::Conflict { .. })) => {
                 (S::CONFLICT, ErrorCode::Denied)
             }
+            Self::NoWebhook { .. } => (S::NOT_FOUND, ErrorCode::Unsupported),
+            Self::Webhook(AddError::UnknownNamespace { .. }) => usual(ErrorCode::NameUnknown),
             Self::Metadata(error)
             | Self::Control(ControlError::Metadata(error))
+            | Self::Webhook(AddError::Metadata(error))
             | Self::ImageStatus(ImageStatusError::Metadata(error))
                 if error.is_temporary() =>
             {
                 usual(ErrorCode::Unavailable)
             }
-            Self::Control(_) | Self::ImageStatus(_) => usual(ErrorCode::InternalError),
+            Self::Control(_) | Self::ImageStatus(_) | Self::Webhook(AddError::Metadata(_)) => {
+                usual(ErrorCode::InternalError)
+            }
+            Self::Webhook(_) => (S::BAD_REQUEST, ErrorCode::Unsupported),
             Self::Metadata(_) => usual(ErrorCode::InternalError),
             Self::CutOff => usual(ErrorCode::Unavailable),
         }

@@ -130,6 +130,15 @@ pub enum ReplicationRoute {
     Resume,
     /// `/api/v1/replication/limit`: how fast it may be.
     Limit,
+    /// `/api/v1/replication/webhooks`: who is told that images are complete.
+    Webhooks,
+    /// `/api/v1/replication/webhooks/<id>`: one of them.
+    Webhook {
+        /// Its number.
+        id: i64,
+    },
+    /// `/api/v1/replication/events`: what they are told.
+    Events,
 }
 
 /// Why a path names nothing.
@@ -313,6 +322,16 @@ impl ReplicationRoute {
             "/pause" => Self::Pause,
             "/resume" => Self::Resume,
             "/limit" => Self::Limit,
+            "/webhooks" => Self::Webhooks,
+            "/events" => Self::Events,
+            _ if rest.starts_with("/webhooks/") => {
+                let id = rest.trim_start_matches("/webhooks/");
+                let number = id.bytes().all(|byte| byte.is_ascii_digit());
+                match id.parse() {
+                    Ok(id) if number => Self::Webhook { id },
+                    Ok(_) | Err(_) => return Err(RouteError::NotFound),
+                }
+            }
             _ => match rest.strip_prefix("/at-risk/") {
                 Some(location) if !location.is_empty() && !location.contains('/') => Self::AtRisk {
                     location: part(PathPart::Location, location)?.into_owned(),

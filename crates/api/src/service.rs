@@ -16,6 +16,7 @@ use roadstead_metadata::{Actor, Credential};
 use roadstead_queue::WakeUp;
 use roadstead_replication::Replication;
 use roadstead_runtime::{Environment, Tasks};
+use roadstead_webhooks::Webhooks;
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
@@ -42,6 +43,8 @@ pub struct ServiceParts {
     pub registry: Registry,
     /// What is asked about copies between the locations, and told to them.
     pub replication: Replication,
+    /// Who is told that images are complete.
+    pub webhooks: Webhooks,
     /// Who may do it. The service that challenges name is its host name.
     pub authenticator: Authenticator,
     /// What health checks ask.
@@ -74,6 +77,7 @@ pub struct RegistryService {
 pub(crate) struct Inner {
     pub(crate) registry: Registry,
     pub(crate) replication: Replication,
+    pub(crate) webhooks: Webhooks,
     pub(crate) authenticator: Authenticator,
     pub(crate) health: Arc<Health>,
     pub(crate) environment: Environment,
@@ -134,6 +138,7 @@ impl RegistryService {
         let ServiceParts {
             registry,
             replication,
+            webhooks,
             authenticator,
             health,
             environment,
@@ -145,6 +150,7 @@ impl RegistryService {
             inner: Arc::new(Inner {
                 registry,
                 replication,
+                webhooks,
                 authenticator,
                 health,
                 environment,

@@ -417,6 +417,16 @@ impl Database {
         if until <= page.after.0 {
             return Ok(DemandedCopies::default());
         }
+        let next = (until < highest).then_some(StorageId(until));
+        // Nearly always nothing is missing that nobody wants yet, and nothing has to be written.
+        if matches!(scope(StorageId(until)), WantedScope::Demanded { .. })
+            && !self.await_lacking(page, until).await?
+        {
+            return Ok(DemandedCopies {
+                wanted: Vec::new(),
+                next,
+            });
+        }
         let token = page.ids.uuid();
         let transaction = self.begin(OPERATION).await?;
         let created = want_copies(
@@ -453,7 +463,7 @@ impl Database {
                 .into_iter()
                 .map(WantedCopy::try_from)
                 .collect::<Result<_, _>>()?,
-            next: (until < highest).then_some(StorageId(until)),
+            next,
         })
     }
 

@@ -357,6 +357,11 @@ impl Lock {
         Self::named("roadstead_placement_rules")
     }
 
+    /// Adding webhooks, which are limited in number.
+    pub(crate) fn webhooks() -> Self {
+        Self::named("roadstead_webhooks")
+    }
+
     /// Making the row of the blob with this digest, or giving it up.
     pub(crate) fn blob(digest: &str) -> Self {
         Self::named(&format!("roadstead_blob:{digest}"))

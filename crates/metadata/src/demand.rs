@@ -33,6 +33,8 @@ pub(crate) enum Extent<'a> {
     /// Those of a manifest, as far as it makes demands itself, and where there are rules for tags of what is below it, whose demands its tags may
     /// change. What others demand of the same blobs is left out.
     Image { manifest: &'a str },
+    /// Those of a manifest and of all manifests below it.
+    Tree { manifest: &'a str },
 }
 
 impl Extent<'_> {
@@ -51,7 +53,9 @@ impl Extent<'_> {
             Self::Given { storages } => format!("mb.blob_id IN @ids({storages})"),
             // Nearly every push, and the plan for it must not reckon with many manifests.
             Self::Image { manifest } if !rules.for_tags => format!("mb.manifest_id = {manifest}"),
-            Self::Image { .. } => "mb.manifest_id IN (SELECT b.id FROM below b)".to_owned(),
+            Self::Image { .. } | Self::Tree { .. } => {
+                "mb.manifest_id IN (SELECT b.id FROM below b)".to_owned()
+            }
         }
     }
 }
@@ -275,7 +279,7 @@ pub(crate) fn required(
             of_blobs(format!("s.id > {after} AND s.id <= {until}"))
         }
         Extent::Given { storages } => of_blobs(format!("s.id IN @ids({storages})")),
-        Extent::Image { manifest } => (
+        Extent::Image { manifest } | Extent::Tree { manifest } => (
             format!(
                 "below(id) AS (
                      SELECT m.id FROM manifest m WHERE m.id = {manifest}
@@ -340,14 +344,14 @@ impl Database {
         demand: Demand<'_>,
     ) -> Result<BTreeSet<LocationName>, MetadataError> {
         let rules = RulesInForce::load(self.reader(), demand).await?;
-        let image = Extent::Image { manifest: "$3" };
+        let image = Extent::Tree { manifest: "$3" };
         let rows: Vec<Named> = self
             .reader()
             .rows(
                 "look up where an image belongs",
                 &format!(
                     "{} SELECT DISTINCT o.name FROM required r JOIN open o ON o.id = r.location_id",
-                    demanded(&rules, "$1", "$2", image)
+                    required(&rules, "$1", "$2", image)
                 ),
                 params![
                     json_locations(demand.defaults),

@@ -1,4 +1,6 @@
-//! Where the blobs of one image are, and how the copies of them go that are wanted.
+//! Where the blobs of images are, and how the copies of them go that are wanted.
+//!
+//! An image needs the blobs of its manifest and of all manifests below it. It is complete at a location that has placements of all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,9 +9,9 @@ use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
 use sea_orm::FromQueryResult;
 
-use crate::database::{Connection, Database, json_ids, params};
+use crate::database::{Connection, Database, Transaction, json_ids, params};
 use crate::error::MetadataError;
-use crate::ids::{ManifestId, StorageId};
+use crate::ids::{LocationId, ManifestId, StorageId};
 use crate::locations::location_name;
 
 /// A blob of an image.
@@ -50,6 +52,90 @@ struct WantedRow {
     location: String,
     last_attempt: Option<chrono::NaiveDateTime>,
     failure: Option<String>,
+}
+
+#[derive(Debug, FromQueryResult)]
+struct ChildrenRow {
+    id: i32,
+    children: Option<String>,
+}
+
+#[derive(Debug, FromQueryResult)]
+struct LackingRow {
+    image: i32,
+    lacks: Option<i32>,
+}
+
+/// How many levels of manifests below each other are looked through; clients know two.
+const LEVELS_MAX: u32 = 16;
+
+/// One of the blobs that each image lacks at its location, by the image's place in the list; complete images are left out. A statement for each level of
+/// manifests, and one more.
+///
+/// The look-ups are nested so that each goes through an index, however many images the planner reckons with.
+pub(crate) async fn lacking_of_images(
+    transaction: &Transaction,
+    images: &[(ManifestId, LocationId)],
+) -> Result<BTreeMap<usize, StorageId>, MetadataError> {
+    const OPERATION: &str = "look up what images lack";
+    let mut below: BTreeMap<i32, BTreeSet<i32>> = BTreeMap::new();
+    let mut level: BTreeSet<i32> = images.iter().map(|(manifest, _)| manifest.0).collect();
+    for _ in 0..LEVELS_MAX {
+        if level.is_empty() {
+            break;
+        }
+        let rows: Vec<ChildrenRow> = transaction
+            .rows(
+                OPERATION,
+                "SELECT CAST(n.value AS integer) AS id,
+                        (SELECT @list(mc.child_manifest_id) FROM manifestchild mc WHERE mc.manifest_id = n.value) AS children
+                 FROM @ids($1) AS n",
+                params![json_ids(level.iter().copied())],
+            )
+            .await?;
+        level.clear();
+        for row in rows {
+            let children: BTreeSet<i32> = match &row.children {
+                None => BTreeSet::new(),
+                Some(children) => serde_json::from_str(children).map_err(|error| {
+                    MetadataError::corrupt("manifestchild", "child_manifest_id", row.id, error)
+                })?,
+            };
+            level.extend(&children);
+            below.insert(row.id, children);
+        }
+        level.retain(|manifest| !below.contains_key(manifest));
+    }
+    let mut triples = Vec::new();
+    for (image, (manifest, location)) in (0_i32..).zip(images) {
+        let mut needed = BTreeSet::new();
+        let mut next = vec![manifest.0];
+        while let Some(manifest) = next.pop() {
+            if needed.insert(manifest) {
+                triples.push([image, manifest, location.0]);
+                next.extend(below.get(&manifest).into_iter().flatten());
+            }
+        }
+    }
+    let rows: Vec<LackingRow> = transaction
+        .rows(
+            OPERATION,
+            "SELECT n.first AS image,
+                    (SELECT max(mb.blob_id) FROM manifestblob mb
+                     WHERE mb.manifest_id = n.second
+                       AND (SELECT p.id FROM imagestorageplacement p
+                            WHERE p.storage_id = mb.blob_id AND p.location_id = n.third LIMIT 1) IS NULL) AS lacks
+             FROM @triples($1) AS n",
+            params![serde_json::json!(triples).to_string()],
+        )
+        .await?;
+    let mut lacking = BTreeMap::new();
+    for row in rows {
+        if let (Ok(image), Some(lacks)) = (row.image.try_into(), row.lacks) {
+            lacking.insert(image, StorageId(lacks));
+        }
+    }
+    Ok(lacking)
 }
 
 impl Database {

@@ -30,6 +30,7 @@ mod features;
 mod garbage;
 mod ids;
 mod image_copies;
+mod image_events;
 mod immutability;
 mod instances;
 mod jobs;
@@ -50,6 +51,7 @@ mod service_keys;
 mod summary;
 mod tags;
 mod uploads;
+mod webhooks;
 
 pub use accounts::{Account, FirstAccount, TAG_WINDOW};
 pub use at_risk::{AtRiskImage, AtRiskOf, AtRiskPage, AtRiskPosition, AtRiskTotals};
@@ -79,6 +81,7 @@ pub use ids::{
     UserId,
 };
 pub use image_copies::{CopyAttempt, ImageBlob};
+pub use image_events::{IMAGE_COMPLETE, IMAGE_EVENTS_KEPT, ImageEvent, SettledImages};
 pub use immutability::ImmutableTags;
 pub use instances::Instance;
 pub use jobs::{ClaimJobs, Job};
@@ -103,6 +106,7 @@ pub use service_keys::{NewServiceKey, ServiceKey};
 pub use summary::{AffectedImage, MissingCopies};
 pub use tags::{Delete, Deletion};
 pub use uploads::{AdvanceUpload, NewUpload, Upload};
+pub use webhooks::{DeliveriesEnded, Delivery, NewWebhook, Webhook, WebhookLease};
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ mod copy_control;
 mod cuts;
 mod demand;
 mod garbage;
+mod image_events;
 mod labels;
 mod leaving;
 mod manifests;
@@ -20,6 +21,7 @@ mod scale;
 mod scrub;
 mod tags;
 mod uploads;
+mod webhooks;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

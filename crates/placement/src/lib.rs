@@ -37,7 +37,7 @@ pub use location::{LocationName, LocationNameError};
 pub use moment::Moment;
 pub use reads::rank_reads;
 pub use removal::{RemovalStep, plan_refuge, plan_removal};
-pub use retry::{FailureClass, RETRY_DELAY_MAX, RETRY_DELAY_MIN, retry_delay};
+pub use retry::{FailureClass, RETRY_DELAY_MAX, RETRY_DELAY_MIN, look_again_after, retry_delay};
 pub use rules::{
     Desired, Holder, PlacementRule, PlacementRules, RuleError, RuleScope, TagPattern,
     TagPatternError,

@@ -117,6 +117,12 @@ pub fn retry_delay(attempt: u32, chance: f64) -> Duration {
     jittered(attempt, chance, FIRST_CEILING, RETRY_DELAY_MAX)
 }
 
+/// When it is looked again whether an image has become complete that has been awaited for so long: after a quarter of that, two seconds at least and
+/// an hour at most. Copies that this registry makes itself say so, and are not waited for.
+pub fn look_again_after(awaited: Duration) -> Duration {
+    (awaited / 4).clamp(Duration::from_secs(2), Duration::from_hours(1))
+}
+
 fn jittered(attempt: u32, chance: f64, first: Duration, last: Duration) -> Duration {
     let doublings = attempt.saturating_sub(1).min(16);
     let ceiling = first.saturating_mul(1 << doublings).min(last);
@@ -146,6 +152,23 @@ mod tests {
         }
         assert_eq!(retry_delay(u32::MAX, 1.0), RETRY_DELAY_MAX);
         assert_eq!(retry_delay(1, 0.5), Duration::from_secs(3));
+    }
+
+    #[test]
+    fn an_image_is_looked_at_again_soon_at_first_and_hourly_in_the_end() {
+        for (awaited, seconds) in [
+            (0, 2),
+            (8, 2),
+            (100, 25),
+            (14_400, 3_600),
+            (u64::MAX, 3_600),
+        ] {
+            assert_eq!(
+                look_again_after(Duration::from_secs(awaited)),
+                Duration::from_secs(seconds),
+                "{awaited}"
+            );
+        }
     }
 
     #[test]

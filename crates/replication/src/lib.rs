@@ -10,6 +10,8 @@
 //! | `desired` | what is demanded beside the configuration: rules, regions, how many locations a push waits for |
 //! | `store_check` | what the database promises, compared with what the store of a location holds |
 //! | `scrub` | what placements promise, read back bit by bit and copied again where it is missing or damaged; objects that nothing accounts for |
+//! | `image_events` | which images have become complete at a location, noted once |
+//! | `metrics` | what Prometheus is told |
 //! | `status` | what is missing where, how long, why, and which images it concerns; waiting until nothing is |
 //! | `failed` | the copies whose last attempt failed, and making them due at once |
 //! | `at_risk` | what would be lost if a location were lost now |
@@ -33,9 +35,11 @@ mod drain;
 mod failed;
 mod fan_out;
 mod gather;
+mod image_events;
 mod images;
 mod job_body;
 mod ledger;
+mod metrics;
 #[cfg(test)]
 mod outage;
 mod reason;

@@ -110,6 +110,7 @@ impl Handler for Replication {
     /// Done twice, it does nothing the second time. Dropped, it leaves at most staged bytes at the targets, which the
     /// cleanup of abandoned uploads finds, or whoever goes on with them.
     async fn handle(&self, jobs: &[Job], shutdown: &Shutdown) -> Vec<JobOutcome> {
+        let began = self.environment.now();
         let mut outcomes: BTreeMap<JobId, JobOutcome> = BTreeMap::new();
         let mut of_blobs: BTreeMap<String, Vec<&Job>> = BTreeMap::new();
         for job in jobs {
@@ -134,12 +135,15 @@ impl Handler for Replication {
                 }
             }
         }
+        let took = self.environment.now() - began;
         jobs.iter()
             .map(|job| {
-                outcomes.remove(&job.id).unwrap_or(JobOutcome::Retry {
+                let outcome = outcomes.remove(&job.id).unwrap_or(JobOutcome::Retry {
                     reason: "nothing is known of how it ended".to_owned(),
                     class: FailureClass::Internal,
-                })
+                });
+                self.counters.note_job(job, &outcome, took);
+                outcome
             })
             .collect()
     }
@@ -516,6 +520,8 @@ impl Replication {
             Recorded::Yes => {
                 self.throughput
                     .note(&target, blob.size, self.environment.now());
+                self.arrivals.note(blob.storage, &target);
+                self.counters.note_copy(&target, blob.size);
                 tracing::info!(
                     blob.digest = %blob.digest,
                     blob.size_bytes = blob.size,

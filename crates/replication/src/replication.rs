@@ -13,7 +13,9 @@ use roadstead_runtime::Environment;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
+use crate::image_events::Arrivals;
 use crate::ledger::Ledger;
+use crate::metrics::Counters;
 use crate::throttle::Throttle;
 use crate::throughput::Throughput;
 
@@ -35,6 +37,8 @@ pub struct Replication {
     pub(crate) memory_kibibytes: u32,
     pub(crate) throughput: Throughput,
     pub(crate) ledger: Arc<Ledger>,
+    pub(crate) arrivals: Arrivals,
+    pub(crate) counters: Counters,
     configured: Arc<BTreeSet<LocationName>>,
 }
 
@@ -70,6 +74,8 @@ impl From<ReplicationParts> for Replication {
             memory_kibibytes: MEMORY_KIBIBYTES,
             throughput: Throughput::default(),
             ledger: Arc::default(),
+            arrivals: Arrivals::default(),
+            counters: Counters::default(),
             configured: Arc::new(configured),
         }
     }

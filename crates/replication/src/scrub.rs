@@ -441,6 +441,7 @@ impl Replication {
             .map(|blob| self.read_back(location, blob, pace))
             .buffer_unordered(AT_ONCE);
         while let Some((blob, verified)) = read.try_next().await? {
+            self.counters.note_read_back(location.name(), blob.size);
             each(VerifyEvent::Read(Amount::one(blob.size)));
             match verified {
                 Verification::Intact { .. } => intact.push(blob.digest),
@@ -449,6 +450,7 @@ impl Replication {
                         .report_defective(location.name(), blob, verified)
                         .await?
                     {
+                        self.counters.note_defective(location.name());
                         each(VerifyEvent::Defective(object));
                     }
                 }
@@ -460,6 +462,7 @@ impl Replication {
             .database
             .settle_intact(location.name(), &intact, now)
             .await?;
+        self.counters.note_repaired(location.name(), repaired.len());
         repaired.iter().for_each(log_repaired);
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use roadstead_locations::Locations;
 use roadstead_metadata::{
-    Actor, Blob, ClaimCopies, ClaimCursor, CommitBlob, Database, DatabaseOptions, Ensured,
+    Actor, Blob, ClaimCopies, ClaimCursor, CommitBlob, Database, DatabaseOptions, Demand, Ensured,
     Features, FirstAccount, Job, NewRepository, PushedLabels, PutManifest, PutManifestOutcome,
     Repository, RepositoryPath,
 };
@@ -198,6 +198,17 @@ impl World {
 
     /// Makes an image of blobs that are in the repository: config and layers.
     pub(crate) async fn put_manifest(&self, tag: &str, blobs: &[Blob]) {
+        self.put_manifest_with(tag, blobs, Some(self.replication.demand()))
+            .await;
+    }
+
+    /// The same without a demand, as Quay does it: no copies of ours become wanted.
+    pub(crate) async fn put_manifest_with(
+        &self,
+        tag: &str,
+        blobs: &[Blob],
+        demand: Option<Demand<'_>>,
+    ) {
         let descriptor = |blob: &Blob, kind: &str| {
             serde_json::json!({
                 "mediaType": format!("application/vnd.oci.image.{kind}"),
@@ -230,7 +241,7 @@ impl World {
             labels: PushedLabels::NONE,
             tags: &tags,
             untagged_until: environment.now(),
-            demand: Some(self.replication.demand()),
+            demand,
             queue: QUEUE,
             features: Features::default(),
             actor: &actor,

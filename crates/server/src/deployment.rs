@@ -11,7 +11,9 @@ use roadstead_placement::{LocationName, Topology};
 use roadstead_queue::WakeUp;
 use roadstead_replication::{Replication, ReplicationParts};
 use roadstead_runtime::Environment;
+use roadstead_secrets::FieldKey;
 use roadstead_storage::{HttpClient, LocalOptions, Location};
+use roadstead_webhooks::Webhooks;
 
 use crate::database::database_options;
 use crate::error::StartError;
@@ -152,6 +154,14 @@ impl Deployment {
             wake_up: self.wake_up.clone(),
         })
         .with_memory(config.replication.memory_bytes)
+    }
+
+    /// Who is told of complete images. What is kept of them is encrypted with the configuration's key.
+    pub fn webhooks(&self, config: &Config) -> Result<Webhooks, StartError> {
+        let key = config.database.secret_key.as_ref();
+        let key = key.map(|key| FieldKey::new(key.expose())).transpose()?;
+        let webhooks = Webhooks::new(self.database.clone(), self.environment.clone(), key)?;
+        Ok(webhooks)
     }
 }
 

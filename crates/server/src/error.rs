@@ -7,6 +7,7 @@ use roadstead_auth::{EncryptedFieldsError, FirstAccountError, KeyTextError};
 use roadstead_metadata::MetadataError;
 use roadstead_placement::{LocationNameError, TopologyError};
 use roadstead_storage::StorageError;
+use roadstead_webhooks::SenderError;
 
 /// Why a deployment could not be opened or a server not started. The text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,13 @@ pub enum StartError {
         /// Why not.
         #[from]
         source: KeyTextError,
+    },
+    /// Nothing can be sent to webhooks.
+    #[error("could not prepare to send to webhooks")]
+    Webhooks {
+        /// Why not.
+        #[from]
+        source: SenderError,
     },
     /// Nothing that the database holds encrypted can be read.
     #[error("could not read the database's encrypted fields")]

@@ -10,6 +10,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use prometheus::{TEXT_FORMAT, TextEncoder};
 use roadstead_locations::Locations;
+use roadstead_replication::Replication;
 use roadstead_runtime::{Shutdown, Tasks};
 use tokio::net::TcpListener;
 
@@ -24,6 +25,15 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How long an answer may still take after the shutdown.
 const DRAIN: Duration = Duration::from_secs(1);
+
+/// What is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    /// How the locations fare.
+    pub(crate) locations: Locations,
+    /// What was copied and what is missing.
+    pub(crate) replication: Replication,
+}
 
 /// Where metrics are told, once it is listened there.
 #[derive(Debug)]
@@ -40,12 +50,12 @@ impl MetricsListener {
         Ok(Self { listener, address })
     }
 
-    /// Tells how these locations fare to whoever asks, until the shutdown.
-    pub(crate) async fn serve(self, locations: Locations, tasks: Tasks, shutdown: Shutdown) {
+    /// Tells it to whoever asks, until the shutdown.
+    pub(crate) async fn serve(self, told: Told, tasks: Tasks, shutdown: Shutdown) {
         let service = service_fn(move |request: Request<Incoming>| {
-            let locations = locations.clone();
+            let told = told.clone();
             async move {
-                let answer = answer(request.method(), request.uri().path(), &locations).await;
+                let answer = answer(request.method(), request.uri().path(), &told).await;
                 Ok::<_, Infallible>(answer)
             }
         });
@@ -61,7 +71,7 @@ impl MetricsListener {
     }
 }
 
-async fn answer(method: &Method, path: &str, locations: &Locations) -> Response<String> {
+async fn answer(method: &Method, path: &str, told: &Told) -> Response<String> {
     if path != "/metrics" {
         let only = format!("there is nothing at {path}; metrics are at /metrics\n");
         return plain(StatusCode::NOT_FOUND, only);
@@ -76,7 +86,8 @@ async fn answer(method: &Method, path: &str, locations: &Locations) -> Response<
             .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return refused;
     }
-    let families = locations.metrics(PATIENCE).await;
+    let mut families = told.locations.metrics(PATIENCE).await;
+    families.extend(told.replication.metrics());
     match TextEncoder::new().encode_to_string(&families) {
         Ok(text) => plain(StatusCode::OK, text),
         Err(error) => {

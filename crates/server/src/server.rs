@@ -19,6 +19,7 @@ use roadstead_metadata::{Features, ImmutableTags, QuotaSizes};
 use roadstead_queue::{Relay, Worker, WorkerOptions};
 use roadstead_replication::{Replication, ScrubOptions};
 use roadstead_runtime::{Environment, Shutdown, Tasks};
+use roadstead_webhooks::Webhooks;
 
 use crate::connections;
 use crate::deployment::{Deployment, Migrations, OpenLocal};
@@ -26,7 +27,7 @@ use crate::encrypted_fields;
 use crate::error::StartError;
 use crate::first_start::{FirstAccount, make_first_account};
 use crate::instance;
-use crate::metrics::MetricsListener;
+use crate::metrics::{MetricsListener, Told};
 use crate::probes;
 
 /// How often uploads that were given up are looked for: Quay's `BLOBUPLOAD_CLEANUP_FREQUENCY`.
@@ -191,9 +192,11 @@ impl Running {
             Arc::clone(&environment.clock),
         );
         let replication = deployment.replication(&config);
+        let webhooks = deployment.webhooks(&config)?;
         let service = RegistryService::new(ServiceParts {
             registry: registry.clone(),
             replication: replication.clone(),
+            webhooks: webhooks.clone(),
             authenticator,
             health: Arc::new(health),
             environment: environment.clone(),
@@ -233,12 +236,11 @@ impl Running {
             async move { garbage.keep_collecting(&shutdown).await }
         });
         if replicate {
-            spawn_replicator(&config, &deployment, &replication, &tasks);
+            spawn_replicator(&config, &deployment, &replication, webhooks, &tasks);
         }
         tasks.spawn(relay(&deployment, replicate, &tasks));
         if let Some(metrics) = metrics {
-            let locations = deployment.locations.clone();
-            tasks.spawn(metrics.serve(locations, tasks.clone(), shutdown.clone()));
+            spawn_metrics(metrics, &deployment, &replication, &tasks);
         }
         tasks.spawn(connections::serve(
             listener,
@@ -299,10 +301,10 @@ impl Replicator {
         }
         let tasks = Tasks::new();
         let replication = deployment.replication(config);
+        let webhooks = deployment.webhooks(config)?;
         tasks.spawn(keep_probed(&deployment, &tasks));
         if let Some(metrics) = metrics {
-            let locations = deployment.locations.clone();
-            tasks.spawn(metrics.serve(locations, tasks.clone(), tasks.shutdown()));
+            spawn_metrics(metrics, &deployment, &replication, &tasks);
         }
         tasks.spawn({
             let (deployment, replication) = (deployment.clone(), replication.clone());
@@ -310,7 +312,7 @@ impl Replicator {
             let name = format!("replicator {}", deployment.environment.ids.uuid());
             async move { instance::keep_telling(&deployment, &replication, name, &shutdown).await }
         });
-        spawn_replicator(config, &deployment, &replication, &tasks);
+        spawn_replicator(config, &deployment, &replication, webhooks, &tasks);
         tasks.spawn(relay(&deployment, true, &tasks));
         Ok(Some(Self { deployment, tasks }))
     }
@@ -354,6 +356,7 @@ fn spawn_replicator(
     config: &Config,
     deployment: &Deployment,
     replication: &Replication,
+    webhooks: Webhooks,
     tasks: &Tasks,
 ) {
     let Some(queue) = &deployment.queue else {
@@ -379,6 +382,14 @@ fn spawn_replicator(
         let (replication, shutdown) = (replication.clone(), shutdown.clone());
         async move { replication.keep_prompt(&shutdown).await }
     });
+    tasks.spawn({
+        let (replication, shutdown) = (replication.clone(), shutdown.clone());
+        async move { replication.keep_images_noted(&shutdown).await }
+    });
+    tasks.spawn({
+        let shutdown = shutdown.clone();
+        async move { webhooks.keep_delivering(&shutdown).await }
+    });
     if let Some(scrub) = config.replication.scrub {
         let (replication, shutdown) = (replication.clone(), shutdown.clone());
         let options = ScrubOptions {
@@ -390,6 +401,22 @@ fn spawn_replicator(
     let replication = replication.clone();
     let interval = config.replication.reconcile;
     tasks.spawn(async move { replication.keep_reconciled(interval, &shutdown).await });
+}
+
+/// Tells Prometheus how this process and the replication fare.
+fn spawn_metrics(
+    metrics: MetricsListener,
+    deployment: &Deployment,
+    replication: &Replication,
+    tasks: &Tasks,
+) {
+    let (measured, shutdown) = (replication.clone(), tasks.shutdown());
+    tasks.spawn(async move { measured.keep_measured(&shutdown).await });
+    let told = Told {
+        locations: deployment.locations.clone(),
+        replication: replication.clone(),
+    };
+    tasks.spawn(metrics.serve(told, tasks.clone(), tasks.shutdown()));
 }
 
 async fn clean_up_uploads(registry: Registry, environment: Environment, shutdown: Shutdown) {

@@ -54,6 +54,15 @@ impl World {
         .await
     }
 
+    /// The same with a `DATABASE_SECRET_KEY`.
+    pub(crate) async fn with_secret_key() -> Self {
+        Self::with(|config| {
+            config.database.secret_key =
+                Some(roadstead_config::Secret::new("a key for tests".to_owned()));
+        })
+        .await
+    }
+
     async fn with(change: impl FnOnce(&mut Config)) -> Self {
         println!("seed {SEED}");
         let directory = TempDir::new().unwrap();

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::world::{Answer, PASSWORD, World, basic};
 
-const ROUTES: [(&str, &str); 8] = [
+const ROUTES: [(&str, &str); 10] = [
     ("GET", "/api/v1/replication"),
     ("GET", "/api/v1/replication/at-risk/us"),
     ("GET", "/api/v1/replication/failed"),
@@ -21,6 +21,8 @@ const ROUTES: [(&str, &str); 8] = [
     ("POST", "/api/v1/replication/resume"),
     ("GET", "/api/v1/replication/limit"),
     ("PUT", "/api/v1/replication/limit"),
+    ("GET", "/api/v1/replication/webhooks"),
+    ("GET", "/api/v1/replication/events"),
 ];
 
 async fn get(world: &World, path: &str) -> Value {
@@ -292,4 +294,118 @@ async fn what_cannot_be_understood_is_refused_and_changes_nothing() {
     }
     let control = world.replication().control().await.unwrap();
     assert_eq!(control, roadstead_placement::CopyControl::default());
+}
+
+#[tokio::test]
+async fn webhooks_are_added_listed_and_removed_and_say_nothing_secret() {
+    let world = World::new().await;
+    let added = send(
+        &world,
+        "POST",
+        "/webhooks",
+        &json!({
+            "url": "https://user:s3cret@hooks.example/s3cret",
+            "secret": "s3cret of some length",
+            "location": "eu",
+            "namespace": "acme",
+        }),
+    )
+    .await;
+    assert_eq!(
+        (added.status, added.json()),
+        (StatusCode::CREATED, json!({ "id": 1 }))
+    );
+    let list = get(&world, "/webhooks").await;
+    let webhook = &list["webhooks"][0];
+    assert_eq!(
+        (
+            &webhook["address"],
+            &webhook["location"],
+            &webhook["namespace"],
+            &webhook["signed"]
+        ),
+        (
+            &json!("https://hooks.example"),
+            &json!("eu"),
+            &json!("acme"),
+            &json!(true)
+        )
+    );
+    assert!(!list.to_string().contains("s3cret"), "{list}");
+    let removed = send(&world, "DELETE", "/webhooks/1", &Value::Null).await;
+    assert_eq!(removed.status, StatusCode::NO_CONTENT);
+    let again = send(&world, "DELETE", "/webhooks/1", &Value::Null).await;
+    assert_eq!(again.status, StatusCode::NOT_FOUND, "{again:?}");
+    assert_eq!(get(&world, "/webhooks").await, json!({ "webhooks": [] }));
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_webhook_is_refused() {
+    let world = World::new().await;
+    let url = "http://hooks.example/";
+    for (document, status) in [
+        (json!(null), 400),
+        (json!({}), 400),
+        (json!({"url": 7}), 400),
+        (json!({"url": url, "more": 1}), 400),
+        (json!({"url": "ftp://hooks.example/"}), 400),
+        (json!({"url": "http://169.254.169.254/latest"}), 400),
+        (json!({"url": url, "secret": "short"}), 400),
+        (json!({"url": url, "location": "mars"}), 404),
+        (json!({"url": url, "namespace": "mars"}), 404),
+        (
+            json!({"url": format!("http://hooks.example/{}", "a".repeat(9_000))}),
+            413,
+        ),
+    ] {
+        let answer = send(&world, "POST", "/webhooks", &document).await;
+        assert_eq!(answer.status, status, "{document}: {answer:?}");
+    }
+    for (method, path, status) in [
+        ("DELETE", "/webhooks/", 404),
+        ("DELETE", "/webhooks/x", 404),
+        ("DELETE", "/webhooks/-1", 404),
+        ("DELETE", "/webhooks/1/2", 404),
+        ("DELETE", "/webhooks/99999999999999999999", 404),
+        ("GET", "/webhooks/1", 405),
+        ("DELETE", "/webhooks", 405),
+        ("POST", "/events", 405),
+        ("GET", "/events?after=x", 400),
+        ("GET", "/events?limit=0", 400),
+    ] {
+        let answer = send(&world, method, path, &Value::Null).await;
+        assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
+    }
+    assert_eq!(get(&world, "/webhooks").await, json!({ "webhooks": [] }));
+    let others = World::with(|settings| {
+        settings.auth.superusers = BTreeSet::from(["root".to_owned()]);
+    })
+    .await;
+    for (method, path) in [("POST", "/webhooks"), ("DELETE", "/webhooks/1")] {
+        let answer = send(&others, method, path, &json!({ "url": url })).await;
+        assert_eq!(
+            answer.error(),
+            (403, "DENIED".to_owned()),
+            "{method} {path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn events_are_listed_from_where_the_last_page_ended() {
+    let world = World::new().await;
+    for tag in ["v1", "v2"] {
+        world.push_image(tag).await;
+    }
+    let settled = world.database.settle_awaited_images(10, world.clock.now());
+    assert_eq!(settled.await.unwrap().complete, 2);
+    let first = get(&world, "/events?limit=1").await;
+    let event = &first["events"][0];
+    assert_eq!(
+        (&event["kind"], &event["repository"], &event["location"]),
+        (&json!("image.complete"), &json!("acme/app"), &json!("us"))
+    );
+    let second = get(&world, &format!("/events?after={}", event["id"])).await;
+    assert_eq!(second["events"].as_array().unwrap().len(), 1);
+    assert_ne!(second["events"][0]["digest"], event["digest"]);
 }

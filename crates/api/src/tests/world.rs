@@ -21,9 +21,11 @@ use roadstead_placement::{LocationName, Topology};
 use roadstead_queue::WakeUp;
 use roadstead_replication::{QUEUE, Replication, ReplicationParts};
 use roadstead_runtime::{Clock as _, Environment, ManualClock, SeededIds, SystemClock, Tasks};
+use roadstead_secrets::FieldKey;
 use roadstead_storage::faults::Faults;
 use roadstead_storage::{LocalOptions, Location};
 use roadstead_test_servers::PostgresDatabase;
+use roadstead_webhooks::Webhooks;
 use serde_json::Value;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -153,9 +155,13 @@ impl World {
             queue: QUEUE.to_owned(),
             wake_up: WakeUp::default(),
         });
+        let key = FieldKey::new("a key for tests").expect("a key");
+        let webhooks =
+            Webhooks::new(database.clone(), environment.clone(), Some(key)).expect("a client");
         let service = RegistryService::new(ServiceParts {
             registry: registry.clone(),
             replication: replication.clone(),
+            webhooks,
             authenticator,
             health: Arc::new(Health::new(
                 health_services(),

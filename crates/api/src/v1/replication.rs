@@ -10,7 +10,7 @@
 //! | `GET .../limit` | what is paused and limited |
 //! | `PUT .../limit` | limits it: `{"location"}` or `{"source", "target"}` or neither, `"bytes_per_second"`, `"between"` |
 //!
-//! Lists have `limit` entries and go on with `next_page`.
+//! What is below `webhooks` and `events` is `webhooks`' business. Lists have `limit` entries and go on with `next_page`.
 
 use http::header::CACHE_CONTROL;
 use http::{Method, Response, StatusCode};
@@ -31,6 +31,7 @@ use crate::request_body::RequestBody;
 use crate::response::{With as _, json_response};
 use crate::route::ReplicationRoute;
 use crate::service::{Head, Inner, NOT_KEPT};
+use crate::v1::webhooks;
 
 /// The most bytes of a document: three names of locations, all escaped, and some numbers.
 const DOCUMENT_BYTES_MAX: usize = 8 << 10;
@@ -87,7 +88,7 @@ pub(crate) async fn answer(
             let location = query.get("location")?;
             let after = match query.get("next_page")? {
                 None => 0,
-                Some(page) => page.parse().map_err(|_| no_page(&page))?,
+                Some(page) => page.parse().map_err(|_| no_page("next_page", &page))?,
             };
             let found = replication
                 .failed(FailedQuery {
@@ -120,15 +121,21 @@ pub(crate) async fn answer(
             control(inner).await?
         }
         ReplicationRoute::Limit => control(inner).await?,
+        ReplicationRoute::Webhooks => webhooks::webhooks(inner, head, body).await?,
+        ReplicationRoute::Webhook { id } => webhooks::remove(inner, *id).await?,
+        ReplicationRoute::Events => webhooks::events(inner, &query).await?,
     };
     Ok(response.with(CACHE_CONTROL, NOT_KEPT))
 }
 
 const fn allowed(route: &ReplicationRoute) -> &'static str {
     match route {
-        ReplicationRoute::Status | ReplicationRoute::AtRisk { .. } | ReplicationRoute::Failed => {
-            "GET, HEAD"
-        }
+        ReplicationRoute::Status
+        | ReplicationRoute::AtRisk { .. }
+        | ReplicationRoute::Failed
+        | ReplicationRoute::Events => "GET, HEAD",
+        ReplicationRoute::Webhooks => "GET, HEAD, POST",
+        ReplicationRoute::Webhook { .. } => "DELETE",
         ReplicationRoute::Retry | ReplicationRoute::Pause | ReplicationRoute::Resume => "POST",
         ReplicationRoute::Limit => "GET, HEAD, PUT",
     }
@@ -184,7 +191,7 @@ async fn at_risk(
         ),
         Some(page) => (
             None,
-            ExposedPosition::parse(&page).ok_or_else(|| no_page(&page))?,
+            ExposedPosition::parse(&page).ok_or_else(|| no_page("next_page", &page))?,
         ),
     };
     let limit = limit(query, AT_RISK_PAGE_MAX)?;
@@ -227,7 +234,10 @@ async fn control(inner: &Inner) -> Result<Response<Body>, ApiError> {
 }
 
 /// Reads a document. An empty body says nothing in particular.
-async fn document<T: DeserializeOwned>(inner: &Inner, body: RequestBody) -> Result<T, ApiError> {
+pub(super) async fn document<T: DeserializeOwned>(
+    inner: &Inner,
+    body: RequestBody,
+) -> Result<T, ApiError> {
     let (idle, clock) = (inner.options.body_idle_timeout, &*inner.environment.clock);
     let bytes = body.collect(DOCUMENT_BYTES_MAX, idle, clock).await?;
     let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
@@ -235,7 +245,7 @@ async fn document<T: DeserializeOwned>(inner: &Inner, body: RequestBody) -> Resu
 }
 
 /// The entries of a page, at most `most`.
-fn limit(query: &Query<'_>, most: u32) -> Result<u32, ApiError> {
+pub(super) fn limit(query: &Query<'_>, most: u32) -> Result<u32, ApiError> {
     match query.get("limit")? {
         None => Ok(PAGE),
         Some(text) => text
@@ -254,10 +264,10 @@ fn malformed<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> ApiE
     }
 }
 
-fn no_page(page: &str) -> ApiError {
+pub(super) fn no_page(parameter: &str, page: &str) -> ApiError {
     ApiError::Malformed {
         problem: format!(
-            "`next_page` is not one that this list gave: {}",
+            "`{parameter}` is not one that this list gave: {}",
             page.escape_debug().take(40).collect::<String>()
         ),
     }

@@ -18,6 +18,7 @@ use crate::demand::Demand;
 use crate::error::MetadataError;
 use crate::features::Features;
 use crate::ids::{ManifestId, RepositoryId, StorageId};
+use crate::image_events;
 use crate::immutability::{self, ImmutableTags};
 use crate::labels::{self, PushedLabels, owed};
 use crate::min_locations::{self, MinLocations};
@@ -177,7 +178,11 @@ impl Database {
                     token: put.ids.uuid(),
                     now: put.now,
                 };
-                want_copies(&transaction, &want).await?
+                let copies = want_copies(&transaction, &want).await?;
+                if !put.tags.is_empty() {
+                    image_events::await_pushed(&transaction, manifest, demand, put.now).await?;
+                }
+                copies
             }
             None => 0,
         };
