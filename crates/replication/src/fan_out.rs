@@ -19,7 +19,7 @@ use futures_util::future::join_all;
 use roadstead_oci::{DigestState, Digester};
 use roadstead_placement::LocationName;
 use roadstead_runtime::{Ids, Shutdown};
-use roadstead_storage::{Location, ObjectStream, Staged, StagedWriter};
+use roadstead_storage::{ByteRange, Location, ObjectStream, Staged, StagedWriter};
 use uuid::Uuid;
 
 use crate::copy::{BlobContent, CopyError, Prepared, StagedCopy};
@@ -120,13 +120,31 @@ impl<'a> FanOut<'a> {
     pub(crate) async fn run(mut self, shutdown: &Shutdown) -> FannedOut<'a> {
         let mut failures = Vec::new();
         let mut sources: VecDeque<&'a Location> = std::mem::take(&mut self.sources).into();
+        // Saves the question how long the object is, which costs as much as a small object.
+        let mut as_recorded = self.blob.size <= SMALL_BYTES;
         let arms = loop {
             let resumed = self.digester.is_some();
-            let mut pass = Pass::begin(&mut self).await;
+            let (tried, found) = (sources.clone(), failures.len());
+            let mut pass = Pass::begin(&mut self, as_recorded).await;
             let ended = tokio::select! {
                 ended = pass.run(&mut sources, &mut failures) => ended,
                 () = shutdown.wait() => PassEnd::Stopped(CopyError::Interrupted),
             };
+            let damaged =
+                |(_, error): &(_, CopyError)| matches!(error, CopyError::SourceDamaged { .. });
+            let doubtful = match &ended {
+                PassEnd::Wrong { .. } => true,
+                PassEnd::NoSource => failures.iter().skip(found).any(damaged),
+                PassEnd::Done | PassEnd::Stopped(_) => false,
+            };
+            if as_recorded && doubtful {
+                // The size may be what is wrong: each object is read again, to its own end.
+                pass.discard().await;
+                as_recorded = false;
+                failures.truncate(found);
+                sources = tried;
+                continue;
+            }
             match ended {
                 PassEnd::Done => break Ok(pass.finish().await),
                 PassEnd::Wrong { contributors } => {
@@ -256,6 +274,8 @@ struct Pass<'a> {
     /// The bytes, for targets that get them whole; none once there are too many.
     held: Option<Vec<Bytes>>,
     safe_at: u64,
+    /// Whether as many bytes are read as the database says, and not as many as there are.
+    as_recorded: bool,
 }
 
 enum PassEnd {
@@ -270,7 +290,7 @@ enum PassEnd {
 }
 
 impl<'a> Pass<'a> {
-    async fn begin(fan_out: &mut FanOut<'a>) -> Self {
+    async fn begin(fan_out: &mut FanOut<'a>, as_recorded: bool) -> Self {
         let blob = fan_out.blob;
         let resumed = fan_out.digester.take();
         let ids = fan_out.ids;
@@ -301,6 +321,7 @@ impl<'a> Pass<'a> {
             digester,
             held: whole.then(Vec::new),
             arms,
+            as_recorded,
         }
     }
 
@@ -347,8 +368,12 @@ impl<'a> Pass<'a> {
 
     /// Reads from a source to its end.
     async fn read(&mut self, source: &Location, from: u64) -> Result<(), Stop> {
+        let range = ByteRange {
+            start: from,
+            end: self.as_recorded.then_some(self.blob.size),
+        };
         let mut stream: ObjectStream = source
-            .read(&self.blob.key(), from..)
+            .read(&self.blob.key(), range)
             .await
             .map_err(|error| Stop::Source(CopyError::from_source(error)))?
             .read_ahead();
