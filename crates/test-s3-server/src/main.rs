@@ -6,6 +6,7 @@
 
 mod guard;
 mod layout;
+mod listing;
 mod store;
 mod uploads;
 

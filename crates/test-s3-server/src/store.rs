@@ -28,8 +28,8 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio::sync::oneshot;
 use tokio_util::io::ReaderStream;
 
-use crate::layout;
 use crate::uploads::{self, SetAside, failed};
+use crate::{layout, listing};
 
 /// The most that one page of a list of parts or uploads holds, as in S3.
 const PAGE_MAX: usize = 1000;
@@ -259,6 +259,11 @@ impl S3 for Store {
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
         // The store would say that it encodes keys, and does not.
         request.input.encoding_type = None;
+        let input = &request.input;
+        if input.delimiter.is_none() && self.root.join(&input.bucket).is_dir() {
+            let page = listing::page(&self.root.join(&input.bucket), input).map_err(failed)?;
+            return Ok(S3Response::new(page));
+        }
         self.files.list_objects_v2(request).await
     }
 
