@@ -14,7 +14,7 @@ use crate::blobs::{Blob, find_blobs_by_uuid};
 use crate::database::{
     Connection, Database, Identified, Lock, Transaction, contended, json_ids, json_texts, params,
 };
-use crate::demand::{Demand, Extent, RulesInForce, demanded};
+use crate::demand::{Demand, Extent, RulesInForce, required};
 use crate::error::MetadataError;
 use crate::garbage::{Publication, begin_all, consume_all, give_up};
 use crate::ids::StorageId;
@@ -138,7 +138,7 @@ impl Database {
                 "look up where blobs belong",
                 &format!(
                     "{} SELECT r.storage_id, o.name FROM required r JOIN open o ON o.id = r.location_id",
-                    demanded(&rules, "$1", "$2", Extent::Given { storages: "$3" })
+                    required(&rules, "$1", "$2", Extent::Given { storages: "$3" })
                 ),
                 params![
                     json_locations(demand.defaults),
@@ -147,14 +147,14 @@ impl Database {
                 ],
             )
             .await?;
-        let mut required: BTreeMap<StorageId, BTreeSet<LocationName>> = BTreeMap::new();
+        let mut belongs: BTreeMap<StorageId, BTreeSet<LocationName>> = BTreeMap::new();
         for row in rows {
-            required
+            belongs
                 .entry(StorageId(row.storage_id))
                 .or_default()
                 .insert(location_name(&row.name)?);
         }
-        Ok(required)
+        Ok(belongs)
     }
 
     /// Notes that the objects of copies are about to appear, in the order of `copies`, as [`Database::begin_publication`] does. A blob that was

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roadstead_metadata::{
-    BeginCopy, CompletedCopy, CopyBeginning, CopyOrder, Database, Job, MetadataError, Publication,
-    Recorded, StorageId,
+    BeginCopy, CompletedCopy, CopyBeginning, CopyOrder, Job, MetadataError, Publication, Recorded,
+    StorageId,
 };
-use roadstead_runtime::Timestamp;
 
 use crate::Replication;
 use crate::gather::Gather;
@@ -88,8 +87,7 @@ impl Replication {
 
     /// Records a copy whose bytes are there and were verified, and ends the job that asked for it.
     pub(crate) async fn record_copy(&self, copy: Completed) -> Result<Recorded, LedgerError> {
-        let (database, now): (Database, Timestamp) =
-            (self.database.clone(), self.environment.now());
+        let (database, now) = (self.database.clone(), self.environment.now());
         let answer = self.ledger.records.ask(copy, move |copies| async move {
             let completed: Vec<CompletedCopy<'_>> = copies
                 .iter()

@@ -7,6 +7,7 @@
 )]
 
 mod azure;
+mod between;
 mod directory;
 mod s3;
 mod suite;

@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpListener;
+
+use crate::between::serve;
 
 /// The proxy. Its tasks end with the test's runtime.
 pub(crate) struct CopyingStore {
@@ -53,7 +52,11 @@ impl CopyingStore {
             ..State::default()
         });
         let own = format!("http://{}/{path}", listener.local_addr().unwrap());
-        tokio::task::spawn(serve(listener, Arc::clone(&state)));
+        let answering = Arc::clone(&state);
+        tokio::task::spawn(serve(listener, move |request| {
+            let state = Arc::clone(&answering);
+            async move { answer(&state, request).await }
+        }));
         Self {
             endpoint: own,
             state,
@@ -81,23 +84,6 @@ impl CopyingStore {
     /// Refuses to copy from now on, as a store does whose firewall does not let itself in.
     pub(crate) fn wall_off(&self) {
         self.state.firewalled.store(true, Ordering::SeqCst);
-    }
-}
-
-async fn serve(listener: TcpListener, state: Arc<State>) {
-    loop {
-        let (connection, _) = listener.accept().await.unwrap();
-        let state = Arc::clone(&state);
-        tokio::task::spawn(async move {
-            let service = service_fn(|request| {
-                let state = Arc::clone(&state);
-                async move { Ok::<_, std::convert::Infallible>(answer(&state, request).await) }
-            });
-            Builder::new(TokioExecutor::new())
-                .serve_connection(TokioIo::new(connection), service)
-                .await
-                .ok();
-        });
     }
 }
 

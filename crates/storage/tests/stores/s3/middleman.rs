@@ -7,13 +7,12 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
 use roadstead_oci::{Algorithm, Digest};
 use roadstead_storage::HttpClient;
 use tokio::net::TcpListener;
+
+use crate::between::serve;
 
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 
@@ -57,7 +56,11 @@ impl Middleman {
             origin,
             ..State::default()
         });
-        tokio::task::spawn(serve(listener, Arc::clone(&state)));
+        let answering = Arc::clone(&state);
+        tokio::task::spawn(serve(listener, move |request| {
+            let state = Arc::clone(&answering);
+            async move { answer(&state, request).await }
+        }));
         Self { endpoint, state }
     }
 
@@ -87,23 +90,6 @@ impl Middleman {
     /// The next completions fail behind a good status.
     pub(crate) fn fail_completions(&self, times: usize) {
         self.state.completions_failed.store(times, Ordering::SeqCst);
-    }
-}
-
-async fn serve(listener: TcpListener, state: Arc<State>) {
-    loop {
-        let (connection, _) = listener.accept().await.unwrap();
-        let state = Arc::clone(&state);
-        tokio::task::spawn(async move {
-            let service = service_fn(|request| {
-                let state = Arc::clone(&state);
-                async move { Ok::<_, std::convert::Infallible>(answer(&state, request).await) }
-            });
-            Builder::new(TokioExecutor::new())
-                .serve_connection(TokioIo::new(connection), service)
-                .await
-                .ok();
-        });
     }
 }
 
