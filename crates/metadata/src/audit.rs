@@ -174,6 +174,29 @@ pub struct LogEntry {
 }
 
 impl LogEntry {
+    /// That somebody changed something in a namespace, or in a repository of it. `kind` is one of Quay's, and `members` tell the rest, as Quay's entries
+    /// of that kind do.
+    #[must_use]
+    pub fn change(
+        actor: &Actor,
+        kind: &'static str,
+        namespace: UserId,
+        repository: Option<RepositoryId>,
+        members: &[(&str, Value)],
+        at: Timestamp,
+    ) -> Self {
+        Self {
+            kind,
+            account: namespace,
+            repository,
+            performer: actor.username.clone(),
+            credential: actor.credential.clone(),
+            ip: actor.ip,
+            at,
+            metadata: members_text(members),
+        }
+    }
+
     /// That a manifest of this type was pulled by a tag or a digest.
     #[must_use]
     pub fn pull(
