@@ -9,6 +9,8 @@ pub(crate) struct OauthScopes {
     create: bool,
     organizations: bool,
     superuser: bool,
+    reads_account: bool,
+    changes_account: bool,
 }
 
 impl OauthScopes {
@@ -23,12 +25,16 @@ impl OauthScopes {
                 "repo:create" => scopes.create = true,
                 "org:admin" => scopes.organizations = true,
                 "super:user" => scopes.superuser = true,
+                "user:read" => scopes.reads_account = true,
+                "user:admin" => (scopes.reads_account, scopes.changes_account) = (true, true),
                 "direct_user_login" => {
                     scopes = Self {
                         repository: Some(RepositoryRole::Admin),
                         create: true,
                         organizations: true,
                         superuser: true,
+                        reads_account: true,
+                        changes_account: true,
                     };
                 }
                 _ => {}
@@ -59,6 +65,16 @@ impl OauthScopes {
     /// Whether a superuser's powers may be used.
     pub(crate) const fn superuser(self) -> bool {
         self.superuser
+    }
+
+    /// Whether the account may be looked at.
+    pub(crate) const fn reads_account(self) -> bool {
+        self.reads_account
+    }
+
+    /// Whether the account may be changed.
+    pub(crate) const fn changes_account(self) -> bool {
+        self.changes_account
     }
 }
 
