@@ -4,6 +4,8 @@
 //! What a client can do something about is told in the body. What only an operator can do something about goes to the log, with
 //! all its causes and the request's id, and the body says no more than that id.
 
+use std::borrow::Cow;
+
 use http::header::{
     ACCEPT_RANGES, ALLOW, CONNECTION, CONTENT_RANGE, HeaderValue, LOCATION, RANGE, RETRY_AFTER,
     WWW_AUTHENTICATE,
@@ -15,6 +17,7 @@ use roadstead_auth::{
 use roadstead_distribution::{
     BodyError, DeleteError, ManifestPushError, PullError, PushError, Refusal, Shortfall,
 };
+use roadstead_management::ManagementError;
 use roadstead_metadata::MetadataError;
 use roadstead_oci::{
     Digest, DigestError, ErrorCode, ManifestError, MediaTypeError, NameError, RepositoryName,
@@ -23,6 +26,7 @@ use roadstead_oci::{
 use roadstead_replication::{ControlError, ImageNameError, ImageStatusError, StatusError};
 use roadstead_storage::StorageErrorKind;
 use roadstead_webhooks::AddError;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -47,7 +51,7 @@ pub(crate) enum ApiError {
     #[error(transparent)]
     Route(#[from] RouteError),
     #[error("the method is not allowed here; allowed are {allowed}")]
-    Method { allowed: &'static str },
+    Method { allowed: Cow<'static, str> },
     #[error(transparent)]
     Query(#[from] QueryError),
     #[error(transparent)]
@@ -107,9 +111,24 @@ pub(crate) enum ApiError {
     Delete(#[from] DeleteError),
     #[error(transparent)]
     Proxy(#[from] ProxyError),
-    /// Who the client is, is known, and it is no superuser.
-    #[error("only superusers who sign in with their own name and password may do this")]
-    NotSuperuser,
+    /// An operation of the API needs an account.
+    #[error("sign in with a name and a password, or with an OAuth access token")]
+    SignIn,
+    /// What was sent to sign in to the API is neither.
+    #[error(
+        "the API takes a name and a password, or an OAuth access token; tokens of /v2/auth are for pushing and pulling"
+    )]
+    UnusableCredentials,
+    /// Who calls is known, and not enough, or what it is about does not exist: which of the two is not said.
+    #[error("you may not do this, or there is no such thing")]
+    Forbidden,
+    /// A browser says that the page of another site sends a change.
+    #[error("changes are not taken from the pages of other sites")]
+    ForeignSite,
+    #[error(transparent)]
+    Login(#[from] LoginError),
+    #[error(transparent)]
+    Management(#[from] ManagementError),
     #[error(transparent)]
     Image(#[from] ImageNameError),
     #[error(transparent)]
@@ -118,8 +137,8 @@ pub(crate) enum ApiError {
     Control(#[from] ControlError),
     #[error(transparent)]
     Webhook(#[from] AddError),
-    #[error("there is no webhook {id}")]
-    NoWebhook { id: i64 },
+    #[error("there is no webhook `{id}`")]
+    NoWebhook { id: String },
     /// A document or a parameter of the replication's API is not what it has to be.
     #[error("{problem}")]
     Malformed { problem: String },
@@ -150,6 +169,36 @@ pub(crate) struct UploadState {
 pub(crate) struct ErrorContext<'a> {
     pub(crate) request_id: &'a str,
     pub(crate) retry_after: Duration,
+    pub(crate) form: ErrorForm<'a>,
+}
+
+/// The form of an error.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ErrorForm<'a> {
+    /// The distribution specification's.
+    Distribution,
+    /// That of Quay's API, for what is below `/api/v1/`.
+    Problem {
+        /// Scheme and host of the registry, if they are known.
+        base: &'a str,
+    },
+}
+
+/// An error as Quay's API tells it: `detail` and `title`, and for older clients the same once more.
+#[derive(Debug, JsonSchema, Serialize)]
+pub(crate) struct Problem {
+    /// What is wrong, and what to do.
+    detail: String,
+    /// The same.
+    error_message: String,
+    /// Which sort of error.
+    error_type: &'static str,
+    /// The same.
+    title: &'static str,
+    /// The same, as an address.
+    r#type: String,
+    /// The status of the answer.
+    status: u16,
 }
 
 /// One member of `errors`.
@@ -169,29 +218,15 @@ impl ApiError {
     /// The answer. Logs what only an operator can do something about.
     pub(crate) fn into_response(self, context: ErrorContext<'_>) -> Response<Body> {
         let (status, code) = self.status_and_code();
-        let errors =
-            if let Self::ManifestPush(ManifestPushError::TooFewLocations(shortfall)) = &self {
-                self.log(status, context.request_id);
-                vec![Entry {
-                    code: code.as_str(),
-                    message: shortfall.to_string(),
-                    detail: spread(shortfall),
-                }]
-            } else if status.is_server_error() {
-                self.log(status, context.request_id);
-                vec![Entry {
-                    code: code.as_str(),
-                    message: format!(
-                        "{}; request id {}",
-                        self.public_reason(code),
-                        context.request_id
-                    ),
-                    detail: json!({ "request_id": context.request_id }),
-                }]
-            } else {
-                self.entries(code)
-            };
-        let mut response = json_response(status, &Errors { errors });
+        let mut response = match context.form {
+            ErrorForm::Distribution => {
+                json_response(status, &self.errors(status, code, context.request_id))
+            }
+            ErrorForm::Problem { base } => json_response(
+                status,
+                &self.problem(status, code, context.request_id, base),
+            ),
+        };
         let headers = response.headers_mut();
         self.add_headers(headers, status);
         let retry_after = self.retry_after(status, context.retry_after);
@@ -199,6 +234,64 @@ impl ApiError {
             headers.insert(RETRY_AFTER, HeaderValue::from(delay));
         }
         response
+    }
+
+    /// The answer of the distribution specification.
+    fn errors(&self, status: StatusCode, code: ErrorCode, request_id: &str) -> Errors {
+        let errors =
+            if let Self::ManifestPush(ManifestPushError::TooFewLocations(shortfall)) = &self {
+                self.log(status, request_id);
+                vec![Entry {
+                    code: code.as_str(),
+                    message: shortfall.to_string(),
+                    detail: spread(shortfall),
+                }]
+            } else if status.is_server_error() {
+                vec![Entry {
+                    code: code.as_str(),
+                    message: self.failure(status, code, request_id),
+                    detail: json!({ "request_id": request_id }),
+                }]
+            } else {
+                self.entries(code)
+            };
+        Errors { errors }
+    }
+
+    /// The answer of Quay's API.
+    fn problem(
+        &self,
+        status: StatusCode,
+        code: ErrorCode,
+        request_id: &str,
+        base: &str,
+    ) -> Problem {
+        let detail = if status.is_server_error() {
+            self.failure(status, code, request_id)
+        } else {
+            self.client_message()
+        };
+        let kind = match status {
+            StatusCode::UNAUTHORIZED => "invalid_token",
+            StatusCode::FORBIDDEN => "insufficient_scope",
+            StatusCode::NOT_FOUND => "not_found",
+            status if status.is_server_error() => "downstream_issue",
+            _ => "invalid_request",
+        };
+        Problem {
+            error_message: detail.clone(),
+            detail,
+            error_type: kind,
+            title: kind,
+            r#type: format!("{base}/api/v1/error/{kind}"),
+            status: status.as_u16(),
+        }
+    }
+
+    /// What is told of a failure that is ours. It is logged.
+    fn failure(&self, status: StatusCode, code: ErrorCode, request_id: &str) -> String {
+        self.log(status, request_id);
+        format!("{}; request id {request_id}", self.public_reason(code))
     }
 
     /// The status and the code: the table of this API.
@@ -254,7 +347,10 @@ impl ApiError {
             Self::Proxy(ProxyError::Range { .. }) => usual(ErrorCode::RangeInvalid),
             Self::Proxy(error) if error.is_temporary() => usual(ErrorCode::Unavailable),
             Self::Proxy(_) => (S::BAD_GATEWAY, ErrorCode::Unavailable),
-            Self::NotSuperuser => usual(ErrorCode::Denied),
+            Self::SignIn | Self::UnusableCredentials => usual(ErrorCode::Unauthorized),
+            Self::Forbidden | Self::ForeignSite => usual(ErrorCode::Denied),
+            Self::Login(error) => login(error),
+            Self::Management(error) => management(error),
             Self::Image(ImageNameError::Reference(error)) => usual(error.code()),
             Self::Image(_) => usual(ErrorCode::NameInvalid),
             Self::ImageStatus(ImageStatusError::Unknown { .. }) => {
@@ -324,6 +420,7 @@ impl ApiError {
         match self {
             Self::Upload { source, .. } => source.to_string(),
             Self::Token(error) => error.client_message().to_owned(),
+            Self::Login(error) => error.client_message(),
             Self::TokenRefusal(refusal) => match refusal {
                 TokenRefusal::LoginRequired => "authentication required".to_owned(),
                 TokenRefusal::Login(error) => error.client_message(),
@@ -391,7 +488,9 @@ impl ApiError {
     fn add_headers(&self, headers: &mut HeaderMap, status: StatusCode) {
         match self {
             Self::Method { allowed } => {
-                headers.insert(ALLOW, HeaderValue::from_static(allowed));
+                if let Ok(allowed) = HeaderValue::from_str(allowed) {
+                    headers.insert(ALLOW, allowed);
+                }
             }
             Self::Push(PushError::Refused(_))
             | Self::ManifestPush(ManifestPushError::Refused(_))
@@ -400,6 +499,15 @@ impl ApiError {
             }
             Self::Unauthorized { challenge, .. } => {
                 headers.insert(WWW_AUTHENTICATE, challenge.clone());
+            }
+            // Not Basic, for which browsers ask their users and which they then send with whatever any page asks for.
+            Self::SignIn | Self::UnusableCredentials | Self::Login(_)
+                if status == StatusCode::UNAUTHORIZED =>
+            {
+                headers.insert(
+                    WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Bearer realm=\"api\""),
+                );
             }
             Self::TokenRefusal(_) if status == StatusCode::UNAUTHORIZED => {
                 headers.insert(
@@ -436,7 +544,8 @@ impl ApiError {
     /// When to try again, in whole seconds, at least one.
     fn retry_after(&self, status: StatusCode, usual: Duration) -> Option<u64> {
         let delay = match self {
-            Self::TokenRefusal(TokenRefusal::Login(
+            Self::Login(LoginError::Locked { retry_after } | LoginError::Busy { retry_after })
+            | Self::TokenRefusal(TokenRefusal::Login(
                 LoginError::Locked { retry_after } | LoginError::Busy { retry_after },
             )) => *retry_after,
             Self::Token(TokenError::Busy) => Duration::from_secs(1),
@@ -515,11 +624,37 @@ fn route(error: &RouteError) -> (StatusCode, ErrorCode) {
         RouteError::Reference(error) => usual(error.code()),
         RouteError::Digest(error) => usual(error.code()),
         RouteError::Encoding { part, .. } => match part {
-            PathPart::Name | PathPart::Location => usual(ErrorCode::NameInvalid),
+            PathPart::Name | PathPart::Path => usual(ErrorCode::NameInvalid),
             PathPart::Reference => usual(ErrorCode::TagInvalid),
             PathPart::Digest => usual(ErrorCode::DigestInvalid),
             PathPart::UploadId => usual(ErrorCode::BlobUploadUnknown),
         },
+    }
+}
+
+/// Quay answers names that are taken with 400, like everything else that is wrong with what was sent.
+fn management(error: &ManagementError) -> (StatusCode, ErrorCode) {
+    match error {
+        ManagementError::Unknown { .. } => (StatusCode::NOT_FOUND, ErrorCode::NameUnknown),
+        ManagementError::Taken { .. }
+        | ManagementError::Invalid { .. }
+        | ManagementError::Refused { .. }
+        | ManagementError::NotConfigured { .. } => {
+            (StatusCode::BAD_REQUEST, ErrorCode::Unsupported)
+        }
+        ManagementError::Busy => usual(ErrorCode::Unavailable),
+        ManagementError::Metadata(error) if error.is_temporary() => usual(ErrorCode::Unavailable),
+        ManagementError::Metadata(_) => usual(ErrorCode::InternalError),
+    }
+}
+
+fn login(error: &LoginError) -> (StatusCode, ErrorCode) {
+    match error {
+        LoginError::Locked { .. } => usual(ErrorCode::TooManyRequests),
+        LoginError::Busy { .. } => usual(ErrorCode::Unavailable),
+        LoginError::Backend { source } if source.is_temporary() => usual(ErrorCode::Unavailable),
+        LoginError::Backend { .. } => usual(ErrorCode::InternalError),
+        _ => usual(ErrorCode::Unauthorized),
     }
 }
 

@@ -40,5 +40,5 @@ pub use body::{Body, BodyError};
 pub use health::{Health, HealthOptions, HealthReport, HealthServices, Probe, StorageProbe};
 pub use options::{ApiOptions, ExternalUrl, ExternalUrlError, Redirects, StorageProxy, UrlScheme};
 pub use percent::EncodingFault;
-pub use route::{HealthRoute, PathPart, ReplicationRoute, Route, RouteError};
+pub use route::{HealthRoute, PathPart, Route, RouteError};
 pub use service::{RegistryService, ServiceParts};

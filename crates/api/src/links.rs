@@ -84,6 +84,22 @@ pub(crate) fn token_url(external: Option<&ExternalUrl>, uri: &Uri, headers: &Hea
     format!("{}://{host}{PATH}", scheme.as_str())
 }
 
+/// Whether this is where the registry is: the configured address, or else the host that the client asked for.
+pub(crate) fn is_own_origin(
+    origin: &str,
+    external: Option<&ExternalUrl>,
+    headers: &HeaderMap,
+) -> bool {
+    if let Some(url) = external {
+        return origin.eq_ignore_ascii_case(url.as_str());
+    }
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    match (origin.split_once("://"), host) {
+        (Some((_, origin)), Some(host)) => origin.eq_ignore_ascii_case(host),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

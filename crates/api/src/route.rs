@@ -17,6 +17,7 @@
 //! | `/health`, `/health/instance`, `/health/endtoend`, `/status`, `/health/warning` | [`Route::Health`] |
 //! | `/health/locations` | [`Route::Locations`] |
 //! | `/api/v1/replication`, `/api/v1/replication/...` | [`Route::Replication`] |
+//! | `/api/v1/...` | [`Route::Api`], which `v1` reads on |
 //! | `/_internal_ping`, `/v1/_internal_ping` | [`Route::InternalPing`] |
 //! | `/v1/_ping` | [`Route::LegacyPing`] |
 //! | `/_storage_proxy/...` | [`Route::StorageProxy`] (Quay) |
@@ -33,8 +34,8 @@ use crate::percent::{EncodingFault, decode};
 /// What every path of the storage proxy begins with.
 pub(crate) const STORAGE_PROXY: &str = "/_storage_proxy/";
 
-/// What every path of the replication begins with.
-const REPLICATION: &str = "/api/v1/replication";
+/// What every path of the API begins with.
+const API: &str = "/api/v1/";
 
 /// What a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,8 +88,8 @@ pub enum Route {
     Health(HealthRoute),
     /// How every storage location fares.
     Locations,
-    /// The state and the control of replication.
-    Replication(ReplicationRoute),
+    /// An operation of the API, which the route does not hold: see `v1`.
+    Api,
     /// Does this process answer at all.
     InternalPing,
     /// What clients of Docker's API v1 ask first.
@@ -108,37 +109,6 @@ pub enum HealthRoute {
     EndToEnd,
     /// What will need an operator soon.
     Warning,
-}
-
-/// What of the replication.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReplicationRoute {
-    /// `/api/v1/replication`: what is missing where.
-    Status,
-    /// `/api/v1/replication/at-risk/<location>`: what would be lost with a location.
-    AtRisk {
-        /// The location's name, if there is such a location.
-        location: String,
-    },
-    /// `/api/v1/replication/failed`: the copies whose last attempt failed.
-    Failed,
-    /// `/api/v1/replication/retry`: try them again at once.
-    Retry,
-    /// `/api/v1/replication/pause`: let copying rest.
-    Pause,
-    /// `/api/v1/replication/resume`: let it go on.
-    Resume,
-    /// `/api/v1/replication/limit`: how fast it may be.
-    Limit,
-    /// `/api/v1/replication/webhooks`: who is told that images are complete.
-    Webhooks,
-    /// `/api/v1/replication/webhooks/<id>`: one of them.
-    Webhook {
-        /// Its number.
-        id: i64,
-    },
-    /// `/api/v1/replication/events`: what they are told.
-    Events,
 }
 
 /// Why a path names nothing.
@@ -182,8 +152,8 @@ pub enum PathPart {
     Digest,
     /// The id of an upload.
     UploadId,
-    /// The name of a storage location.
-    Location,
+    /// The whole of it.
+    Path,
 }
 
 impl std::fmt::Display for PathPart {
@@ -193,7 +163,7 @@ impl std::fmt::Display for PathPart {
             Self::Reference => "tag or digest",
             Self::Digest => "digest",
             Self::UploadId => "upload id",
-            Self::Location => "location name",
+            Self::Path => "text",
         })
     }
 }
@@ -223,7 +193,7 @@ impl Route {
             | Self::Catalog
             | Self::Health(_)
             | Self::Locations
-            | Self::Replication(_)
+            | Self::Api
             | Self::InternalPing
             | Self::LegacyPing
             | Self::StorageProxy
@@ -244,7 +214,7 @@ impl Route {
             Self::Upload { .. } => "upload",
             Self::Referrers { .. } => "referrers",
             Self::Health(_) | Self::Locations => "health",
-            Self::Replication(_) => "replication",
+            Self::Api => "api",
             Self::InternalPing | Self::LegacyPing => "ping",
             Self::StorageProxy => "storage-proxy",
             Self::StorageProxyAuth => "storage-proxy-auth",
@@ -252,8 +222,8 @@ impl Route {
     }
 
     fn parse_other(path: &str) -> Result<Self, RouteError> {
-        if let Some(rest) = path.strip_prefix(REPLICATION) {
-            return Ok(Self::Replication(ReplicationRoute::parse(rest)?));
+        if path.starts_with(API) {
+            return Ok(Self::Api);
         }
         Ok(match path {
             "/v2" => Self::Base,
@@ -309,36 +279,6 @@ impl Route {
             }),
             _ => Err(RouteError::NotFound),
         }
-    }
-}
-
-impl ReplicationRoute {
-    /// Reads what follows `/api/v1/replication`.
-    fn parse(rest: &str) -> Result<Self, RouteError> {
-        Ok(match rest {
-            "" | "/" => Self::Status,
-            "/failed" => Self::Failed,
-            "/retry" => Self::Retry,
-            "/pause" => Self::Pause,
-            "/resume" => Self::Resume,
-            "/limit" => Self::Limit,
-            "/webhooks" => Self::Webhooks,
-            "/events" => Self::Events,
-            _ if rest.starts_with("/webhooks/") => {
-                let id = rest.trim_start_matches("/webhooks/");
-                let number = id.bytes().all(|byte| byte.is_ascii_digit());
-                match id.parse() {
-                    Ok(id) if number => Self::Webhook { id },
-                    Ok(_) | Err(_) => return Err(RouteError::NotFound),
-                }
-            }
-            _ => match rest.strip_prefix("/at-risk/") {
-                Some(location) if !location.is_empty() && !location.contains('/') => Self::AtRisk {
-                    location: part(PathPart::Location, location)?.into_owned(),
-                },
-                _ => return Err(RouteError::NotFound),
-            },
-        })
     }
 }
 

@@ -12,6 +12,7 @@ use http::header::{CACHE_CONTROL, CONNECTION, HeaderMap, HeaderValue, USER_AGENT
 use http::{Method, Request, Response, StatusCode, Uri};
 use roadstead_auth::{Access, Authenticator, TokenProof};
 use roadstead_distribution::Registry;
+use roadstead_management::Management;
 use roadstead_metadata::{Actor, Credential};
 use roadstead_queue::WakeUp;
 use roadstead_replication::Replication;
@@ -21,10 +22,10 @@ use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
 use crate::body::Body;
-use crate::error::{ApiError, ErrorContext};
+use crate::error::{ApiError, ErrorContext, ErrorForm};
 use crate::headers::{API_VERSION, API_VERSION_VALUE, REQUEST_ID};
 use crate::health::{self, Health};
-use crate::options::ApiOptions;
+use crate::options::{ApiOptions, ExternalUrl};
 use crate::query::{Query, QueryError};
 use crate::request_body::RequestBody;
 use crate::request_log::{Entry, Pending, loggable_path};
@@ -45,6 +46,8 @@ pub struct ServiceParts {
     pub replication: Replication,
     /// Who is told that images are complete.
     pub webhooks: Webhooks,
+    /// What owners and operators look up and change.
+    pub management: Management,
     /// Who may do it. The service that challenges name is its host name.
     pub authenticator: Authenticator,
     /// What health checks ask.
@@ -78,6 +81,7 @@ pub(crate) struct Inner {
     pub(crate) registry: Registry,
     pub(crate) replication: Replication,
     pub(crate) webhooks: Webhooks,
+    pub(crate) management: Management,
     pub(crate) authenticator: Authenticator,
     pub(crate) health: Arc<Health>,
     pub(crate) environment: Environment,
@@ -139,6 +143,7 @@ impl RegistryService {
             registry,
             replication,
             webhooks,
+            management,
             authenticator,
             health,
             environment,
@@ -151,6 +156,7 @@ impl RegistryService {
                 registry,
                 replication,
                 webhooks,
+                management,
                 authenticator,
                 health,
                 environment,
@@ -234,6 +240,7 @@ impl Inner {
             let context = ErrorContext {
                 request_id: &request_id,
                 retry_after: self.options.retry_after,
+                form: self.error_form(&head),
             };
             span.in_scope(|| error.into_response(context))
         });
@@ -309,7 +316,10 @@ impl Inner {
                     )
                     .with(CACHE_CONTROL, NOT_KEPT))
             }
-            Route::Replication(route) => v1::replication::answer(self, head, body, &route).await,
+            Route::Api => {
+                let path = head.uri.path().strip_prefix(v1::PREFIX).unwrap_or_default();
+                v1::answer(self, head, body, path).await
+            }
             Route::InternalPing if head.is_read() => Ok(json_response(StatusCode::OK, &true)),
             Route::LegacyPing if head.is_read() => Ok(json_response(StatusCode::OK, &true)
                 .with(
@@ -324,9 +334,21 @@ impl Inner {
             Route::StorageProxyAuth => storage_proxy::authorize(self, head).await,
             Route::Health(_) | Route::Locations | Route::InternalPing | Route::LegacyPing => {
                 Err(ApiError::Method {
-                    allowed: "GET, HEAD",
+                    allowed: "GET, HEAD".into(),
                 })
             }
+        }
+    }
+
+    /// The form that errors of what lies at this path have.
+    fn error_form(&self, head: &Head) -> ErrorForm<'_> {
+        if head.uri.path().starts_with(v1::PREFIX) {
+            let base = self.options.external_url.as_ref();
+            ErrorForm::Problem {
+                base: base.map_or("", ExternalUrl::as_str),
+            }
+        } else {
+            ErrorForm::Distribution
         }
     }
 

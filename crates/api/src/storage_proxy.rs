@@ -272,7 +272,7 @@ fn require_proxy<'a>(
     };
     if !head.is_read() {
         return Err(ApiError::Method {
-            allowed: "GET, HEAD",
+            allowed: "GET, HEAD".into(),
         });
     }
     Ok(options)

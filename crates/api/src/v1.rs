@@ -1,4 +1,130 @@
-//! `/api/v1/`: what administrators ask and say. One file for each subject.
+//! `/api/v1/`: what owners, administrators and operators look at and change, at Quay's addresses where Quay has them. One file for each subject.
+//!
+//! Everything an operation is stands in one value, [`operation::Operation`], in the file of its subject; [`table`] is all of them, and the OpenAPI document is
+//! made of it. A call is answered in these steps, here and nowhere else: the path finds the operation; the caller is found out; the caller meets the
+//! operation's need or not (`auth` decides); the handler calls one method of `management`, `distribution` or `replication`.
+//!
+//! A caller signs in with a name and a password (Basic), or with an OAuth access token (Bearer, or Basic as `$oauthtoken`). Tokens of `/v2/auth` are for
+//! pushing and pulling and open nothing here. There are no cookies and no sessions, so a foreign page can send nothing in somebody's name; calls that
+//! browsers mark as coming from other sites are refused besides.
 
-pub(crate) mod replication;
+pub(crate) mod call;
+mod openapi;
+pub(crate) mod operation;
+mod replication;
+mod table;
 mod webhooks;
+
+use http::header::{CACHE_CONTROL, ORIGIN};
+use http::{HeaderMap, Response};
+use roadstead_auth::{Credentials, Identity, NotPermitted, Secret, Subject};
+
+use crate::authorization::{Presentation, credentials};
+use crate::body::Body;
+use crate::error::ApiError;
+use crate::links::is_own_origin;
+use crate::request_body::RequestBody;
+use crate::response::With as _;
+use crate::route::{PathPart, RouteError};
+use crate::service::{Head, Inner, NOT_KEPT};
+use crate::v1::call::Call;
+use crate::v1::operation::About;
+use crate::v1::table::Found;
+
+pub(crate) use table::PREFIX;
+
+/// The name that stands for an OAuth access token in Basic credentials.
+const OAUTH_TOKEN: &str = "$oauthtoken";
+
+/// Answers a call. `path` is what follows [`PREFIX`].
+pub(crate) async fn answer(
+    inner: &Inner,
+    head: &Head,
+    body: RequestBody,
+    path: &str,
+) -> Result<Response<Body>, ApiError> {
+    let found = table::find(&head.method, path).map_err(|fault| RouteError::Encoding {
+        part: PathPart::Path,
+        fault,
+    })?;
+    let (operation, path) = match found {
+        Found::Operation(operation, path) => (operation, path),
+        Found::OtherMethods(allowed) => {
+            return Err(ApiError::Method {
+                allowed: allowed.into(),
+            });
+        }
+        Found::Nothing => return Err(RouteError::NotFound.into()),
+    };
+    if !path.are_sane() {
+        return Err(RouteError::NotFound.into());
+    }
+    if !head.is_read() && is_foreign(inner, head) {
+        return Err(ApiError::ForeignSite);
+    }
+    let identity = identify(inner, head).await?;
+    let repository = match operation.about {
+        About::Repository(name) => Some(path.repository(name).ok_or(RouteError::NotFound)?),
+        About::Registry | About::Namespace(_) => None,
+    };
+    let subject = match (operation.about, &repository) {
+        (About::Namespace(name), _) => Subject::Namespace(path.get(name)),
+        (_, Some(repository)) => Subject::Repository(repository),
+        _ => Subject::Registry,
+    };
+    let permitted = inner
+        .authenticator
+        .permit(&identity, operation.need, subject)
+        .await;
+    let grounds = permitted.map_err(|error| match error {
+        NotPermitted::SignIn => ApiError::SignIn,
+        NotPermitted::Forbidden => ApiError::Forbidden,
+        NotPermitted::Backend { source } => ApiError::Metadata(source),
+    })?;
+    let call = Call {
+        head,
+        operation,
+        identity,
+        grounds,
+        path,
+        query: head.query()?,
+        body: Some(body),
+    };
+    let response = (operation.handler)(inner, call).await?;
+    Ok(response.with(CACHE_CONTROL, NOT_KEPT))
+}
+
+/// Finds out who calls.
+async fn identify(inner: &Inner, head: &Head) -> Result<Identity, ApiError> {
+    let presented = match credentials(&head.headers) {
+        Ok(Presentation::Nothing) => return Ok(Identity::Anonymous),
+        Ok(Presentation::Password(credentials)) => credentials,
+        // A registry's token has two dots, an OAuth token none.
+        Ok(Presentation::Token(token)) if !token.contains('.') => Credentials {
+            username: OAUTH_TOKEN.to_owned(),
+            password: Secret::new(token),
+        },
+        Ok(Presentation::Token(_)) | Err(_) => return Err(ApiError::UnusableCredentials),
+    };
+    let identity = inner.authenticator.authenticate(presented).await?;
+    if let Some(username) = identity.username() {
+        head.note_user(username);
+    }
+    Ok(identity)
+}
+
+/// Whether a browser says that another site's page sends the request.
+fn is_foreign(inner: &Inner, head: &Head) -> bool {
+    let text = |headers: &HeaderMap, name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
+    };
+    let by_fetch = text(&head.headers, "sec-fetch-site")
+        .is_some_and(|site| site != "same-origin" && site != "none");
+    let by_origin = text(&head.headers, ORIGIN.as_str()).is_some_and(|origin| {
+        !is_own_origin(&origin, inner.options.external_url.as_ref(), &head.headers)
+    });
+    by_fetch || by_origin
+}

@@ -4,6 +4,7 @@
 mod tests;
 
 use std::collections::BTreeSet;
+use std::str::FromStr;
 
 use roadstead_metadata::{AtRiskImage, AtRiskOf, AtRiskPosition};
 use roadstead_placement::LocationName;
@@ -120,21 +121,30 @@ impl From<AtRiskImage> for ExposedImage {
 }
 
 impl std::fmt::Display for ExposedPosition {
-    /// As [`ExposedPosition::parse`] reads it.
+    /// As [`ExposedPosition::from_str`] reads it.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "{}-{}", self.0.manifest, self.0.tag)
     }
 }
 
-impl ExposedPosition {
-    /// Reads a position that was written by this program; none if it was not.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (manifest, tag) = text.split_once('-')?;
+/// The text is no position that this program wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is no position in a list of images")]
+pub struct NoPosition;
+
+/// Reads a position that was written by this program.
+impl FromStr for ExposedPosition {
+    type Err = NoPosition;
+
+    fn from_str(text: &str) -> Result<Self, NoPosition> {
+        let (manifest, tag) = text.split_once('-').ok_or(NoPosition)?;
         let number = |digits: &str| {
             let all = digits.bytes().all(|byte| byte.is_ascii_digit());
-            all.then(|| digits.parse::<i32>().ok()).flatten()
+            all.then(|| digits.parse::<i32>().ok())
+                .flatten()
+                .ok_or(NoPosition)
         };
-        Some(Self(AtRiskPosition {
+        Ok(Self(AtRiskPosition {
             manifest: number(manifest)?,
             tag: number(tag)?,
         }))

@@ -57,7 +57,9 @@ mod throughput;
 mod world;
 
 pub use addition::{Addition, AdditionError};
-pub use at_risk::{AT_RISK_PAGE_MAX, ExposedImage, ExposedImages, ExposedPosition, Exposure};
+pub use at_risk::{
+    AT_RISK_PAGE_MAX, ExposedImage, ExposedImages, ExposedPosition, Exposure, NoPosition,
+};
 pub use control::{ControlDocument, ControlError, LimitDocument, UnknownLocation};
 pub use copy::{BlobContent, CHUNKS_IN_FLIGHT_MAX, CopyError, copy_blob};
 pub use desired::{DemandError, Demands, NamespaceListing, Place, RuleListing, RuleWording};

@@ -15,6 +15,7 @@ use roadstead_distribution::{
     DistributionOptions, GarbageCollector, Registry, RegistryParts, Writes,
 };
 use roadstead_locations::ProbeOptions;
+use roadstead_management::Management;
 use roadstead_metadata::{Features, ImmutableTags, QuotaSizes};
 use roadstead_queue::{Relay, Worker, WorkerOptions};
 use roadstead_replication::{Replication, ScrubOptions};
@@ -197,6 +198,11 @@ impl Running {
             registry: registry.clone(),
             replication: replication.clone(),
             webhooks: webhooks.clone(),
+            management: Management::new(
+                deployment.database.clone(),
+                authenticator.clone(),
+                environment.clone(),
+            ),
             authenticator,
             health: Arc::new(health),
             environment: environment.clone(),

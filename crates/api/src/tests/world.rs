@@ -12,6 +12,7 @@ use http_body_util::{BodyExt as _, Full};
 use roadstead_auth::{AuthOptions, Authenticator, SigningKeyOptions, SigningKeys};
 use roadstead_distribution::{DistributionOptions, Registry, RegistryParts};
 use roadstead_locations::Locations;
+use roadstead_management::Management;
 use roadstead_metadata::{
     Database, DatabaseOptions, Ensured, FirstAccount, NewRepository, PostgresHost, PostgresOptions,
     Repository, RepositoryPath, UserId,
@@ -162,6 +163,11 @@ impl World {
             registry: registry.clone(),
             replication: replication.clone(),
             webhooks,
+            management: Management::new(
+                database.clone(),
+                authenticator.clone(),
+                environment.clone(),
+            ),
             authenticator,
             health: Arc::new(Health::new(
                 health_services(),

@@ -10,31 +10,151 @@
 //! | `GET .../limit` | what is paused and limited |
 //! | `PUT .../limit` | limits it: `{"location"}` or `{"source", "target"}` or neither, `"bytes_per_second"`, `"between"` |
 //!
-//! What is below `webhooks` and `events` is `webhooks`' business. Lists have `limit` entries and go on with `next_page`.
+//! Lists have `limit` entries and go on with `next_page`.
 
-use http::header::CACHE_CONTROL;
 use http::{Method, Response, StatusCode};
+use roadstead_auth::Need;
 use roadstead_oci::Digest;
 use roadstead_replication::{
     AT_RISK_PAGE_MAX, ControlDocument, CopyLimit, DailyWindow, ExposedImages, ExposedPosition,
     Exposure, FAILED_PAGE_MAX, FailedQuery, ImageName, LimitDocument, StatusOptions,
 };
-use serde::de::DeserializeOwned;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
-use crate::authorization::Presented;
 use crate::body::Body;
 use crate::error::ApiError;
-use crate::query::Query;
-use crate::request_body::RequestBody;
-use crate::response::{With as _, json_response};
-use crate::route::ReplicationRoute;
-use crate::service::{Head, Inner, NOT_KEPT};
-use crate::v1::webhooks;
+use crate::response::json_response;
+use crate::service::Inner;
+use crate::v1::call::{Call, malformed};
+use crate::v1::operation::{Object, Operation, QueryKind, QueryParameter};
 
-/// The most bytes of a document: three names of locations, all escaped, and some numbers.
-const DOCUMENT_BYTES_MAX: usize = 8 << 10;
+const LOCATION: QueryParameter = QueryParameter {
+    name: "location",
+    kind: QueryKind::Text,
+    summary: "Only of this location.",
+};
+
+/// All operations. They are superusers', those that only read read-only superusers' too.
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        Operation::new(
+            Method::GET,
+            "/replication",
+            "getReplication",
+            Need::SuperuserRead,
+            |inner, call| Box::pin(status(inner, call)),
+        )
+        .summary("What is missing where; with `image` where that image is.")
+        .query(&[
+            LOCATION,
+            QueryParameter {
+                name: "image",
+                kind: QueryKind::Text,
+                summary: "Only of this image: a repository with a tag or digest.",
+            },
+        ])
+        .gives::<Object>(StatusCode::OK),
+        Operation::new(
+            Method::GET,
+            "/replication/at-risk/{location}",
+            "getReplicationAtRisk",
+            Need::SuperuserRead,
+            |inner, call| Box::pin(at_risk(inner, call)),
+        )
+        .summary(
+            "The images that would be lost with a location, with the totals on the first page.",
+        )
+        .query(&[
+            QueryParameter {
+                name: "limit",
+                kind: QueryKind::Entries {
+                    default: PAGE,
+                    most: AT_RISK_PAGE_MAX,
+                },
+                summary: "The most images.",
+            },
+            NEXT_PAGE,
+        ])
+        .gives::<Object>(StatusCode::OK),
+        Operation::new(
+            Method::GET,
+            "/replication/failed",
+            "listFailedCopies",
+            Need::SuperuserRead,
+            |inner, call| Box::pin(failed(inner, call)),
+        )
+        .summary("The copies whose last attempt failed.")
+        .query(&[
+            LOCATION,
+            QueryParameter {
+                name: "limit",
+                kind: QueryKind::Entries {
+                    default: PAGE,
+                    most: FAILED_PAGE_MAX,
+                },
+                summary: "The most copies.",
+            },
+            NEXT_PAGE,
+        ])
+        .gives::<Object>(StatusCode::OK),
+        Operation::new(
+            Method::POST,
+            "/replication/retry",
+            "retryCopies",
+            Need::Superuser,
+            |inner, call| Box::pin(retry(inner, call)),
+        )
+        .summary("Tries copies that failed again at once.")
+        .takes::<Again>()
+        .gives::<Retried>(StatusCode::OK),
+        Operation::new(
+            Method::POST,
+            "/replication/pause",
+            "pauseCopies",
+            Need::Superuser,
+            |inner, call| Box::pin(pause(inner, call)),
+        )
+        .summary("Lets copying rest, from and to a location or everywhere.")
+        .takes::<Extent>()
+        .gives::<Object>(StatusCode::OK),
+        Operation::new(
+            Method::POST,
+            "/replication/resume",
+            "resumeCopies",
+            Need::Superuser,
+            |inner, call| Box::pin(resume(inner, call)),
+        )
+        .summary("Lets copying go on.")
+        .takes::<Extent>()
+        .gives::<Object>(StatusCode::OK),
+        Operation::new(
+            Method::GET,
+            "/replication/limit",
+            "getCopyLimits",
+            Need::SuperuserRead,
+            |inner, _| Box::pin(control(inner)),
+        )
+        .summary("What is paused and limited.")
+        .gives::<Object>(StatusCode::OK),
+        Operation::new(
+            Method::PUT,
+            "/replication/limit",
+            "limitCopies",
+            Need::Superuser,
+            |inner, call| Box::pin(limit(inner, call)),
+        )
+        .summary("Limits how fast copies are, or takes a limit away.")
+        .takes::<Limit>()
+        .gives::<Object>(StatusCode::OK),
+    ]
+}
+
+pub(super) const NEXT_PAGE: QueryParameter = QueryParameter {
+    name: "next_page",
+    kind: QueryKind::Text,
+    summary: "Where the list goes on, from the page before.",
+};
 
 /// How many entries a page of a list has unless `limit` says otherwise.
 const PAGE: u32 = 100;
@@ -43,18 +163,46 @@ const PAGE: u32 = 100;
 const BY_DATABASE: StatusOptions = StatusOptions { store_check: false };
 
 /// What is paused or resumed.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 struct Extent {
+    /// Everything, if none.
     location: Option<String>,
 }
 
 /// What is tried again.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 struct Again {
+    /// Only what goes there.
     location: Option<String>,
+    /// Only this blob.
+    #[schemars(with = "Option<String>")]
     digest: Option<Digest>,
+}
+
+/// How many copies are tried again.
+#[derive(Debug, JsonSchema, Serialize)]
+struct Retried {
+    retried: u64,
+}
+
+/// A limit. It is about everything unless it names either `location` or both `source` and `target`.
+#[expect(
+    dead_code,
+    reason = "the form of `LimitDocument`, whose crate makes no schemas"
+)]
+#[derive(JsonSchema)]
+struct Limit {
+    /// What is copied from and to this location.
+    location: Option<String>,
+    /// What is copied from here to `target`.
+    source: Option<String>,
+    /// What is copied from `source` to here.
+    target: Option<String>,
+    /// How fast: bytes a second. Without it the limit goes.
+    #[schemars(range(min = 1))]
+    bytes_per_second: Option<u64>,
+    /// The part of the day in UTC in which it holds, `HH:MM-HH:MM`; always if none.
+    between: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -65,101 +213,13 @@ struct AtRiskAnswer {
     page: ExposedImages,
 }
 
-pub(crate) async fn answer(
-    inner: &Inner,
-    head: &Head,
-    body: RequestBody,
-    route: &ReplicationRoute,
-) -> Result<Response<Body>, ApiError> {
-    let allowed = allowed(route);
-    if !allowed
-        .split(", ")
-        .any(|method| method == head.method.as_str())
-    {
-        return Err(ApiError::Method { allowed });
-    }
-    admit(inner, head).await?;
+async fn status(inner: &Inner, call: Call<'_>) -> Result<Response<Body>, ApiError> {
     let replication = &inner.replication;
-    let query = head.query()?;
-    let response = match route {
-        ReplicationRoute::Status => return status(inner, &query).await,
-        ReplicationRoute::AtRisk { location } => at_risk(inner, location, &query).await?,
-        ReplicationRoute::Failed => {
-            let location = query.get("location")?;
-            let after = match query.get("next_page")? {
-                None => 0,
-                Some(page) => page.parse().map_err(|_| no_page("next_page", &page))?,
-            };
-            let found = replication
-                .failed(FailedQuery {
-                    location: location.as_deref(),
-                    after,
-                    limit: limit(&query, FAILED_PAGE_MAX)?,
-                })
-                .await?;
-            json_response(StatusCode::OK, &found)
-        }
-        ReplicationRoute::Retry => {
-            let again: Again = document(inner, body).await?;
-            let location = again.location.as_deref();
-            let retried = replication.retry(location, again.digest.as_ref()).await?;
-            json_response(StatusCode::OK, &json!({ "retried": retried }))
-        }
-        ReplicationRoute::Pause => {
-            let extent: Extent = document(inner, body).await?;
-            replication.pause(extent.location.as_deref()).await?;
-            control(inner).await?
-        }
-        ReplicationRoute::Resume => {
-            let extent: Extent = document(inner, body).await?;
-            replication.resume(extent.location.as_deref()).await?;
-            control(inner).await?
-        }
-        ReplicationRoute::Limit if head.method == Method::PUT => {
-            let limit: LimitDocument = document(inner, body).await?;
-            set_limit(inner, &limit).await?;
-            control(inner).await?
-        }
-        ReplicationRoute::Limit => control(inner).await?,
-        ReplicationRoute::Webhooks => webhooks::webhooks(inner, head, body).await?,
-        ReplicationRoute::Webhook { id } => webhooks::remove(inner, *id).await?,
-        ReplicationRoute::Events => webhooks::events(inner, &query).await?,
-    };
-    Ok(response.with(CACHE_CONTROL, NOT_KEPT))
-}
-
-const fn allowed(route: &ReplicationRoute) -> &'static str {
-    match route {
-        ReplicationRoute::Status
-        | ReplicationRoute::AtRisk { .. }
-        | ReplicationRoute::Failed
-        | ReplicationRoute::Events => "GET, HEAD",
-        ReplicationRoute::Webhooks => "GET, HEAD, POST",
-        ReplicationRoute::Webhook { .. } => "DELETE",
-        ReplicationRoute::Retry | ReplicationRoute::Pause | ReplicationRoute::Resume => "POST",
-        ReplicationRoute::Limit => "GET, HEAD, PUT",
-    }
-}
-
-/// Lets superusers in.
-async fn admit(inner: &Inner, head: &Head) -> Result<(), ApiError> {
-    let caller = inner.caller(head, &[]).await?;
-    if caller.access.is_superuser() {
-        return Ok(());
-    }
-    Err(match caller.presented {
-        Presented::Nothing => inner.unauthorized(head, &[], None, "authentication required"),
-        Presented::Token | Presented::Password => ApiError::NotSuperuser,
-    })
-}
-
-async fn status(inner: &Inner, query: &Query<'_>) -> Result<Response<Body>, ApiError> {
-    let replication = &inner.replication;
-    let location = match query.get("location")? {
+    let location = match call.text("location")? {
         Some(name) => Some(replication.find_location(&name).await?),
         None => None,
     };
-    let response = match (query.get("image")?, &location) {
+    Ok(match (call.text("image")?, &location) {
         (Some(image), location) => {
             let image: ImageName = image.parse()?;
             let status = replication
@@ -172,29 +232,23 @@ async fn status(inner: &Inner, query: &Query<'_>) -> Result<Response<Body>, ApiE
             json_response(StatusCode::OK, &report)
         }
         (None, None) => json_response(StatusCode::OK, &replication.status(BY_DATABASE).await?),
-    };
-    Ok(response.with(CACHE_CONTROL, NOT_KEPT))
+    })
 }
 
 /// A page of what would be lost with a location. Only the first one counts everything, which takes as long as a page.
-async fn at_risk(
-    inner: &Inner,
-    location: &str,
-    query: &Query<'_>,
-) -> Result<Response<Body>, ApiError> {
+async fn at_risk(inner: &Inner, call: Call<'_>) -> Result<Response<Body>, ApiError> {
     let replication = &inner.replication;
-    let location = replication.find_location(location).await?;
-    let (totals, after) = match query.get("next_page")? {
+    let location = replication
+        .find_location(call.parameter("location"))
+        .await?;
+    let (totals, after) = match call.next_page("next_page")? {
         None => (
             Some(replication.exposure(location.as_str()).await?),
             ExposedPosition::default(),
         ),
-        Some(page) => (
-            None,
-            ExposedPosition::parse(&page).ok_or_else(|| no_page("next_page", &page))?,
-        ),
+        Some(position) => (None, position),
     };
-    let limit = limit(query, AT_RISK_PAGE_MAX)?;
+    let limit = call.number("limit")?;
     let page = replication.exposed_images(&location, after, limit).await?;
     Ok(json_response(
         StatusCode::OK,
@@ -202,12 +256,52 @@ async fn at_risk(
     ))
 }
 
-async fn set_limit(inner: &Inner, document: &LimitDocument) -> Result<(), ApiError> {
-    let link = document.link().ok_or_else(|| ApiError::Malformed {
-        problem: "name `location`, or both `source` and `target`, or none of them".to_owned(),
+async fn failed(inner: &Inner, call: Call<'_>) -> Result<Response<Body>, ApiError> {
+    let location = call.text("location")?;
+    let found = inner
+        .replication
+        .failed(FailedQuery {
+            location: location.as_deref(),
+            after: call.next_page("next_page")?.unwrap_or_default(),
+            limit: call.number("limit")?,
+        })
+        .await?;
+    Ok(json_response(StatusCode::OK, &found))
+}
+
+async fn retry(inner: &Inner, mut call: Call<'_>) -> Result<Response<Body>, ApiError> {
+    let again: Again = call.document(inner).await?;
+    let location = again.location.as_deref();
+    let retried = inner
+        .replication
+        .retry(location, again.digest.as_ref())
+        .await?;
+    Ok(json_response(StatusCode::OK, &Retried { retried }))
+}
+
+async fn pause(inner: &Inner, mut call: Call<'_>) -> Result<Response<Body>, ApiError> {
+    let extent: Extent = call.document(inner).await?;
+    inner.replication.pause(extent.location.as_deref()).await?;
+    control(inner).await
+}
+
+async fn resume(inner: &Inner, mut call: Call<'_>) -> Result<Response<Body>, ApiError> {
+    let extent: Extent = call.document(inner).await?;
+    inner.replication.resume(extent.location.as_deref()).await?;
+    control(inner).await
+}
+
+async fn limit(inner: &Inner, mut call: Call<'_>) -> Result<Response<Body>, ApiError> {
+    let document: LimitDocument = call.document(inner).await?;
+    let link = document.link().ok_or_else(|| {
+        malformed("name `location`, or both `source` and `target`, or none of them")
     })?;
     let window: Option<DailyWindow> = match &document.between {
-        Some(between) => Some(between.parse().map_err(malformed("`between`"))?),
+        Some(between) => Some(
+            between
+                .parse()
+                .map_err(|error| malformed(format!("`between` cannot be read: {error}")))?,
+        ),
         None => None,
     };
     match document.bytes_per_second {
@@ -223,7 +317,7 @@ async fn set_limit(inner: &Inner, document: &LimitDocument) -> Result<(), ApiErr
             inner.replication.unlimit(&link, window).await?;
         }
     }
-    Ok(())
+    control(inner).await
 }
 
 /// What is paused and limited now.
@@ -231,44 +325,4 @@ async fn control(inner: &Inner) -> Result<Response<Body>, ApiError> {
     let control = inner.replication.control().await?;
     let document = ControlDocument::from(&control);
     Ok(json_response(StatusCode::OK, &document))
-}
-
-/// Reads a document. An empty body says nothing in particular.
-pub(super) async fn document<T: DeserializeOwned>(
-    inner: &Inner,
-    body: RequestBody,
-) -> Result<T, ApiError> {
-    let (idle, clock) = (inner.options.body_idle_timeout, &*inner.environment.clock);
-    let bytes = body.collect(DOCUMENT_BYTES_MAX, idle, clock).await?;
-    let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-    serde_json::from_slice(text).map_err(malformed("the document"))
-}
-
-/// The entries of a page, at most `most`.
-pub(super) fn limit(query: &Query<'_>, most: u32) -> Result<u32, ApiError> {
-    match query.get("limit")? {
-        None => Ok(PAGE),
-        Some(text) => text
-            .parse()
-            .ok()
-            .filter(|limit| (1..=most).contains(limit))
-            .ok_or_else(|| ApiError::Malformed {
-                problem: format!("`limit` is a number between 1 and {most}"),
-            }),
-    }
-}
-
-fn malformed<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> ApiError {
-    move |error| ApiError::Malformed {
-        problem: format!("{what} cannot be read: {error}"),
-    }
-}
-
-pub(super) fn no_page(parameter: &str, page: &str) -> ApiError {
-    ApiError::Malformed {
-        problem: format!(
-            "`{parameter}` is not one that this list gave: {}",
-            page.escape_debug().take(40).collect::<String>()
-        ),
-    }
 }

@@ -1,5 +1,4 @@
-//! `/api/v1/replication/webhooks` and `/api/v1/replication/events`: who is told that images are complete, and what they were told. For superusers, by
-//! `replication`'s own guard.
+//! `/api/v1/replication/webhooks` and `/api/v1/replication/events`: who is told that images are complete, and what they were told.
 //!
 //! | request | answer |
 //! |---|---|
@@ -9,44 +8,107 @@
 //! | `GET .../events` | the events that are kept, the oldest first, behind `after` |
 
 use http::{Method, Response, StatusCode};
+use roadstead_auth::Need;
 use roadstead_secrets::Secret;
 use roadstead_webhooks::NewHook;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::replication::{document, limit, no_page};
 use crate::body::Body;
 use crate::error::ApiError;
-use crate::query::Query;
-use crate::request_body::RequestBody;
 use crate::response::{empty, json_response};
-use crate::service::{Head, Inner};
+use crate::service::Inner;
+use crate::v1::call::Call;
+use crate::v1::operation::{Object, Operation, QueryKind, QueryParameter};
 
 /// The most entries of a page of events.
 const EVENTS_PAGE_MAX: u32 = 1_000;
 
+/// All operations: superusers'.
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        Operation::new(
+            Method::GET,
+            "/replication/webhooks",
+            "listReplicationWebhooks",
+            Need::Superuser,
+            |inner, _| Box::pin(list(inner)),
+        )
+        .summary("Who is told that images are complete, and how that fares.")
+        .gives::<Object>(StatusCode::OK),
+        Operation::new(
+            Method::POST,
+            "/replication/webhooks",
+            "createReplicationWebhook",
+            Need::Superuser,
+            |inner, call| Box::pin(add(inner, call)),
+        )
+        .summary("Has somebody told.")
+        .takes::<Addition>()
+        .gives::<Added>(StatusCode::CREATED),
+        Operation::new(
+            Method::DELETE,
+            "/replication/webhooks/{webhook_id}",
+            "deleteReplicationWebhook",
+            Need::Superuser,
+            |inner, call| Box::pin(remove(inner, call)),
+        )
+        .summary("Has somebody not told any more."),
+        Operation::new(
+            Method::GET,
+            "/replication/events",
+            "listReplicationEvents",
+            Need::SuperuserRead,
+            |inner, call| Box::pin(events(inner, call)),
+        )
+        .summary("Which images became complete where: the oldest first.")
+        .query(&[
+            QueryParameter {
+                name: "after",
+                kind: QueryKind::Text,
+                summary: "Only what comes behind the event of this number.",
+            },
+            QueryParameter {
+                name: "limit",
+                kind: QueryKind::Entries {
+                    default: 100,
+                    most: EVENTS_PAGE_MAX,
+                },
+                summary: "The most events.",
+            },
+        ])
+        .gives::<Object>(StatusCode::OK),
+    ]
+}
+
 /// Whom to tell. Not to be printed: address and secret are nobody else's.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Deserialize, JsonSchema)]
 struct Addition {
+    /// Where the notice is posted to.
     url: String,
+    /// What it is signed with.
     secret: Option<String>,
+    /// Only of this location.
     location: Option<String>,
+    /// Only of this namespace.
     namespace: Option<String>,
 }
 
-/// The list, or a new one.
-pub(super) async fn webhooks(
-    inner: &Inner,
-    head: &Head,
-    body: RequestBody,
-) -> Result<Response<Body>, ApiError> {
-    if head.method != Method::POST {
-        let webhooks = inner.webhooks.list().await?;
-        let list = json!({ "webhooks": webhooks });
-        return Ok(json_response(StatusCode::OK, &list));
-    }
-    let addition: Addition = document(inner, body).await?;
+/// The number of a new webhook.
+#[derive(JsonSchema, Serialize)]
+struct Added {
+    id: i64,
+}
+
+async fn list(inner: &Inner) -> Result<Response<Body>, ApiError> {
+    let webhooks = inner.webhooks.list().await?;
+    let list = json!({ "webhooks": webhooks });
+    Ok(json_response(StatusCode::OK, &list))
+}
+
+async fn add(inner: &Inner, mut call: Call<'_>) -> Result<Response<Body>, ApiError> {
+    let addition: Addition = call.document(inner).await?;
     let location = match &addition.location {
         Some(name) => Some(inner.replication.find_location(name).await?),
         None => None,
@@ -58,25 +120,24 @@ pub(super) async fn webhooks(
         namespace: addition.namespace,
     };
     let id = inner.webhooks.add(&new).await?;
-    Ok(json_response(StatusCode::CREATED, &json!({ "id": id })))
+    Ok(json_response(StatusCode::CREATED, &Added { id }))
 }
 
-pub(super) async fn remove(inner: &Inner, id: i64) -> Result<Response<Body>, ApiError> {
-    if inner.webhooks.remove(id).await? {
+async fn remove(inner: &Inner, call: Call<'_>) -> Result<Response<Body>, ApiError> {
+    let id = call.parameter("webhook_id");
+    let removed = match id.parse() {
+        Ok(id) => inner.webhooks.remove(id).await?,
+        Err(_) => false,
+    };
+    if removed {
         Ok(empty(StatusCode::NO_CONTENT))
     } else {
-        Err(ApiError::NoWebhook { id })
+        Err(ApiError::NoWebhook { id: id.to_owned() })
     }
 }
 
-pub(super) async fn events(inner: &Inner, query: &Query<'_>) -> Result<Response<Body>, ApiError> {
-    let after = match query.get("after")? {
-        None => 0,
-        Some(after) => after.parse().map_err(|_| no_page("after", &after))?,
-    };
-    let events = inner
-        .webhooks
-        .events(after, limit(query, EVENTS_PAGE_MAX)?)
-        .await?;
+async fn events(inner: &Inner, call: Call<'_>) -> Result<Response<Body>, ApiError> {
+    let after = call.next_page("after")?.unwrap_or_default();
+    let events = inner.webhooks.events(after, call.number("limit")?).await?;
     Ok(json_response(StatusCode::OK, &json!({ "events": events })))
 }

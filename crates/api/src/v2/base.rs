@@ -13,7 +13,7 @@ use crate::service::{Head, Inner};
 pub(crate) async fn answer(inner: &Inner, head: &Head) -> Result<Response<Body>, ApiError> {
     if !head.is_read() {
         return Err(ApiError::Method {
-            allowed: "GET, HEAD",
+            allowed: "GET, HEAD".into(),
         });
     }
     let caller = inner.caller(head, &[]).await?;

@@ -52,7 +52,7 @@ pub(crate) async fn answer(
             Ok(empty(StatusCode::ACCEPTED).with_digest(digest))
         }
         _ => Err(ApiError::Method {
-            allowed: "GET, HEAD, DELETE",
+            allowed: "GET, HEAD, DELETE".into(),
         }),
     }
 }

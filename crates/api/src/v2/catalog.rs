@@ -22,7 +22,7 @@ struct Catalog {
 pub(crate) async fn answer(inner: &Inner, head: &Head) -> Result<Response<Body>, ApiError> {
     if !head.is_read() {
         return Err(ApiError::Method {
-            allowed: "GET, HEAD",
+            allowed: "GET, HEAD".into(),
         });
     }
     let query = head.query()?;

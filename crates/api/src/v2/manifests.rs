@@ -52,7 +52,7 @@ pub(crate) async fn answer(
             Ok(empty(StatusCode::ACCEPTED))
         }
         _ => Err(ApiError::Method {
-            allowed: "GET, HEAD, PUT, DELETE",
+            allowed: "GET, HEAD, PUT, DELETE".into(),
         }),
     }
 }

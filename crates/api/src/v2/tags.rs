@@ -28,7 +28,7 @@ pub(crate) async fn answer(
 ) -> Result<Response<Body>, ApiError> {
     if !head.is_read() {
         return Err(ApiError::Method {
-            allowed: "GET, HEAD",
+            allowed: "GET, HEAD".into(),
         });
     }
     let query = head.query()?;

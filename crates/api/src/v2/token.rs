@@ -43,7 +43,7 @@ pub(crate) async fn answer(
         }
         _ => {
             return Err(ApiError::Method {
-                allowed: "GET, HEAD, POST",
+                allowed: "GET, HEAD, POST".into(),
             });
         }
     };

@@ -29,7 +29,9 @@ pub(crate) async fn start(
     name: &RepositoryName,
 ) -> Result<Response<Body>, ApiError> {
     if head.method != Method::POST {
-        return Err(ApiError::Method { allowed: "POST" });
+        return Err(ApiError::Method {
+            allowed: "POST".into(),
+        });
     }
     let query = head.query()?;
     let digest = digest_parameter(&query, "digest")?;
@@ -146,7 +148,7 @@ pub(crate) async fn answer(
             Ok(empty(StatusCode::NO_CONTENT))
         }
         _ => Err(ApiError::Method {
-            allowed: "GET, HEAD, PATCH, PUT, DELETE",
+            allowed: "GET, HEAD, PATCH, PUT, DELETE".into(),
         }),
     }
 }

@@ -15,7 +15,7 @@ async fn all(world: &World, location: &str, limit: u32) -> Vec<String> {
         images.extend(page.images.into_iter().map(|image| image.image));
         match page.next {
             // As it goes through a URL.
-            Some(next) => after = ExposedPosition::parse(&next.to_string()).unwrap(),
+            Some(next) => after = next.to_string().parse().unwrap(),
             None => return images,
         }
     }
@@ -63,11 +63,8 @@ fn a_position_that_nobody_wrote_is_refused() {
         "99999999999-1",
         "a-b",
     ] {
-        assert_eq!(ExposedPosition::parse(text), None, "{text}");
+        assert_eq!(text.parse::<ExposedPosition>(), Err(NoPosition), "{text}");
     }
     let beginning = ExposedPosition::default();
-    assert_eq!(
-        ExposedPosition::parse(&beginning.to_string()),
-        Some(beginning)
-    );
+    assert_eq!(beginning.to_string().parse(), Some(beginning));
 }
