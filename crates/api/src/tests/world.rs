@@ -331,7 +331,7 @@ impl Call<'_> {
         self
     }
 
-    /// Without the token that requests have otherwise.
+    /// Without the token, or in the API the password, that requests have otherwise.
     pub(super) fn anonymously(mut self) -> Self {
         self.anonymous = true;
         self
@@ -359,9 +359,13 @@ impl Call<'_> {
 
     pub(super) fn build<B>(mut self, body: B) -> Request<B> {
         if !self.anonymous {
-            self.request = self
-                .request
-                .header(AUTHORIZATION, format!("Bearer {}", self.world.token));
+            let path = self.request.uri_ref().map_or("", http::Uri::path);
+            let authorization = if path.starts_with("/api/") {
+                basic("admin", PASSWORD)
+            } else {
+                format!("Bearer {}", self.world.token)
+            };
+            self.request = self.request.header(AUTHORIZATION, authorization);
         }
         self.request.body(body).expect("a request")
     }
@@ -406,6 +410,18 @@ impl Answer {
         assert_eq!(self.header("content-type"), "application/json");
         assert_eq!(self.header("content-length"), self.body.len().to_string());
         (self.status.as_u16(), code.to_owned())
+    }
+
+    /// The status and the sort of error, checked to be in the form of Quay's API.
+    pub(super) fn problem(&self) -> (u16, String) {
+        let json = self.json();
+        assert_eq!(json["status"], self.status.as_u16(), "{self:?}");
+        assert_eq!(json["title"], json["error_type"], "{self:?}");
+        assert_eq!(json["detail"], json["error_message"], "{self:?}");
+        assert!(!json["detail"].as_str().expect("a detail").is_empty());
+        assert_eq!(self.header("content-type"), "application/json");
+        let title = json["title"].as_str().expect("a title");
+        (self.status.as_u16(), title.to_owned())
     }
 }
 

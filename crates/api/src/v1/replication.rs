@@ -164,6 +164,7 @@ const BY_DATABASE: StatusOptions = StatusOptions { store_check: false };
 
 /// What is paused or resumed.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct Extent {
     /// Everything, if none.
     location: Option<String>,
@@ -171,6 +172,7 @@ struct Extent {
 
 /// What is tried again.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct Again {
     /// Only what goes there.
     location: Option<String>,
@@ -191,6 +193,7 @@ struct Retried {
     reason = "the form of `LimitDocument`, whose crate makes no schemas"
 )]
 #[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
 struct Limit {
     /// What is copied from and to this location.
     location: Option<String>,

@@ -84,6 +84,7 @@ pub(super) fn operations() -> Vec<Operation> {
 
 /// Whom to tell. Not to be printed: address and secret are nobody else's.
 #[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct Addition {
     /// Where the notice is posted to.
     url: String,
