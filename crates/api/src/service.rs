@@ -253,6 +253,11 @@ impl Inner {
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        // What somebody is told depends on who asks; only what says otherwise may be kept by a cache in between, or shared by it.
+        response
+            .headers_mut()
+            .entry(CACHE_CONTROL)
+            .or_insert(NOT_KEPT);
         if head.uri.path().starts_with("/v2") {
             response
                 .headers_mut()
@@ -300,21 +305,17 @@ impl Inner {
                 let report = self.health.check(route).await;
                 let mut response = Response::new(Body::whole(report.body()));
                 *response.status_mut() = report.status();
-                Ok(response
-                    .with(
-                        http::header::CONTENT_TYPE,
-                        HeaderValue::from_static("application/json"),
-                    )
-                    .with(CACHE_CONTROL, NOT_KEPT))
+                Ok(response.with(
+                    http::header::CONTENT_TYPE,
+                    HeaderValue::from_static("application/json"),
+                ))
             }
             Route::Locations if head.is_read() => {
                 let body = health::locations::body(self.registry.locations()).await;
-                Ok(Response::new(Body::whole(body))
-                    .with(
-                        http::header::CONTENT_TYPE,
-                        HeaderValue::from_static("application/json"),
-                    )
-                    .with(CACHE_CONTROL, NOT_KEPT))
+                Ok(Response::new(Body::whole(body)).with(
+                    http::header::CONTENT_TYPE,
+                    HeaderValue::from_static("application/json"),
+                ))
             }
             Route::Api => {
                 let path = head.uri.path().strip_prefix(v1::PREFIX).unwrap_or_default();
@@ -386,6 +387,5 @@ impl Inner {
     }
 }
 
-/// For answers that are out of date at once.
-pub(crate) const NOT_KEPT: HeaderValue =
-    HeaderValue::from_static("no-cache, no-store, must-revalidate");
+/// For answers that are out of date at once, and for all that are made for the one who asked.
+const NOT_KEPT: HeaderValue = HeaderValue::from_static("no-cache, no-store, must-revalidate");

@@ -3,6 +3,7 @@
 mod authentication;
 mod bad_input;
 mod coexistence;
+mod door;
 mod failures;
 mod lists;
 mod logging;

@@ -15,7 +15,7 @@ mod replication;
 mod table;
 mod webhooks;
 
-use http::header::{CACHE_CONTROL, ORIGIN};
+use http::header::ORIGIN;
 use http::{HeaderMap, Response};
 use roadstead_auth::{Credentials, Identity, NotPermitted, Secret, Subject};
 
@@ -24,9 +24,8 @@ use crate::body::Body;
 use crate::error::ApiError;
 use crate::links::is_own_origin;
 use crate::request_body::RequestBody;
-use crate::response::With as _;
 use crate::route::{PathPart, RouteError};
-use crate::service::{Head, Inner, NOT_KEPT};
+use crate::service::{Head, Inner};
 use crate::v1::call::Call;
 use crate::v1::operation::About;
 use crate::v1::table::Found;
@@ -90,8 +89,7 @@ pub(crate) async fn answer(
         query: head.query()?,
         body: Some(body),
     };
-    let response = (operation.handler)(inner, call).await?;
-    Ok(response.with(CACHE_CONTROL, NOT_KEPT))
+    (operation.handler)(inner, call).await
 }
 
 /// Finds out who calls.

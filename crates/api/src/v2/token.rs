@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 
-use http::header::CACHE_CONTROL;
 use http::{Method, Response, StatusCode};
 use roadstead_auth::{Credentials, Secret, TokenRequest};
 use serde::Serialize;
@@ -15,8 +14,8 @@ use crate::body::Body;
 use crate::error::ApiError;
 use crate::query::Query;
 use crate::request_body::RequestBody;
-use crate::response::{With as _, json_response};
-use crate::service::{Head, Inner, NOT_KEPT};
+use crate::response::json_response;
+use crate::service::{Head, Inner};
 
 /// The most bytes of a form: the longest name and password and as many scopes as are read, all percent-encoded.
 const FORM_BYTES_MAX: usize = 128 << 10;
@@ -81,7 +80,7 @@ pub(crate) async fn answer(
             .issued
             .to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
     };
-    Ok(json_response(StatusCode::OK, &answer).with(CACHE_CONTROL, NOT_KEPT))
+    Ok(json_response(StatusCode::OK, &answer))
 }
 
 /// The name and the password of the OAuth2 form (RFC 6749, section 4.3).
