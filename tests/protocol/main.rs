@@ -4,6 +4,8 @@
 //! (The modules are marked as tests for the linter's sake, which lets tests unwrap.)
 
 #[cfg(test)]
+mod api_document;
+#[cfg(test)]
 mod authentication;
 #[cfg(test)]
 mod blobs;

@@ -6,6 +6,7 @@ mod edges;
 mod links;
 mod manifests;
 mod sources;
+mod threats;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     complaints.extend(manifests::check(workspace)?);
     complaints.extend(sources::check(workspace, &files)?);
     complaints.extend(links::check(workspace, &files)?);
+    complaints.extend(threats::check(workspace, &files)?);
     for complaint in &complaints {
         say(complaint);
     }

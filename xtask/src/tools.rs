@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::process::{Step, say};
 
 /// What the tests run: the program, or the file, that shows whether it is there, and Debian's package that brings it.
-const TEST_PROGRAMS: [(&str, &str); 16] = [
+const TEST_PROGRAMS: [(&str, &str); 17] = [
     ("skopeo", "skopeo"),
     ("podman", "podman"),
     ("buildah", "buildah"),
@@ -30,6 +30,7 @@ const TEST_PROGRAMS: [(&str, &str); 16] = [
         "/usr/lib/python3/dist-packages/swift/proxy/server.py",
         "python3-swift",
     ),
+    ("pip3", "python3-pip"),
     ("node", "nodejs"),
     ("npm", "npm"),
 ];
@@ -40,6 +41,40 @@ const AZURITE_DAY: &str = "2025-12-01";
 
 /// Where the tests look for it, in the directory that they are told.
 const AZURITE_DIRECTORY: &str = "azurite-3.35.0";
+
+/// The property-based client of the API, from PyPI, with everything that it needs in the versions that it was tried with.
+const SCHEMATHESIS: [&str; 27] = [
+    "anyio==4.16.0",
+    "certifi==2026.10.19.post1",
+    "charset-normalizer==3.5.3",
+    "click==8.5.1",
+    "graphql-core==3.3.2",
+    "harfile==0.6.0",
+    "hypothesis==6.170.17",
+    "hypothesis-graphql==0.13.5",
+    "idna==3.20",
+    "iniconfig==2.3.1",
+    "jsonschema_rs==0.60.3",
+    "markdown-it-py==4.3.0",
+    "MarkupSafe==3.0.4",
+    "mdurl==0.1.2",
+    "packaging==26.4",
+    "pluggy==1.7.0",
+    "Pygments==2.21.0",
+    "pyrate-limiter==4.5.1",
+    "pytest==9.2.0",
+    "PyYAML==6.0.4",
+    "requests==2.34.2",
+    "rich==15.0.0",
+    "schemathesis==4.32.5",
+    "sortedcontainers==2.4.0",
+    "typing_extensions==4.16.0",
+    "urllib3==2.8.0",
+    "Werkzeug==3.1.9",
+];
+
+/// Where the tests look for it, in the directory that they are told.
+const SCHEMATHESIS_DIRECTORY: &str = "schemathesis-4.32.5";
 
 /// Where Debian keeps the programs of PostgreSQL's server, in a directory for each version.
 const POSTGRESQL: &str = "/usr/lib/postgresql";
@@ -89,35 +124,56 @@ pub(crate) fn ensure_test_programs() -> Result<()> {
 
 /// Makes sure that the programs are in `directory` that come from elsewhere than Debian.
 pub(crate) fn ensure_test_program_directory(directory: &Path) -> Result<()> {
-    let azurite = directory.join(AZURITE_DIRECTORY);
-    if azurite.is_dir() {
+    ensure_installed(&directory.join(AZURITE_DIRECTORY), |partial| {
+        let arguments = [
+            "install",
+            "--no-save",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            "--omit=optional",
+            "--loglevel=error",
+            "--before",
+            AZURITE_DAY,
+            "--prefix",
+            partial,
+            AZURITE,
+        ];
+        Step::new("npm", arguments, Duration::from_mins(10)).run()
+    })?;
+    ensure_installed(&directory.join(SCHEMATHESIS_DIRECTORY), |partial| {
+        let pip = [
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ];
+        let place = ["--no-deps", "--only-binary=:all:", "--target", partial];
+        let arguments = [&pip[..], &place, &SCHEMATHESIS].concat();
+        Step::new("python3", arguments, Duration::from_mins(10)).run()
+    })
+}
+
+/// Has something put into a directory, under another name until it is whole.
+fn ensure_installed(directory: &Path, install: impl FnOnce(&str) -> Result<()>) -> Result<()> {
+    if directory.is_dir() {
         return Ok(());
     }
-    // Under another name until it is whole.
-    let partial = directory.join(format!("{AZURITE_DIRECTORY}.partial"));
+    let partial = directory.with_added_extension("partial");
     if partial.is_dir() {
         fs::remove_dir_all(&partial)
             .with_context(|| format!("could not remove {}", partial.display()))?;
     }
     fs::create_dir_all(&partial)
         .with_context(|| format!("could not make {}", partial.display()))?;
-    let arguments = [
-        "install",
-        "--no-save",
-        "--no-audit",
-        "--no-fund",
-        "--ignore-scripts",
-        "--omit=optional",
-        "--loglevel=error",
-        "--before",
-        AZURITE_DAY,
-        "--prefix",
-        &partial.to_string_lossy(),
-        AZURITE,
-    ];
-    Step::new("npm", arguments, Duration::from_mins(10)).run()?;
-    fs::rename(&partial, &azurite)
-        .with_context(|| format!("could not move what was installed to {}", azurite.display()))
+    install(&partial.to_string_lossy())?;
+    fs::rename(&partial, directory).with_context(|| {
+        format!(
+            "could not move what was installed to {}",
+            directory.display()
+        )
+    })
 }
 
 fn apt_get(arguments: &[&str]) -> Result<()> {

@@ -139,4 +139,19 @@ mod tests {
             assert!(covers(unknown, "anything"), "{unknown}");
         }
     }
+
+    #[test]
+    fn a_pattern_that_is_made_to_take_for_ever_does_not() {
+        let tag: Tag = "a".repeat(128).parse().unwrap();
+        for pattern in ["(a+)+b", "(a|a)*b", "(.*.*.*.*.*.*)*b", "a{1,500}{1,500}"] {
+            let policy = serde_json::json!({ "tag_pattern": pattern }).to_string();
+            let row = PolicyRow {
+                uuid: "policy".to_owned(),
+                policy,
+            };
+            // With a machine that tries one way after the other this would not end in this century; what is too large to be built is none.
+            let covered = Rule::read(&row).applies(&tag);
+            assert_eq!(covered, pattern.starts_with("a{"), "{pattern}");
+        }
+    }
 }

@@ -18,7 +18,7 @@ mod swift;
 pub use azurite::Azurite;
 pub use ports::free_port;
 pub use postgres::{Postgres, PostgresDatabase, PostgresSettings};
-pub use programs::program_directory;
+pub use programs::{installed_program, program_directory};
 pub use proxy::{Direction, Fault, FaultProxy, Traffic};
 pub use request::Request;
 pub use s3::S3Server;

@@ -52,13 +52,13 @@ pub fn program_directory(packages: &[&str]) -> PathBuf {
 ///
 /// # Panics
 /// When it is not there.
-pub(crate) fn installed_program(path: &str) -> PathBuf {
+pub fn installed_program(path: &str) -> PathBuf {
     let directory = std::env::var_os(INSTALLED_VARIABLE).map(PathBuf::from);
     // As in xtask.
     let directory = directory.unwrap_or_else(|| profile_directory().join("../test-programs"));
     let program = directory.join(path);
     assert!(
-        program.is_file(),
+        program.exists(),
         "{} is missing: `cargo xtask test` installs it",
         program.display()
     );

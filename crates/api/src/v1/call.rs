@@ -111,6 +111,10 @@ impl Call<'_> {
         let (idle, clock) = (inner.options.body_idle_timeout, &*inner.environment.clock);
         let bytes = body.collect(DOCUMENT_BYTES_MAX, idle, clock).await?;
         let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        // The reader would take the members of a list one by one for those of an object.
+        if text.trim_ascii_start().first() != Some(&b'{') {
+            return Err(malformed("the document is not an object"));
+        }
         serde_json::from_slice(text)
             .map_err(|error| malformed(format!("the document cannot be read: {error}")))
     }
@@ -178,6 +182,7 @@ impl Call<'_> {
         found.map_or(QueryKind::Text, |parameter| parameter.kind)
     }
 }
+
 /// The most pages that can be asked for by number.
 pub(crate) const PAGES_MAX: u32 = 1_000_000;
 

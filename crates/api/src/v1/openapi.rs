@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response, StatusCode};
 use roadstead_auth::Need;
-use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
+use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use crate::body::Body;
@@ -140,12 +140,26 @@ fn describe(
         described["security"] = json!([]);
     }
     if let Some(schema) = operation.takes {
+        let schema = schema(taken);
         described["requestBody"] = json!({
-            "required": true,
-            "content": json_of(schema(taken).to_value()),
+            "required": demands_members(&schema, taken),
+            "content": json_of(schema.to_value()),
         });
     }
     described
+}
+
+/// Whether an empty document is not enough, and so none at all neither.
+fn demands_members(schema: &Schema, generator: &SchemaGenerator) -> bool {
+    let name = schema
+        .get("$ref")
+        .and_then(Value::as_str)
+        .and_then(|reference| reference.rsplit('/').next());
+    let definition = match name {
+        Some(name) => generator.definitions().get(name),
+        None => Some(schema.as_value()),
+    };
+    definition.is_some_and(|definition| definition.get("required").is_some())
 }
 
 fn parameter(parameter: &QueryParameter) -> Value {
