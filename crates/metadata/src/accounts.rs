@@ -7,7 +7,7 @@ use roadstead_runtime::Timestamp;
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
-use crate::database::{Connection, Counted, Database, Identified, contended, params};
+use crate::database::{Connection, Counted, Database, Identified, Lock, contended, params};
 use crate::error::MetadataError;
 use crate::ids::UserId;
 
@@ -154,6 +154,7 @@ impl Database {
     ) -> Result<bool, MetadataError> {
         const OPERATION: &str = "create the first account";
         let transaction = self.begin(OPERATION).await?;
+        transaction.lock(Lock::first_account()).await?;
         let existing: Option<Counted> = transaction
             .row(
                 OPERATION,

@@ -28,6 +28,49 @@ pub(crate) const KINDS: &[&str] = &[
     "pull_repo",
     "delete_tag",
     "tag_made_immutable_by_policy",
+    "account_change_password",
+    "create_app_specific_token",
+    "create_application",
+    "create_oauth_api_token",
+    "create_prototype_permission",
+    "create_robot",
+    "delete_application",
+    "delete_prototype_permission",
+    "delete_robot",
+    "modify_prototype_permission",
+    "org_add_team_member",
+    "org_change_email",
+    "org_change_invoicing",
+    "org_change_name",
+    "org_change_quota",
+    "org_change_quota_limit",
+    "org_change_tag_expiration",
+    "org_create",
+    "org_create_quota",
+    "org_create_quota_limit",
+    "org_create_team",
+    "org_delete",
+    "org_delete_quota",
+    "org_delete_quota_limit",
+    "org_delete_team",
+    "org_remove_team_member",
+    "org_set_team_description",
+    "org_set_team_role",
+    "regenerate_robot_token",
+    "reset_application_client_secret",
+    "revoke_app_specific_token",
+    "revoke_oauth_api_token",
+    "take_ownership",
+    "update_application",
+    "user_change_email",
+    "user_change_invoicing",
+    "user_change_metadata",
+    "user_change_password",
+    "user_change_tag_expiration",
+    "user_create",
+    "user_delete",
+    "user_disable",
+    "user_enable",
 ];
 
 /// Somebody who sends a request, and from where.
@@ -59,6 +102,11 @@ impl Actor {
             username,
             ..Self::default()
         }
+    }
+
+    /// The account's name; none: the anonymous, or the operator at a command line.
+    pub fn username(&self) -> Option<&str> {
+        self.username.as_deref()
     }
 
     /// By this credential.

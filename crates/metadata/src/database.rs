@@ -362,6 +362,16 @@ impl Lock {
         Self::named("roadstead_webhooks")
     }
 
+    /// Making the first account of a registry.
+    pub(crate) fn first_account() -> Self {
+        Self::named("roadstead_first_account")
+    }
+
+    /// Changing the teams of an organisation, which must keep somebody who administers it.
+    pub(crate) fn teams_of(organization: UserId) -> Self {
+        Self::named(&format!("roadstead_teams:{organization}"))
+    }
+
     /// Making the row of the blob with this digest, or giving it up.
     pub(crate) fn blob(digest: &str) -> Self {
         Self::named(&format!("roadstead_blob:{digest}"))

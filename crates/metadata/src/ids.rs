@@ -50,3 +50,19 @@ id! {
     /// A row of `oauthaccesstoken`.
     OauthTokenId
 }
+id! {
+    /// A row of `team`.
+    TeamId
+}
+id! {
+    /// A row of `oauthapplication`.
+    ApplicationId
+}
+id! {
+    /// A row of `userorganizationquota`.
+    QuotaId
+}
+id! {
+    /// A row of `quotalimits`.
+    QuotaLimitId
+}

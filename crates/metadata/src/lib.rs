@@ -10,11 +10,14 @@
 //! store is waited for.
 
 mod accounts;
+mod app_tokens;
+mod applications;
 mod at_risk;
 mod audit;
 mod blobs;
 mod calls;
 mod catalog;
+mod changes;
 mod copies;
 mod copy_claims;
 mod copy_control;
@@ -41,25 +44,35 @@ mod min_locations;
 mod permissions;
 mod placement_rules;
 mod postgres;
+mod prototypes;
 mod quota;
+mod quota_limits;
 mod reader;
 mod removal;
 mod replicators;
 mod repositories;
+mod robots;
 mod schema;
 mod scrub;
 mod service_keys;
 mod summary;
 mod tags;
+mod teams;
 mod uploads;
+mod users;
 mod webhooks;
 
 pub use accounts::{Account, FirstAccount, TAG_WINDOW};
+pub use app_tokens::{AppTokenRecord, NewAppToken};
+pub use applications::{
+    ApplicationAbout, ApplicationRecord, NewApplication, NewOauthToken, OauthTokenRecord,
+};
 pub use at_risk::{AtRiskImage, AtRiskOf, AtRiskPage, AtRiskPosition, AtRiskTotals};
 pub use audit::{Actor, Credential, LogEntry};
 pub use blobs::{Blob, BlobDeletion, CommitBlob, MountSource};
 pub use calls::Calls;
 pub use catalog::CatalogViewer;
+pub use changes::{Change, Changed, Unchanged};
 pub use copies::{DemandPage, DemandedCopies, LostObjects, LostReport, WantedCopy};
 pub use copy_claims::{ClaimCopies, ClaimCursor, Urgency};
 pub use copy_progress::{CopyProgress, ResumableCopy};
@@ -78,8 +91,8 @@ pub use garbage::{
     StrayManifests, Sweep, SweepProgress,
 };
 pub use ids::{
-    AppTokenId, JobId, LocationId, ManifestId, OauthTokenId, RepositoryId, StorageId, UploadId,
-    UserId,
+    AppTokenId, ApplicationId, JobId, LocationId, ManifestId, OauthTokenId, QuotaId, QuotaLimitId,
+    RepositoryId, StorageId, TeamId, UploadId, UserId,
 };
 pub use image_copies::{CopyAttempt, ImageBlob};
 pub use image_events::{IMAGE_COMPLETE, IMAGE_EVENTS_KEPT, ImageEvent, SettledImages};
@@ -98,16 +111,21 @@ pub use permissions::{
 };
 pub use placement_rules::{NamedRule, NamespaceSettings, WriteLimits};
 pub use postgres::{PostgresHost, PostgresOptions, PostgresTls, SslMode, TargetSessionAttrs};
+pub use prototypes::{Delegate, PrototypeRecord};
 pub use quota::QuotaSizes;
+pub use quota_limits::{NamespaceSize, QuotaLimitKind, QuotaLimitRecord, QuotaRecord};
 pub use removal::{ForgottenLocation, SoleCopies, SoleCopy};
 pub use replicators::Replicators;
 pub use repositories::{Ensured, NewRepository, Repository, RepositoryPath, RepositoryState};
+pub use robots::{NewRobot, RobotPlace, RobotRecord};
 pub use schema::{SchemaError, ServerWarning};
 pub use scrub::{OrphanObject, ScrubFinding, ScrubLease, ScrubState, ScrubStep};
 pub use service_keys::{NewServiceKey, ServiceKey};
 pub use summary::{AffectedImage, MissingCopies};
 pub use tags::{Delete, Deletion};
+pub use teams::{Belonging, GrantedRepository, NewOrganization, TeamRecord};
 pub use uploads::{AdvanceUpload, NewUpload, Upload};
+pub use users::{About, AccountChanges, AccountRecord, AccountsOf, NewUser};
 pub use webhooks::{DeliveriesEnded, Delivery, NewWebhook, Webhook, WebhookLease};
 
 #[cfg(test)]

@@ -138,7 +138,7 @@ pub(super) const TABLES: &[Table] = &[
     },
     Table {
         name: "federatedlogin",
-        usage: Usage::Read,
+        usage: Usage::Written,
         id: ID,
         columns: &[
             integer("user_id"),
@@ -159,7 +159,7 @@ pub(super) const TABLES: &[Table] = &[
     },
     Table {
         name: "robotaccounttoken",
-        usage: Usage::Read,
+        usage: Usage::Written,
         id: ID,
         columns: &[
             integer("robot_account_id"),
@@ -171,7 +171,7 @@ pub(super) const TABLES: &[Table] = &[
     },
     Table {
         name: "robotaccountmetadata",
-        usage: Usage::Read,
+        usage: Usage::Written,
         id: ID,
         columns: &[
             integer("robot_account_id"),
@@ -183,7 +183,7 @@ pub(super) const TABLES: &[Table] = &[
     },
     Table {
         name: "appspecificauthtoken",
-        usage: Usage::Read,
+        usage: Usage::Written,
         id: ID,
         columns: &[
             integer("user_id"),
@@ -205,7 +205,7 @@ pub(super) const TABLES: &[Table] = &[
     },
     Table {
         name: "oauthapplication",
-        usage: Usage::Read,
+        usage: Usage::Written,
         id: ID,
         columns: &[
             varchar("client_id"),
@@ -223,7 +223,7 @@ pub(super) const TABLES: &[Table] = &[
     },
     Table {
         name: "oauthaccesstoken",
-        usage: Usage::Read,
+        usage: Usage::Written,
         id: ID,
         columns: &[
             varchar("uuid"),
@@ -290,7 +290,7 @@ pub(super) const TABLES: &[Table] = &[
     },
     Table {
         name: "permissionprototype",
-        usage: Usage::Read,
+        usage: Usage::Written,
         id: ID,
         columns: &[
             integer("org_id"),

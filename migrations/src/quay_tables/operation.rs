@@ -153,7 +153,7 @@ pub(super) const TABLES: &[Table] = &[
     },
     Table {
         name: "userorganizationquota",
-        usage: Usage::Read,
+        usage: Usage::Written,
         id: ID,
         columns: &[integer("namespace_id"), big_integer("limit_bytes")],
         indexes: &[unique(&["namespace_id"]).named("userorganizationquota_organization")],
@@ -161,7 +161,7 @@ pub(super) const TABLES: &[Table] = &[
     },
     Table {
         name: "quotalimits",
-        usage: Usage::Read,
+        usage: Usage::Written,
         id: ID,
         columns: &[
             integer("quota_id"),

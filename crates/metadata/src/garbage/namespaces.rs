@@ -27,6 +27,8 @@ pub enum NamespacePurge {
     Finished,
 }
 
+const MARK: &str = "mark a namespace as deleted";
+
 #[derive(Debug, FromQueryResult)]
 struct NamespaceRow {
     username: String,
@@ -49,74 +51,12 @@ impl Database {
         tables: &Tables,
         mark: &MarkDeleted<'_, UserId>,
     ) -> Result<bool, MetadataError> {
-        const OPERATION: &str = "mark a namespace as deleted";
-        let namespace = mark.subject;
-        let transaction = self.begin(OPERATION).await?;
-        let found: Option<NamespaceRow> = transaction
-            .row(
-                OPERATION,
-                r#"SELECT username, email FROM "user" WHERE id = $1 AND NOT robot
-                     AND NOT EXISTS (SELECT 1 FROM deletednamespace d WHERE d.namespace_id = $1) @lock"#,
-                params![namespace.0],
-            )
-            .await?;
-        let Some(found) = found else {
-            return Ok(false);
-        };
-        let robots: Vec<Identified> = transaction
-            .rows(
-                OPERATION,
-                r#"SELECT id FROM "user" WHERE robot AND @prefix(username, $1 || '+')"#,
-                params![found.username.as_str()],
-            )
-            .await?;
-        remove_accounts(
-            &transaction,
-            tables,
-            &json_ids(robots.into_iter().map(|row| row.id)),
-        )
-        .await?;
-        transaction
-            .execute(
-                OPERATION,
-                r#"UPDATE "user" SET username = $2, email = $3, enabled = false WHERE id = $1"#,
-                params![
-                    namespace.0,
-                    mark.ids.uuid().to_string(),
-                    mark.ids.uuid().to_string(),
-                ],
-            )
-            .await?;
-        let marker: Option<Identified> = transaction
-            .row(
-                OPERATION,
-                "INSERT INTO deletednamespace (namespace_id, marked, original_username, original_email)
-                 VALUES ($1, $2, $3, $4) RETURNING id",
-                params![
-                    namespace.0,
-                    mark.now.naive_utc(),
-                    found.username.as_str(),
-                    found.email.as_str(),
-                ],
-            )
-            .await?;
-        let marker = marker.map_or(0, |row| row.id);
-        let queue = enqueue(
-            &transaction,
-            &format!("{NAMESPACE_QUEUE}/{namespace}/"),
-            &body(marker, "original_username", &found.username),
-            mark,
-        )
-        .await?;
-        transaction
-            .execute(
-                OPERATION,
-                "UPDATE deletednamespace SET queue_id = $2 WHERE id = $1",
-                params![marker, queue],
-            )
-            .await?;
-        transaction.commit().await?;
-        Ok(true)
+        let transaction = self.begin(MARK).await?;
+        let marked = mark_deleted(&transaction, tables, mark).await?;
+        if marked {
+            transaction.commit().await?;
+        }
+        Ok(marked)
     }
 
     /// The namespace that a job of [`NAMESPACE_QUEUE`] wants removed. None when it is gone, or not deleted any more.
@@ -220,8 +160,81 @@ impl Database {
     }
 }
 
+/// Marks a user or an organisation as deleted in a transaction that its caller commits; see [`Database::mark_namespace_deleted`].
+pub(crate) async fn mark_deleted(
+    transaction: &Transaction,
+    tables: &Tables,
+    mark: &MarkDeleted<'_, UserId>,
+) -> Result<bool, MetadataError> {
+    let namespace = mark.subject;
+    let found: Option<NamespaceRow> = transaction
+            .row(
+                MARK,
+                r#"SELECT username, email FROM "user" WHERE id = $1 AND NOT robot
+                     AND NOT EXISTS (SELECT 1 FROM deletednamespace d WHERE d.namespace_id = $1) @lock"#,
+                params![namespace.0],
+            )
+            .await?;
+    let Some(found) = found else {
+        return Ok(false);
+    };
+    let robots: Vec<Identified> = transaction
+        .rows(
+            MARK,
+            r#"SELECT id FROM "user" WHERE robot AND @prefix(username, $1 || '+')"#,
+            params![found.username.as_str()],
+        )
+        .await?;
+    remove_accounts(
+        transaction,
+        tables,
+        &json_ids(robots.into_iter().map(|row| row.id)),
+    )
+    .await?;
+    transaction
+        .execute(
+            MARK,
+            r#"UPDATE "user" SET username = $2, email = $3, enabled = false WHERE id = $1"#,
+            params![
+                namespace.0,
+                mark.ids.uuid().to_string(),
+                mark.ids.uuid().to_string(),
+            ],
+        )
+        .await?;
+    let marker: Option<Identified> = transaction
+        .row(
+            MARK,
+            "INSERT INTO deletednamespace (namespace_id, marked, original_username, original_email)
+                 VALUES ($1, $2, $3, $4) RETURNING id",
+            params![
+                namespace.0,
+                mark.now.naive_utc(),
+                found.username.as_str(),
+                found.email.as_str(),
+            ],
+        )
+        .await?;
+    let marker = marker.map_or(0, |row| row.id);
+    let queue = enqueue(
+        transaction,
+        &format!("{NAMESPACE_QUEUE}/{namespace}/"),
+        &body(marker, "original_username", &found.username),
+        mark,
+    )
+    .await?;
+    transaction
+        .execute(
+            MARK,
+            "UPDATE deletednamespace SET queue_id = $2 WHERE id = $1",
+            params![marker, queue],
+        )
+        .await?;
+    Ok(true)
+}
+
 /// Removes accounts that own no repositories, with everything that refers to them. The ids are a JSON array.
-async fn remove_accounts(
+pub(crate) async fn remove_accounts(
     transaction: &Transaction,
     tables: &Tables,
     ids: &str,

@@ -203,6 +203,22 @@ pub(crate) const ACCOUNT: &[Step] = &[
     delete("deletednamespace", "namespace_id IN @ids($1)"),
 ];
 
+/// What refers to teams.
+pub(crate) const TEAM: &[Step] = &[
+    delete("permissionprototype", "delegate_team_id IN @ids($1)"),
+    delete("repositorypermission", "team_id IN @ids($1)"),
+    delete("teammember", "team_id IN @ids($1)"),
+    delete("teammemberinvite", "team_id IN @ids($1)"),
+    delete("teamsync", "team_id IN @ids($1)"),
+];
+
+/// What refers to OAuth applications.
+pub(crate) const APPLICATION: &[Step] = &[
+    delete("oauthaccesstoken", "application_id IN @ids($1)"),
+    delete("oauthassignedtoken", "application_id IN @ids($1)"),
+    delete("oauthauthorizationcode", "application_id IN @ids($1)"),
+];
+
 /// Tables that are named besides the lists above.
 const OTHERS: &[&str] = &["imagestoragesignature", "manifestlabel"];
 
@@ -357,11 +373,13 @@ mod tests {
 
     #[test]
     fn every_foreign_key_to_what_is_deleted_is_thought_of() {
-        let lists = [
+        let lists: [(&str, &[Step]); 7] = [
             ("tag", TAG),
             ("manifest", MANIFEST),
             ("repository", REPOSITORY),
             ("user", ACCOUNT),
+            ("team", TEAM),
+            ("oauthapplication", APPLICATION),
             ("imagestorage", &[]),
         ];
         for table in quay_tables() {
