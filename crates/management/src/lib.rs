@@ -6,8 +6,47 @@
 //!
 //! Invariant: no HTTP and no SQL here; a secret is in a document only where it has just been made or was asked for; nothing is changed that is not logged.
 
+mod app_tokens;
+mod applications;
+mod avatar;
 mod error;
+mod forms;
 mod management;
+mod organizations;
+mod prototypes;
+mod quotas;
+mod robots;
+mod users;
 
+pub use app_tokens::{
+    AppTokenDocument, AppTokenInList, AppTokens, NewAppTokenDocument, OneAppToken,
+};
+pub use applications::{
+    ApplicationChanges, ApplicationDocument, Applications, CreatedOauthToken,
+    NewApplicationDocument, OAUTH_TOKEN_LIFE, OauthTokenDocument,
+};
+pub use avatar::Avatar;
 pub use error::ManagementError;
-pub use management::Management;
+pub use forms::{Moment, Password, Shown};
+pub use management::{Management, ManagementOptions};
+pub use organizations::{
+    Collaborator, Collaborators, GrantedPermission, GrantedPermissions, Member, MemberTeam,
+    Members, NewOrganizationDocument, OrganizationChanges, OrganizationDocument,
+    PermittedRepository, Sight, TeamChanges, TeamDocument, TeamInOrganization, TeamMember,
+    TeamMembers, TeamRoleName,
+};
+pub use prototypes::{
+    ActivatingUser, DelegateDocument, DelegateKind, NewDelegate, NewPrototype, PrototypeChanges,
+    PrototypeDocument, Prototypes, RoleName,
+};
+pub use quotas::{
+    LimitType, NewQuotaLimit, QuotaDocument, QuotaLimitChanges, QuotaLimitDocument, QuotaReport,
+    QuotaSize,
+};
+pub use robots::{NewRobotDocument, RobotDocument, RobotInList, RobotSight, Robots};
+pub use users::{
+    Entities, Entity, EntitySearch, Initialization, Initialized, InstallOrganization,
+    InstallOrganizations, InstallUser, InstallUserChanges, InstallUserDocument, InstallUsers,
+    InstalledUser, NewUserDocument, OwnAccount, OwnChanges, OwnOrganization, PublicAccount,
+    Renaming, TakenOver,
+};

@@ -42,11 +42,6 @@ struct PrototypeRow {
     role: String,
 }
 
-#[derive(FromQueryResult)]
-struct MemberRow {
-    id: i32,
-}
-
 const CHANGE: &str = "change a default permission";
 
 impl Database {
@@ -77,22 +72,16 @@ impl Database {
             .rows(
                 OPERATION,
                 &format!(r#"SELECT {ACCOUNT_ROW} FROM "user" u WHERE u.id IN @ids($1)"#),
-                params![ids.as_str()],
+                params![ids],
             )
             .await?;
-        let members: Vec<MemberRow> = self
-            .reader()
-            .rows(
-                OPERATION,
-                "SELECT DISTINCT m.user_id AS id FROM teammember m JOIN team t ON t.id = m.team_id
-                 WHERE t.organization_id = $1 AND m.user_id IN @ids($2)",
-                params![organization.0, ids],
-            )
-            .await?;
+        let wanted = rows.iter().flat_map(|row| [row.maker, row.user_id]);
+        let wanted: Vec<UserId> = wanted.flatten().map(UserId).collect();
+        let members = self.members_among(organization, wanted).await?;
         let accounts: Vec<AccountRecord> = accounts.into_iter().map(AccountRecord::from).collect();
         let account = |id: i32| {
             let account = accounts.iter().find(|account| account.id.0 == id)?;
-            let inside = account.robot || members.iter().any(|member| member.id == id);
+            let inside = account.robot || members.contains(&UserId(id));
             Some((account.clone(), inside))
         };
         Ok(rows

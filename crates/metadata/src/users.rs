@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use crate::applications::{self, NewApplication, NewOauthToken};
 use crate::changes::{Change, Changed, Sort, Unchanged, find, made};
 use crate::database::{
-    Connection, Counted, Database, Identified, Lock, Transaction, contended, params,
+    Connection, Counted, Database, Identified, Lock, Transaction, contended, json_ids, params,
 };
 use crate::error::MetadataError;
 use crate::garbage::{MarkDeleted, mark_deleted};
 use crate::ids::UserId;
+use crate::permissions::TeamRole;
 
 /// An account of a person, an organisation or a robot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,6 +187,12 @@ struct TakenRow {
 }
 
 #[derive(Debug, FromQueryResult)]
+struct RankRow {
+    id: i32,
+    rank: i32,
+}
+
+#[derive(Debug, FromQueryResult)]
 struct FoundRow {
     id: i32,
     organization: bool,
@@ -258,16 +265,17 @@ impl Database {
         Ok(rows.into_iter().map(AccountRecord::from).collect())
     }
 
-    /// The organisations in whose teams somebody is, by name. At most `limit`.
+    /// The organisations in whose teams somebody is, by name, with the highest role that they have there. At most `limit`.
     pub async fn organizations_of(
         &self,
         member: UserId,
         limit: u32,
-    ) -> Result<Vec<AccountRecord>, MetadataError> {
+    ) -> Result<Vec<(AccountRecord, TeamRole)>, MetadataError> {
+        const OPERATION: &str = "list somebody's organizations";
         let rows: Vec<AccountRow> = self
             .reader()
             .rows(
-                "list somebody's organizations",
+                OPERATION,
                 &format!(
                     r#"SELECT {ACCOUNT_ROW} FROM "user" u
                        WHERE u.id IN (SELECT t.organization_id FROM teammember m JOIN team t ON t.id = m.team_id WHERE m.user_id = $1)
@@ -276,7 +284,47 @@ impl Database {
                 params![member.0, i64::from(limit)],
             )
             .await?;
-        Ok(rows.into_iter().map(AccountRecord::from).collect())
+        let roles: Vec<RankRow> = self
+            .reader()
+            .rows(
+                OPERATION,
+                "SELECT t.organization_id AS id, max(CASE tr.name WHEN 'admin' THEN 3 WHEN 'creator' THEN 2 ELSE 1 END) AS rank
+                 FROM teammember m JOIN team t ON t.id = m.team_id JOIN teamrole tr ON tr.id = t.role_id
+                 WHERE m.user_id = $1 GROUP BY t.organization_id",
+                params![member.0],
+            )
+            .await?;
+        let role = |id: i32| match roles.iter().find(|row| row.id == id).map(|row| row.rank) {
+            Some(3) => TeamRole::Admin,
+            Some(2) => TeamRole::Creator,
+            _ => TeamRole::Member,
+        };
+        Ok(rows
+            .into_iter()
+            .map(|row| (role(row.id), AccountRecord::from(row)))
+            .map(|(role, account)| (account, role))
+            .collect())
+    }
+
+    /// Those of the accounts that are in teams of an organisation.
+    pub async fn members_among(
+        &self,
+        organization: UserId,
+        accounts: impl IntoIterator<Item = UserId> + Send,
+    ) -> Result<Vec<UserId>, MetadataError> {
+        let rows: Vec<Identified> = self
+            .reader()
+            .rows(
+                "look for members of an organization",
+                "SELECT DISTINCT m.user_id AS id FROM teammember m JOIN team t ON t.id = m.team_id
+                 WHERE t.organization_id = $1 AND m.user_id IN @ids($2)",
+                params![
+                    organization.0,
+                    json_ids(accounts.into_iter().map(|id| id.0)),
+                ],
+            )
+            .await?;
+        Ok(rows.into_iter().map(|row| UserId(row.id)).collect())
     }
 
     /// Makes a person's account.
