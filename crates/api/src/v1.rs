@@ -8,11 +8,20 @@
 //! pushing and pulling and open nothing here. There are no cookies and no sessions, so a foreign page can send nothing in somebody's name; calls that
 //! browsers mark as coming from other sites are refused besides.
 
+mod app_tokens;
+mod applications;
 pub(crate) mod call;
 mod openapi;
 pub(crate) mod operation;
+mod organizations;
+mod prototypes;
+mod quotas;
 mod replication;
+mod robots;
+mod standing;
 mod table;
+mod teams;
+mod users;
 mod webhooks;
 
 use http::header::ORIGIN;

@@ -7,7 +7,10 @@ use http::Method;
 use crate::percent::{EncodingFault, decode};
 use crate::v1::call::PathParameters;
 use crate::v1::operation::Operation;
-use crate::v1::{openapi, replication, webhooks};
+use crate::v1::{
+    app_tokens, applications, openapi, organizations, prototypes, quotas, replication, robots,
+    teams, users, webhooks,
+};
 
 /// What every path of the API begins with.
 pub(crate) const PREFIX: &str = "/api/v1";
@@ -21,6 +24,14 @@ static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
         openapi::operations(),
         replication::operations(),
         webhooks::operations(),
+        users::operations(),
+        organizations::operations(),
+        teams::operations(),
+        robots::operations(),
+        app_tokens::operations(),
+        applications::operations(),
+        prototypes::operations(),
+        quotas::operations(),
     ]
     .into_iter()
     .flatten()
