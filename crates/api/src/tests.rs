@@ -8,6 +8,7 @@ mod failures;
 mod lists;
 mod logging;
 mod manifests;
+mod matrix;
 mod mounting;
 mod probes;
 mod pulls;

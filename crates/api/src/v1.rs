@@ -40,6 +40,8 @@ use crate::v1::operation::About;
 use crate::v1::table::Found;
 
 pub(crate) use table::PREFIX;
+#[cfg(test)]
+pub(crate) use table::operations;
 
 /// The name that stands for an OAuth access token in Basic credentials.
 const OAUTH_TOKEN: &str = "$oauthtoken";

@@ -62,6 +62,7 @@ pub(super) struct World {
     pub(super) database: Database,
     pub(super) registry: Registry,
     replication: Replication,
+    management: Management,
     pub(super) clock: Arc<ManualClock>,
     pub(super) tasks: Tasks,
     pub(super) us: Faults,
@@ -159,15 +160,16 @@ impl World {
         let key = FieldKey::new("a key for tests").expect("a key");
         let webhooks =
             Webhooks::new(database.clone(), environment.clone(), Some(key)).expect("a client");
+        let management = Management::new(
+            database.clone(),
+            authenticator.clone(),
+            environment.clone(),
+        );
         let service = RegistryService::new(ServiceParts {
             registry: registry.clone(),
             replication: replication.clone(),
             webhooks,
-            management: Management::new(
-                database.clone(),
-                authenticator.clone(),
-                environment.clone(),
-            ),
+            management: management.clone(),
             authenticator,
             health: Arc::new(Health::new(
                 health_services(),
@@ -184,6 +186,7 @@ impl World {
             database,
             registry,
             replication,
+            management,
             clock,
             tasks,
             us,
@@ -199,6 +202,10 @@ impl World {
             ])
             .await;
         world
+    }
+
+    pub(super) const fn management(&self) -> &Management {
+        &self.management
     }
 
     pub(super) const fn replication(&self) -> &Replication {
