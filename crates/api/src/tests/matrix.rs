@@ -90,8 +90,7 @@ impl Cast {
                 ("keeper", "admin"),
                 ("corp+ci", "write"),
             ] {
-                let path =
-                    format!("/repository/{ORGANIZATION}/{name}/permissions/user/{account}");
+                let path = format!("/repository/{ORGANIZATION}/{name}/permissions/user/{account}");
                 ask("PUT", &path, json!({ "role": role })).await;
             }
         }
@@ -246,10 +245,26 @@ async fn every_route_of_the_protocol_answers_every_caller_in_every_state_as_the_
         ("GET", "referrers/DIGEST", ""),
         ("POST", "blobs/uploads/", ""),
         ("POST", "blobs/uploads/?mount=DIGEST&from=corp/private", ""),
-        ("GET", "blobs/uploads/01234567-89ab-4cde-8f01-23456789abcd", ""),
-        ("PATCH", "blobs/uploads/01234567-89ab-4cde-8f01-23456789abcd", "x"),
-        ("PUT", "blobs/uploads/01234567-89ab-4cde-8f01-23456789abcd?digest=DIGEST", ""),
-        ("DELETE", "blobs/uploads/01234567-89ab-4cde-8f01-23456789abcd", ""),
+        (
+            "GET",
+            "blobs/uploads/01234567-89ab-4cde-8f01-23456789abcd",
+            "",
+        ),
+        (
+            "PATCH",
+            "blobs/uploads/01234567-89ab-4cde-8f01-23456789abcd",
+            "x",
+        ),
+        (
+            "PUT",
+            "blobs/uploads/01234567-89ab-4cde-8f01-23456789abcd?digest=DIGEST",
+            "",
+        ),
+        (
+            "DELETE",
+            "blobs/uploads/01234567-89ab-4cde-8f01-23456789abcd",
+            "",
+        ),
     ];
     let cast = Cast::new().await;
     let width = 92;
@@ -299,8 +314,7 @@ async fn every_operation_of_the_api_answers_every_caller_as_the_table_says() {
         for position in 0..cast.callers.len() {
             let caller = cast.callers[position].clone();
             let path = format!("/api/v1{}", filled(operation.path));
-            let status =
-                status(&cast, &caller, operation.method.as_str(), &path, body).await;
+            let status = status(&cast, &caller, operation.method.as_str(), &path, body).await;
             write!(line, " {status:>9}").expect("writing to a string does not fail");
             if operation.method != Method::GET && (200..300).contains(&status) {
                 cast = Cast::new().await;
@@ -318,7 +332,13 @@ fn filled(path: &str) -> String {
         .replace("{namespace}", ORGANIZATION)
         .replace("{repository}", REPOSITORY)
         .split('/')
-        .map(|segment| if segment.starts_with('{') { "none" } else { segment })
+        .map(|segment| {
+            if segment.starts_with('{') {
+                "none"
+            } else {
+                segment
+            }
+        })
         .collect::<Vec<_>>()
         .join("/")
 }

@@ -160,11 +160,8 @@ impl World {
         let key = FieldKey::new("a key for tests").expect("a key");
         let webhooks =
             Webhooks::new(database.clone(), environment.clone(), Some(key)).expect("a client");
-        let management = Management::new(
-            database.clone(),
-            authenticator.clone(),
-            environment.clone(),
-        );
+        let management =
+            Management::new(database.clone(), authenticator.clone(), environment.clone());
         let service = RegistryService::new(ServiceParts {
             registry: registry.clone(),
             replication: replication.clone(),
