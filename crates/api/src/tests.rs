@@ -1,5 +1,6 @@
 //! The service as clients meet it: requests in, answers out, on a real database, real directories and locations that fail on demand.
 
+mod accounts;
 mod authentication;
 mod bad_input;
 mod coexistence;
@@ -10,10 +11,13 @@ mod logging;
 mod manifests;
 mod matrix;
 mod mounting;
+mod organizations;
 mod probes;
 mod pulls;
 mod pushes;
+mod quotas;
 mod replication;
+mod robots;
 mod statements;
 mod storage_proxy;
 mod world;

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Full};
 use roadstead_auth::{AuthOptions, Authenticator, SigningKeyOptions, SigningKeys};
 use roadstead_distribution::{DistributionOptions, Registry, RegistryParts};
 use roadstead_locations::Locations;
-use roadstead_management::Management;
+use roadstead_management::{Management, ManagementOptions};
 use roadstead_metadata::{
     Database, DatabaseOptions, Ensured, FirstAccount, NewRepository, PostgresHost, PostgresOptions,
     Repository, RepositoryPath, UserId,
@@ -54,6 +54,7 @@ pub(super) struct Settings {
     pub(super) api: ApiOptions,
     pub(super) auth: AuthOptions,
     pub(super) distribution: DistributionOptions,
+    pub(super) management: ManagementOptions,
 }
 
 /// One registry with the account `admin` and, unless the settings keep it from making them, two empty repositories.
@@ -102,6 +103,7 @@ impl World {
             api: ApiOptions::default(),
             auth: AuthOptions::standalone(REGISTRY, "admin"),
             distribution: DistributionOptions::default(),
+            management: ManagementOptions::default(),
         };
         change(&mut settings);
         let directory = TempDir::new().expect("a directory");
