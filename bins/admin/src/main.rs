@@ -16,9 +16,9 @@ use roadstead_cli::{ConfigurationArgs, LogArgs, failed};
 use roadstead_runtime::Environment;
 
 use crate::commands::{
-    backfill, drain, gc, location_add, location_list, placement, remove_location,
+    backfill, drain, gc, location_add, location_list, org, placement, remove_location,
     replication_at_risk, replication_control, replication_failed, replication_status,
-    replication_webhook, verify_placements,
+    replication_webhook, robot, token, user, verify_placements,
 };
 use crate::console::Console;
 use crate::open::Opened;
@@ -66,6 +66,18 @@ enum Command {
     /// Garbage collection
     #[command(subcommand)]
     Gc(GcCommand),
+    /// Accounts of people
+    #[command(subcommand)]
+    User(user::Command),
+    /// Organisations
+    #[command(subcommand)]
+    Org(org::Command),
+    /// Robots of people and organisations
+    #[command(subcommand)]
+    Robot(robot::Command),
+    /// App-specific tokens and OAuth access tokens of people
+    #[command(subcommand)]
+    Token(token::Command),
 }
 
 #[derive(Debug, Subcommand)]
@@ -203,6 +215,10 @@ async fn dispatch(
         }
         Command::Gc(GcCommand::Status(arguments)) => gc::status(arguments, opened, console).await,
         Command::Gc(GcCommand::Run(arguments)) => gc::run(arguments, opened, console).await,
+        Command::User(command) => user::run(command, opened, console).await,
+        Command::Org(command) => org::run(command, opened, console).await,
+        Command::Robot(command) => robot::run(command, opened, console).await,
+        Command::Token(command) => token::run(command, opened, console).await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use roadstead_config::Config;
 use roadstead_distribution::GarbageCollector;
+use roadstead_management::Management;
 use roadstead_replication::{LocationName, Replication};
 use roadstead_runtime::Environment;
 use roadstead_server::{Deployment, Migrations};
@@ -13,6 +14,7 @@ pub(crate) struct Opened {
     pub(crate) replication: Replication,
     pub(crate) webhooks: Webhooks,
     pub(crate) garbage: GarbageCollector,
+    pub(crate) management: Management,
     /// The name of the replication queue; none when replication is switched off.
     pub(crate) queue: Option<String>,
     /// How many copies one process makes at a time.
@@ -27,6 +29,7 @@ impl Opened {
             replication: deployment.replication(config),
             webhooks: deployment.webhooks(config)?,
             garbage: deployment.garbage(config),
+            management: deployment.management(config)?,
             queue: deployment.queue.clone(),
             concurrency: config.replication.concurrency,
             deployment,

@@ -8,6 +8,7 @@ mod database;
 mod delivery;
 mod garbage;
 mod hosting;
+mod management;
 mod quota;
 mod registry;
 mod replication;
@@ -24,6 +25,7 @@ pub use database::{
 pub use delivery::{Delivery, Network, NotANetwork};
 pub use garbage::Garbage;
 pub use hosting::{Hosting, UrlScheme};
+pub use management::Management;
 pub use quota::Quota;
 pub use registry::{Registry, RegistryState};
 pub use replication::{Replication, Scrub};
@@ -60,6 +62,8 @@ pub struct Config {
     pub garbage: Garbage,
     /// How much a namespace holds.
     pub quota: Quota,
+    /// What owners may do to their accounts and namespaces through the API.
+    pub management: Management,
 }
 
 impl Config {
@@ -79,6 +83,7 @@ impl Config {
             tags: Tags::read(keys),
             garbage: Garbage::read(keys),
             quota: Quota::read(keys),
+            management: Management::read(keys),
         }
     }
 }

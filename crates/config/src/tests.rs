@@ -106,6 +106,7 @@ fn the_smallest_configuration_has_quays_defaults_and_no_warnings() {
         tags,
         garbage,
         quota,
+        management,
     } = loaded.config;
     assert_eq!(
         hosting.server_hostname.as_deref(),
@@ -134,7 +135,13 @@ fn the_smallest_configuration_has_quays_defaults_and_no_warnings() {
     assert!(garbage.enabled && garbage.repositories && garbage.namespaces);
     assert_eq!(garbage.pause, Duration::from_secs(30));
     assert_eq!(garbage.namespace_grace, Duration::ZERO);
-    assert!(!quota.enabled && quota.invalidated);
+    assert!(!quota.enabled && quota.invalidated && quota.editable);
+    assert!(!management.user_initialize && management.user_creation);
+    assert!(!management.superusers_make_organizations && management.change_tag_expiration);
+    assert_eq!(
+        (management.app_token_life, quota.default_bytes),
+        (None, None)
+    );
     assert_eq!(registry.library_namespace.as_deref(), Some("library"));
     assert!(registry.create_private_repo_on_push && !registry.create_namespace_on_push);
     assert!(registry.anonymous_access && !registry.public_catalog);

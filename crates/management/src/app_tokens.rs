@@ -176,14 +176,17 @@ impl Management {
         self.app_token(owner, &uuid).await
     }
 
-    /// Ends a token.
+    /// Ends a token of somebody, or of whoever has it.
     pub async fn revoke_app_token(
         &self,
-        username: &str,
+        username: Option<&str>,
         uuid: &str,
         actor: &Actor,
     ) -> Result<(), ManagementError> {
-        let username = forms::known("user", username)?;
+        let username = match username {
+            Some(username) => Some(forms::known("user", username)?),
+            None => None,
+        };
         let uuid = forms::known("app token", uuid)?;
         done(
             self.database

@@ -3,6 +3,7 @@
 use roadstead_metadata::{
     AccountChanges, AccountRecord, AccountsOf, Actor, NewUser, TeamRole, UserId,
 };
+use roadstead_secrets::Secret;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -408,8 +409,7 @@ impl Management {
     ) -> Result<InstalledUser, ManagementError> {
         let username = forms::name("username", &document.username)?;
         let email = forms::email("email", document.email.as_deref())?;
-        let secret = self.authenticator.draw_secret(MADE_PASSWORD_LETTERS);
-        let password = Password::new(secret.expose())?;
+        let (password, secret) = self.draw_password()?;
         self.insert_user(username, email, &password, actor).await?;
         Ok(InstalledUser {
             username: username.to_owned(),
@@ -417,6 +417,12 @@ impl Management {
             password: Shown(secret),
             encrypted_password: None,
         })
+    }
+
+    /// A password for somebody else, to be shown once: 32 letters of 5.2 bits of chance.
+    pub fn draw_password(&self) -> Result<(Password, Secret), ManagementError> {
+        let secret = self.authenticator.draw_secret(MADE_PASSWORD_LETTERS);
+        Ok((Password::new(secret.expose())?, secret))
     }
 
     async fn insert_user(

@@ -202,10 +202,10 @@ impl Database {
         Ok(Ok(uuid))
     }
 
-    /// Removes an app token of somebody.
+    /// Removes an app token of somebody, or of whoever has it.
     pub async fn revoke_app_token(
         &self,
-        owner: &str,
+        owner: Option<&str>,
         uuid: &str,
         change: &Change<'_>,
     ) -> Changed<()> {
@@ -215,14 +215,16 @@ impl Database {
             let row: Option<TokenRow> = transaction
                 .row(
                     OPERATION,
-                    &format!("{TOKEN} WHERE u.username = $1 AND t.uuid = $2"),
+                    &format!(
+                        "{TOKEN} WHERE (CAST($1 AS varchar) IS NULL OR u.username = $1) AND t.uuid = $2"
+                    ),
                     params![owner, uuid],
                 )
                 .await?;
             let Some(token) = row else {
                 return Ok(Err(Unchanged::unknown("app token", uuid)));
             };
-            let owner = made!(find(&transaction, Sort::Namespace, owner).await?);
+            let owner = made!(find(&transaction, Sort::Namespace, &token.owner).await?);
             change
                 .log(
                     &transaction,

@@ -10,6 +10,7 @@ mod error;
 mod first_start;
 mod garbage;
 mod instance;
+mod management;
 mod metrics;
 mod probes;
 mod server;

@@ -28,6 +28,7 @@ use crate::encrypted_fields;
 use crate::error::StartError;
 use crate::first_start::{FirstAccount, make_first_account};
 use crate::instance;
+use crate::management::management_options;
 use crate::metrics::{MetricsListener, Told};
 use crate::probes;
 
@@ -202,7 +203,8 @@ impl Running {
                 deployment.database.clone(),
                 authenticator.clone(),
                 environment.clone(),
-            ),
+            )
+            .with_options(management_options(&config)),
             authenticator,
             health: Arc::new(health),
             environment: environment.clone(),
@@ -452,7 +454,7 @@ fn address_for_people(config: &Config, listening: SocketAddr) -> String {
     }
 }
 
-fn auth_options(config: &Config) -> Result<AuthOptions, StartError> {
+pub(crate) fn auth_options(config: &Config) -> Result<AuthOptions, StartError> {
     let accounts = &config.accounts;
     let hostname = config
         .hosting

@@ -111,7 +111,11 @@ async fn get(inner: &Inner, call: Call<'_>) -> Result<Response<Body>, ApiError> 
 async fn revoke(inner: &Inner, call: Call<'_>) -> Result<Response<Body>, ApiError> {
     inner
         .management
-        .revoke_app_token(call.username(), call.parameter("token_uuid"), &call.actor())
+        .revoke_app_token(
+            Some(call.username()),
+            call.parameter("token_uuid"),
+            &call.actor(),
+        )
         .await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }

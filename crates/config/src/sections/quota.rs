@@ -10,6 +10,10 @@ pub struct Quota {
     pub enabled: bool,
     /// `QUOTA_INVALIDATE_TOTALS`: whether sizes that are not kept are marked for Quay's backfill when they change (default: true).
     pub invalidated: bool,
+    /// `FEATURE_EDIT_QUOTA`: whether quotas are shown and changed through the API, where sizes are kept (default: true).
+    pub editable: bool,
+    /// `DEFAULT_SYSTEM_REJECT_QUOTA_BYTES`: what a namespace without a quota of its own may hold; none: whatever it likes (0, the default).
+    pub default_bytes: Option<u64>,
 }
 
 const MANAGEMENT: &str = "FEATURE_QUOTA_MANAGEMENT";
@@ -27,9 +31,13 @@ impl Quota {
             );
             keys.warn(MANAGEMENT, value.as_ref(), remark);
         }
+        let most = i64::MAX.unsigned_abs();
+        let default_bytes = keys.number("DEFAULT_SYSTEM_REJECT_QUOTA_BYTES", 0, 0..=most);
         Self {
             enabled,
             invalidated: keys.flag("QUOTA_INVALIDATE_TOTALS", true),
+            editable: keys.flag("FEATURE_EDIT_QUOTA", true),
+            default_bytes: (default_bytes > 0).then_some(default_bytes),
         }
     }
 }
