@@ -3,6 +3,8 @@
 //! What changes something is written in the transaction that changes it. Pulls are gathered by the caller and written in batches, one statement
 //! each; see [`Database::write_log`].
 
+mod reading;
+
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -18,6 +20,8 @@ use crate::dialect::moment_text;
 use crate::error::MetadataError;
 use crate::ids::{RepositoryId, UserId};
 use crate::repositories::Repository;
+
+pub use self::reading::{LogCount, LogPage, LogPosition, LogRecord, LogScope};
 
 /// The most characters of a client's name for itself that are kept. Quay has no bound; the longest in use have some hundred.
 const USER_AGENT_CHARS_MAX: usize = 256;
@@ -71,6 +75,18 @@ pub(crate) const KINDS: &[&str] = &[
     "user_delete",
     "user_disable",
     "user_enable",
+    "create_repo",
+    "delete_repo",
+    "set_repo_description",
+    "change_repo_visibility",
+    "change_repo_state",
+    "change_repo_permission",
+    "delete_repo_permission",
+    "create_tag",
+    "move_tag",
+    "revert_tag",
+    "change_tag_expiration",
+    "change_tag_immutability",
 ];
 
 /// Somebody who sends a request, and from where.
@@ -128,6 +144,11 @@ impl Actor {
         self
     }
 
+    /// The account, if there is one.
+    pub(crate) fn username(&self) -> Option<&str> {
+        self.username.as_deref()
+    }
+
     pub(crate) fn entry(
         &self,
         repository: &Repository,
@@ -183,6 +204,7 @@ impl Actor {
             ip: actor.ip,
             at,
             metadata: members_text(&members),
+            names_performer: true,
         }
     }
 }
@@ -219,6 +241,8 @@ pub struct LogEntry {
     at: Timestamp,
     /// The members of the JSON object but for those that say who it was.
     metadata: String,
+    /// Whether the account is among those. In Quay's entries of changes a member of the same name is whom the change was about.
+    names_performer: bool,
 }
 
 impl LogEntry {
@@ -242,6 +266,7 @@ impl LogEntry {
             ip: actor.ip,
             at,
             metadata: members_text(members),
+            names_performer: false,
         }
     }
 
@@ -393,17 +418,17 @@ impl Tokens {
                     ]
                 }),
         };
-        if let Some(username) = &entry.performer {
+        if let Some(username) = entry.performer.as_ref().filter(|_| entry.names_performer) {
             members.push(("username", json!(username)));
             // Only robots' names hold a plus.
             if username.contains('+') {
                 members.push(("is_robot", json!(true)));
             }
         }
-        if members.is_empty() {
-            String::new()
-        } else {
-            format!(", {}", members_text(&members))
+        match (members.is_empty(), entry.metadata.is_empty()) {
+            (true, _) => String::new(),
+            (false, true) => members_text(&members),
+            (false, false) => format!(", {}", members_text(&members)),
         }
     }
 }

@@ -19,7 +19,7 @@ pub enum CatalogViewer {
 }
 
 /// The ids of the repositories in which account `$4` has rights.
-const VISIBLE: &str = "
+pub(crate) const VISIBLE: &str = "
     SELECT p.repository_id AS id FROM repositorypermission p WHERE p.user_id = $4
     UNION
     SELECT p.repository_id FROM teammember tm JOIN repositorypermission p ON p.team_id = tm.team_id WHERE tm.user_id = $4
@@ -33,7 +33,8 @@ const VISIBLE: &str = "
     WHERE tm.user_id = $4";
 
 /// Whether `r` is public.
-const PUBLIC: &str = "r.visibility_id = (SELECT v.id FROM visibility v WHERE v.name = 'public')";
+pub(crate) const PUBLIC: &str =
+    "r.visibility_id = (SELECT v.id FROM visibility v WHERE v.name = 'public')";
 
 /// Whether `r` of namespace `u` is behind `$1/$2` and can be listed at all.
 const BEHIND: &str =

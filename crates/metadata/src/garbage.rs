@@ -39,6 +39,7 @@ pub(crate) use publications::{begin_all, consume, consume_all, give_up, lapsed};
 pub(crate) use referring::{APPLICATION, TEAM};
 pub use repositories::{MarkDeleted, Purged, REPOSITORY_QUEUE};
 pub use runs::{GarbageRun, Removed, Sweep, SweepProgress};
+pub(crate) use tags::PAST;
 pub use tags::{CollectedTags, PastTags};
 
 use crate::database::Database;

@@ -68,7 +68,7 @@ pub use applications::{
     ApplicationAbout, ApplicationRecord, NewApplication, NewOauthToken, OauthTokenRecord,
 };
 pub use at_risk::{AtRiskImage, AtRiskOf, AtRiskPage, AtRiskPosition, AtRiskTotals};
-pub use audit::{Actor, Credential, LogEntry};
+pub use audit::{Actor, Credential, LogCount, LogEntry, LogPage, LogPosition, LogRecord, LogScope};
 pub use blobs::{Blob, BlobDeletion, CommitBlob, MountSource};
 pub use calls::Calls;
 pub use catalog::CatalogViewer;
@@ -107,7 +107,8 @@ pub use manifests::{
 };
 pub use min_locations::{MinLocations, Spread, Unspread};
 pub use permissions::{
-    NamespaceStanding, PathStanding, RepositoryRole, RepositoryStanding, TeamRole,
+    AccountPermission, ChangePermission, Grantee, NamespaceStanding, PathStanding,
+    PermissionChange, RepositoryRole, RepositoryStanding, TeamPermission, TeamRole,
 };
 pub use placement_rules::{NamedRule, NamespaceSettings, WriteLimits};
 pub use postgres::{PostgresHost, PostgresOptions, PostgresTls, SslMode, TargetSessionAttrs};
@@ -116,14 +117,21 @@ pub use quota::QuotaSizes;
 pub use quota_limits::{NamespaceSize, QuotaLimitKind, QuotaLimitRecord, QuotaRecord};
 pub use removal::{ForgottenLocation, SoleCopies, SoleCopy};
 pub use replicators::Replicators;
-pub use repositories::{Ensured, NewRepository, Repository, RepositoryPath, RepositoryState};
 pub use robots::{NewRobot, RobotPlace, RobotRecord};
+pub use repositories::{
+    ChangeRepository, CreateRepository, Ensured, ListRepositories, ListedRepository, NewRepository,
+    Repository, RepositoryActions, RepositoryChange, RepositoryCreation, RepositoryDetails,
+    RepositoryPath, RepositoryState,
+};
 pub use schema::{SchemaError, ServerWarning};
 pub use scrub::{OrphanObject, ScrubFinding, ScrubLease, ScrubState, ScrubStep};
 pub use service_keys::{NewServiceKey, ServiceKey};
 pub use summary::{AffectedImage, MissingCopies};
-pub use tags::{Delete, Deletion};
 pub use teams::{Belonging, GrantedRepository, NewOrganization, TeamRecord};
+pub use tags::{
+    ChangeTag, Delete, Deletion, PointTag, PointedFrom, TagChange, TagFilter, TagHistory, TagMove,
+    TagPage,
+};
 pub use uploads::{AdvanceUpload, NewUpload, Upload};
 pub use users::{About, AccountChanges, AccountRecord, AccountsOf, NewUser};
 pub use webhooks::{DeliveriesEnded, Delivery, NewWebhook, Webhook, WebhookLease};

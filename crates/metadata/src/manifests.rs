@@ -11,6 +11,7 @@ use sea_orm::FromQueryResult;
 use serde_json::value::RawValue;
 
 pub use self::put::{PutManifest, PutManifestOutcome};
+pub(crate) use self::put::{WantImage, want_image};
 use crate::audit::{self, Event, LogEntry};
 use crate::database::{Connection, Counted, Database, Lock, Named, contended, params};
 use crate::error::MetadataError;

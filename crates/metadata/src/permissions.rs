@@ -1,6 +1,8 @@
 //! Where somebody stands: the facts that decide about rights in repositories and namespaces, fetched for any number of paths at once.
 //!
-//! Nothing is decided here.
+//! Nothing is decided here. How permissions are given and taken is in [`changes`].
+
+mod changes;
 
 use std::collections::HashMap;
 
@@ -10,6 +12,10 @@ use crate::database::{Connection, Database, params};
 use crate::error::MetadataError;
 use crate::ids::{RepositoryId, UserId};
 use crate::repositories::{RepositoryPath, RepositoryState};
+
+pub use self::changes::{
+    AccountPermission, ChangePermission, Grantee, PermissionChange, TeamPermission,
+};
 
 /// What somebody may do with one repository. Each role includes the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,4 +1,7 @@
-//! Namespaces and repositories.
+//! Namespaces and repositories. What their owners change and list is in [`changes`] and [`listing`].
+
+mod changes;
+mod listing;
 
 use std::time::Duration;
 
@@ -10,6 +13,9 @@ use crate::accounts::window_column;
 use crate::database::{Connection, Database, Identified, Transaction, contended, params};
 use crate::error::MetadataError;
 use crate::ids::{RepositoryId, UserId};
+
+pub use self::changes::{ChangeRepository, CreateRepository, RepositoryChange, RepositoryCreation};
+pub use self::listing::{ListRepositories, ListedRepository, RepositoryActions, RepositoryDetails};
 
 /// The place of a repository: a namespace, and a name within it that may hold `/`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -142,6 +148,25 @@ impl TryFrom<RepositoryRow> for Repository {
 }
 
 impl RepositoryState {
+    /// Quay's name of it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "NORMAL",
+            Self::ReadOnly => "READ_ONLY",
+            Self::Mirror => "MIRROR",
+            Self::OrganizationMirror => "ORG_MIRROR",
+        }
+    }
+
+    const fn column(self) -> i32 {
+        match self {
+            Self::Normal => 0,
+            Self::ReadOnly => 1,
+            Self::Mirror => 2,
+            Self::OrganizationMirror => 4,
+        }
+    }
+
     /// What a row's number says; none: the repository is being deleted.
     pub(crate) fn from_column(id: i32, state: i32) -> Result<Option<Self>, MetadataError> {
         Ok(Some(match state {
@@ -207,41 +232,9 @@ impl Database {
             None if new.create_namespace => create_organization(&transaction, new).await?,
             None => return Ok(Ensured::NoNamespace),
         };
-        let repository: Option<Identified> = transaction
-            .row(
-                OPERATION,
-                "INSERT INTO repository (namespace_user_id, name, visibility_id, description, badge_token, kind_id)
-                 SELECT $1, $2, v.id, '', $4, k.id FROM visibility v, repositorykind k
-                 WHERE v.name = $3 AND k.name = 'image' RETURNING id",
-                params![
-                    namespace.0,
-                    new.path.name.as_str(),
-                    if new.private { "private" } else { "public" },
-                    new.ids.uuid().to_string(),
-                ],
-            )
-            .await?;
-        if let Some(repository) = repository {
-            transaction
-                .execute(
-                    OPERATION,
-                    "INSERT INTO repositorypermission (user_id, repository_id, role_id)
-                     SELECT $1, $2, id FROM role WHERE name = 'admin'",
-                    params![new.creator.0, repository.id],
-                )
-                .await?;
-            furnish(&transaction, namespace, repository.id, new).await?;
-        }
-        let created = find(&transaction, new.path).await?;
+        let created = insert(&transaction, namespace, new, "").await?;
         transaction.commit().await?;
-        created.map(Ensured::Created).ok_or_else(|| {
-            MetadataError::corrupt(
-                "visibility",
-                "name",
-                new.path,
-                "the rows `public`, `private` or `image` are missing",
-            )
-        })
+        Ok(Ensured::Created(created))
     }
 }
 
@@ -261,6 +254,50 @@ async fn find(
     row.filter(|row| row.state != MARKED_FOR_DELETION)
         .map(Repository::try_from)
         .transpose()
+}
+
+/// Makes a repository that is not there, with its maker as its administrator.
+async fn insert(
+    transaction: &Transaction,
+    namespace: UserId,
+    new: &NewRepository<'_>,
+    description: &str,
+) -> Result<Repository, MetadataError> {
+    const OPERATION: &str = "create a repository";
+    let repository: Option<Identified> = transaction
+        .row(
+            OPERATION,
+            "INSERT INTO repository (namespace_user_id, name, visibility_id, description, badge_token, kind_id)
+             SELECT $1, $2, v.id, $5, $4, k.id FROM visibility v, repositorykind k
+             WHERE v.name = $3 AND k.name = 'image' RETURNING id",
+            params![
+                namespace.0,
+                new.path.name.as_str(),
+                if new.private { "private" } else { "public" },
+                new.ids.uuid().to_string(),
+                description,
+            ],
+        )
+        .await?;
+    if let Some(repository) = repository {
+        transaction
+            .execute(
+                OPERATION,
+                "INSERT INTO repositorypermission (user_id, repository_id, role_id)
+                 SELECT $1, $2, id FROM role WHERE name = 'admin'",
+                params![new.creator.0, repository.id],
+            )
+            .await?;
+        furnish(transaction, namespace, repository.id, new).await?;
+    }
+    find(transaction, new.path).await?.ok_or_else(|| {
+        MetadataError::corrupt(
+            "visibility",
+            "name",
+            new.path,
+            "the rows `public`, `private` or `image` are missing",
+        )
+    })
 }
 
 /// What belongs to a new repository besides its maker's permission: the organisation's default permissions, and the two rows that Quay's search

@@ -1,7 +1,11 @@
 //! Tags: rows with a beginning and an end, so that the time machine can go back to what they once pointed to.
 //!
 //! A tag is live while its end is unset or to come. Moving a tag ends the live row and begins another; no row is ever pointed elsewhere. What
-//! ends or begins tags of a repository does so under [`Lock::tags_of`].
+//! ends or begins tags of a repository does so under [`Lock::tags_of`]. What users do with tags besides pushing and deleting is in [`changes`], what
+//! they look up of the past in [`history`].
+
+mod changes;
+mod history;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +23,9 @@ use crate::ids::{ManifestId, RepositoryId};
 use crate::immutability::ImmutableTags;
 use crate::labels::TagEffects;
 use crate::repositories::Repository;
+
+pub use self::changes::{ChangeTag, PointTag, PointedFrom, TagChange, TagMove};
+pub use self::history::{TagFilter, TagHistory, TagPage};
 
 /// A tag or a manifest to be deleted, and who does it.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +58,7 @@ pub(crate) struct LiveTag {
     pub(crate) name: String,
     pub(crate) digest: Option<String>,
     manifest_id: Option<i32>,
-    lifetime_end_ms: Option<i64>,
+    pub(crate) lifetime_end_ms: Option<i64>,
     pub(crate) hidden: bool,
     pub(crate) immutable: bool,
 }
@@ -138,6 +145,8 @@ pub(crate) struct MoveTags<'a> {
     /// Those of the tags that policies make immutable.
     pub(crate) made_immutable: &'a [&'a Tag],
     pub(crate) immutable_tags: ImmutableTags,
+    /// Whether they go back to what they pointed to before.
+    pub(crate) reversion: bool,
     pub(crate) now: Timestamp,
 }
 
@@ -185,9 +194,9 @@ pub(crate) async fn move_tags(
         .execute(
             OPERATION,
             // A row begins where the one before it ended, which is now unless that millisecond was taken.
-            "INSERT INTO tag (name, repository_id, manifest_id, lifetime_start_ms, lifetime_end_ms, tag_kind_id, immutable)
+            "INSERT INTO tag (name, repository_id, manifest_id, lifetime_start_ms, lifetime_end_ms, tag_kind_id, immutable, reversion)
              SELECT b.name, $2, $3, b.start, CASE WHEN b.name IN @texts($6) THEN b.start + $7 ELSE NULL END, b.kind,
-                    b.name IN @texts($8)
+                    b.name IN @texts($8), $9
              FROM (SELECT n.value AS name, k.id AS kind,
                           COALESCE((SELECT max(t.lifetime_end_ms) FROM tag t
                                     WHERE t.id IN @ids($4) AND t.name = n.value), $5) AS start
@@ -201,6 +210,7 @@ pub(crate) async fn move_tags(
                 names(&mut begin.iter().filter(|tag| ends_after(tag).is_some())),
                 moved.effects.expires_after_ms.unwrap_or_default(),
                 names(&mut begin.iter().filter(|tag| immutable.contains(**tag))),
+                moved.reversion,
             ],
         )
         .await?;

@@ -14,6 +14,7 @@ mod labels;
 mod leaving;
 mod manifests;
 mod overview;
+mod owners;
 mod proxy;
 mod quota;
 mod rights;

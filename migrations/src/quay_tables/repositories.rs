@@ -106,7 +106,7 @@ pub(super) const TABLES: &[Table] = &[
     },
     Table {
         name: "star",
-        usage: Usage::Emptied,
+        usage: Usage::Read,
         id: ID,
         columns: &[
             integer("user_id"),

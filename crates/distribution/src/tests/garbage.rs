@@ -326,12 +326,15 @@ async fn deleted_repositories_and_namespaces_leave_with_everything_in_them() {
     let environment = world.environment();
     let marked = world
         .database
-        .mark_repository_deleted(&MarkDeleted {
-            subject: world.other.id,
-            ids: environment.ids.as_ref(),
-            available_at: now,
-            now,
-        })
+        .mark_repository_deleted(
+            &MarkDeleted {
+                subject: world.other.id,
+                ids: environment.ids.as_ref(),
+                available_at: now,
+                now,
+            },
+            &roadstead_metadata::Actor::default(),
+        )
         .await
         .unwrap();
     assert!(marked);

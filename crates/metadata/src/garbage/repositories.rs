@@ -4,17 +4,19 @@
 
 use roadstead_runtime::{Ids, Timestamp};
 use sea_orm::FromQueryResult;
+use serde_json::json;
 
 use super::Collection;
 use super::blobs::free_blobs;
 use super::manifests::{FreeRow, remove as remove_manifests, remove_tags};
 use super::namespaces::NAMESPACE_QUEUE;
 use super::referring::{REPOSITORY, REPOSITORY_IN_BATCHES};
+use crate::audit::{self, Actor, LogEntry};
 use crate::database::{
     Connection, Counted, Database, Identified, Lock, Transaction, contended, json_ids, params,
 };
 use crate::error::MetadataError;
-use crate::ids::RepositoryId;
+use crate::ids::{RepositoryId, UserId};
 use crate::jobs::Job;
 use crate::locations::limit_column;
 
@@ -51,6 +53,7 @@ pub struct MarkDeleted<'a, T> {
 #[derive(Debug, FromQueryResult)]
 struct NameRow {
     name: String,
+    namespace_id: i32,
     namespace: String,
 }
 
@@ -61,17 +64,19 @@ struct QueueRow {
 
 impl Database {
     /// Marks a repository as deleted: nobody finds it from now on, its name is free, and its rows are removed in time. False when it is gone
-    /// or marked already.
+    /// or marked already. `actor` is who does it, for the log.
     pub async fn mark_repository_deleted(
         &self,
         mark: &MarkDeleted<'_, RepositoryId>,
+        actor: &Actor,
     ) -> Result<bool, MetadataError> {
-        contended(|| self.mark_repository_deleted_once(mark)).await
+        contended(|| self.mark_repository_deleted_once(mark, actor)).await
     }
 
     async fn mark_repository_deleted_once(
         &self,
         mark: &MarkDeleted<'_, RepositoryId>,
+        actor: &Actor,
     ) -> Result<bool, MetadataError> {
         const OPERATION: &str = "mark a repository as deleted";
         let repository = mark.subject;
@@ -80,7 +85,7 @@ impl Database {
         let found: Option<NameRow> = transaction
             .row(
                 OPERATION,
-                r#"SELECT r.name, u.username AS namespace FROM repository r
+                r#"SELECT r.name, u.id AS namespace_id, u.username AS namespace FROM repository r
                    JOIN "user" u ON u.id = r.namespace_user_id WHERE r.id = $1 AND r.state <> 3"#,
                 params![repository.0],
             )
@@ -124,6 +129,20 @@ impl Database {
                 params![marker, queue],
             )
             .await?;
+        let members = [
+            ("repo", json!(found.name)),
+            ("namespace", json!(found.namespace)),
+        ];
+        // Quay's entry names no row either: there is none soon.
+        let entry = LogEntry::change(
+            actor,
+            "delete_repo",
+            UserId(found.namespace_id),
+            None,
+            &members,
+            mark.now,
+        );
+        audit::write(&transaction, &[entry]).await?;
         transaction.commit().await?;
         Ok(true)
     }

@@ -17,7 +17,7 @@ use crate::database::{
 use crate::demand::Demand;
 use crate::error::MetadataError;
 use crate::features::Features;
-use crate::ids::{ManifestId, RepositoryId, StorageId};
+use crate::ids::{ManifestId, RepositoryId, StorageId, UserId};
 use crate::image_events;
 use crate::immutability::{self, ImmutableTags};
 use crate::labels::{self, PushedLabels, owed};
@@ -160,35 +160,19 @@ impl Database {
             entries = pushed(put, &made_immutable);
         }
 
-        let min_locations = min_locations::find(&transaction, put.repository.namespace_id).await?;
-        let copies = match put.demand {
-            Some(demand) => {
-                let want = WantCopies {
-                    scope: WantedScope::Image {
-                        manifest,
-                        namespace: put.repository.namespace_id,
-                        demand,
-                        urgency: if min_locations.is_some() {
-                            Urgency::Asked
-                        } else {
-                            Urgency::Pushed
-                        },
-                    },
-                    queue: put.queue,
-                    token: put.ids.uuid(),
-                    now: put.now,
-                };
-                let copies = want_copies(&transaction, &want).await?;
-                if !put.tags.is_empty() {
-                    image_events::await_pushed(&transaction, manifest, demand, put.now).await?;
-                }
-                copies
-            }
-            None => 0,
-        };
-        if min_locations.is_some() {
-            min_locations::urge(&transaction, manifest).await?;
-        }
+        let (copies, min_locations) = want_image(
+            &transaction,
+            &WantImage {
+                manifest,
+                namespace: put.repository.namespace_id,
+                demand: put.demand,
+                queue: put.queue,
+                tagged: !put.tags.is_empty(),
+                ids: put.ids,
+                now: put.now,
+            },
+        )
+        .await?;
         audit::write(&transaction, &entries).await?;
         quota::blobs_linked(
             &transaction,
@@ -238,6 +222,7 @@ impl Database {
                 effects,
                 made_immutable: &made_immutable,
                 immutable_tags,
+                reversion: false,
                 now: put.now,
             },
             live,
@@ -245,6 +230,57 @@ impl Database {
         .await?;
         Ok(made_immutable)
     }
+}
+
+/// An image that has just become visible or got a tag, and whose copies are to be wanted.
+pub(crate) struct WantImage<'a> {
+    pub(crate) manifest: ManifestId,
+    pub(crate) namespace: UserId,
+    /// What every blob must reach; none: replication is off.
+    pub(crate) demand: Option<Demand<'a>>,
+    pub(crate) queue: &'a str,
+    /// Whether a tag points to it.
+    pub(crate) tagged: bool,
+    pub(crate) ids: &'a dyn Ids,
+    pub(crate) now: Timestamp,
+}
+
+/// Makes the copies wanted that an image lacks, behind its tags, which decide where it belongs. Tells how many, and what its namespace demands before a
+/// push is acknowledged; they are as urgent as can be then.
+pub(crate) async fn want_image(
+    transaction: &Transaction,
+    image: &WantImage<'_>,
+) -> Result<(u64, Option<MinLocations>), MetadataError> {
+    let min_locations = min_locations::find(transaction, image.namespace).await?;
+    let copies = match image.demand {
+        Some(demand) => {
+            let want = WantCopies {
+                scope: WantedScope::Image {
+                    manifest: image.manifest,
+                    namespace: image.namespace,
+                    demand,
+                    urgency: if min_locations.is_some() {
+                        Urgency::Asked
+                    } else {
+                        Urgency::Pushed
+                    },
+                },
+                queue: image.queue,
+                token: image.ids.uuid(),
+                now: image.now,
+            };
+            let copies = want_copies(transaction, &want).await?;
+            if image.tagged {
+                image_events::await_pushed(transaction, image.manifest, demand, image.now).await?;
+            }
+            copies
+        }
+        None => 0,
+    };
+    if min_locations.is_some() {
+        min_locations::urge(transaction, image.manifest).await?;
+    }
+    Ok((copies, min_locations))
 }
 
 /// Of the blobs that the manifest names, those that the repository holds; none of them can be collected any more. Layers that need not be pushed

@@ -151,7 +151,7 @@ async fn a_repository_is_marked_as_deleted_wholly_or_not_at_all() {
             let mark = mark(world, repository.id);
             world
                 .database
-                .mark_repository_deleted(&mark)
+                .mark_repository_deleted(&mark, &world.actor)
                 .await
                 .map(drop)
         })

@@ -7,12 +7,15 @@ use super::*;
 impl World {
     async fn mark_repository(&self, repository: &Repository, now: Timestamp) -> bool {
         self.database
-            .mark_repository_deleted(&MarkDeleted {
-                subject: repository.id,
-                ids: &self.ids,
-                available_at: now,
-                now,
-            })
+            .mark_repository_deleted(
+                &MarkDeleted {
+                    subject: repository.id,
+                    ids: &self.ids,
+                    available_at: now,
+                    now,
+                },
+                &self.actor,
+            )
             .await
             .unwrap()
     }

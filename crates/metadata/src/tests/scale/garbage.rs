@@ -150,12 +150,15 @@ async fn purge(world: &World, collection: &Collection, round: u32, removed: &mut
     if last {
         assert!(
             database
-                .mark_repository_deleted(&MarkDeleted {
-                    subject: world.repository.id,
-                    ids: &world.ids,
-                    available_at: now,
-                    now,
-                })
+                .mark_repository_deleted(
+                    &MarkDeleted {
+                        subject: world.repository.id,
+                        ids: &world.ids,
+                        available_at: now,
+                        now,
+                    },
+                    &world.actor
+                )
                 .await
                 .unwrap()
         );
