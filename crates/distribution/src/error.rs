@@ -338,6 +338,63 @@ impl DeleteError {
     }
 }
 
+/// Why a tag was not changed. Nothing has changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum TagError {
+    /// Nothing may be changed here.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The repository has no such manifest, or its time machine has it no longer.
+    #[error(
+        "manifest {digest} is not known in this repository, or its time is over; push it again"
+    )]
+    ManifestUnknown {
+        /// The manifest.
+        digest: Digest,
+    },
+    /// There is no such live tag.
+    #[error("there is no tag `{tag}`")]
+    Unknown {
+        /// The tag.
+        tag: Tag,
+    },
+    /// The tag cannot be moved or deleted, and so it does not end at another time either.
+    #[error("tag `{tag}` is immutable; an administrator of the repository can make it mutable")]
+    Immutable {
+        /// The tag.
+        tag: Tag,
+    },
+    /// The tag ends, and immutable tags do not.
+    #[error("tag `{tag}` ends by itself and cannot be made immutable; have it not end first")]
+    Ends {
+        /// The tag.
+        tag: Tag,
+    },
+    /// A tag cannot end in the past.
+    #[error("the time at which a tag ends has to be to come; delete the tag to end it now")]
+    Past,
+    /// The metadata could not be read or changed.
+    #[error("the metadata could not be read or changed")]
+    Metadata {
+        /// How.
+        #[source]
+        source: MetadataError,
+    },
+}
+
+impl TagError {
+    /// The code to answer a client with.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Refused(refusal) => refusal.code(),
+            Self::ManifestUnknown { .. } | Self::Unknown { .. } => ErrorCode::ManifestUnknown,
+            Self::Immutable { .. } | Self::Ends { .. } => ErrorCode::TagImmutable,
+            Self::Past => ErrorCode::TagInvalid,
+            Self::Metadata { source } => code_of_metadata(source),
+        }
+    }
+}
+
 /// Takes a failure of the metadata over into each error.
 macro_rules! from_metadata {
     ($($error:ident),*) => {
@@ -348,7 +405,13 @@ macro_rules! from_metadata {
         })*
     };
 }
-from_metadata!(PushError, ManifestPushError, PullError, DeleteError);
+from_metadata!(
+    PushError,
+    ManifestPushError,
+    PullError,
+    DeleteError,
+    TagError
+);
 
 fn code_of_metadata(error: &MetadataError) -> ErrorCode {
     if error.is_temporary() {

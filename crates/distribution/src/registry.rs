@@ -232,7 +232,7 @@ impl Registry {
         Manifests::new(&self.inner)
     }
 
-    /// Listing tags. They are set by pushing and deleted like manifests.
+    /// Listing tags, and changing them. They are set by pushing too, and deleted like manifests.
     pub fn tags(&self) -> Tags<'_> {
         Tags::new(&self.inner)
     }

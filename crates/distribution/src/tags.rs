@@ -1,11 +1,14 @@
-//! Listing tags. They are set by pushing manifests and deleted through [`Manifests::delete`](crate::Manifests::delete).
+//! Tags besides pushes: listed, pointed elsewhere, brought back, ended at a time, protected. They are set by pushing manifests too, and deleted through
+//! [`Manifests::delete`](crate::Manifests::delete).
 
-use roadstead_metadata::Repository;
+use roadstead_metadata::{Actor, ChangeTag, PointTag, PointedFrom, Repository, TagChange, TagMove};
+use roadstead_oci::{Digest, Tag};
+use roadstead_runtime::Timestamp;
 
-use crate::error::PullError;
+use crate::error::{PullError, TagError};
 use crate::registry::{Inner, Page};
 
-/// Lists tags. See [`crate::Registry::tags`].
+/// Lists and changes tags. See [`crate::Registry::tags`].
 #[derive(Clone, Copy, Debug)]
 pub struct Tags<'a> {
     inner: &'a Inner,
@@ -44,5 +47,152 @@ impl<'a> Tags<'a> {
             )
             .await?;
         Ok(Page::cut(found, limit))
+    }
+
+    /// Points a tag, which need not exist, to a manifest that the repository has: as a push of it would, but for its bytes. Tells how many copies of its
+    /// blobs became wanted with it; if any, wake the replicator. A dropped future has done everything or nothing.
+    ///
+    /// # Errors
+    /// [`TagError::Refused`], [`TagError::ManifestUnknown`], [`TagError::Immutable`], [`TagError::Metadata`].
+    pub async fn point(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+        digest: &Digest,
+        actor: &Actor,
+    ) -> Result<u64, TagError> {
+        self.point_from(repository, tag, digest, PointedFrom::Present, actor)
+            .await
+    }
+
+    /// Brings a manifest back under a tag: also one that nothing refers to any more, while its namespace's time machine has it. Otherwise as
+    /// [`Tags::point`].
+    ///
+    /// # Errors
+    /// As of [`Tags::point`].
+    pub async fn restore(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+        digest: &Digest,
+        actor: &Actor,
+    ) -> Result<u64, TagError> {
+        self.point_from(repository, tag, digest, PointedFrom::Past, actor)
+            .await
+    }
+
+    async fn point_from(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+        digest: &Digest,
+        from: PointedFrom,
+        actor: &Actor,
+    ) -> Result<u64, TagError> {
+        let inner = self.inner;
+        inner.require_writable(repository)?;
+        let queue = inner.options.replication_queue.as_deref();
+        let moved = inner
+            .database
+            .point_tag(&PointTag {
+                repository,
+                tag,
+                digest,
+                from,
+                demand: queue.is_some().then(|| inner.demand()),
+                queue: queue.unwrap_or_default(),
+                features: inner.options.features,
+                actor,
+                ids: &*inner.environment.ids,
+                now: inner.now(),
+            })
+            .await?;
+        match moved {
+            TagMove::Pointed { copies } => {
+                self.changed(repository, tag);
+                Ok(copies)
+            }
+            TagMove::ManifestUnknown => Err(TagError::ManifestUnknown {
+                digest: digest.clone(),
+            }),
+            TagMove::Immutable => Err(TagError::Immutable { tag: tag.clone() }),
+        }
+    }
+
+    /// Ends a live tag at a time that is to come; without one it does not end by itself any more.
+    ///
+    /// # Errors
+    /// [`TagError::Refused`], [`TagError::Past`], [`TagError::Unknown`], [`TagError::Immutable`], [`TagError::Metadata`].
+    pub async fn end_at(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+        until: Option<Timestamp>,
+        actor: &Actor,
+    ) -> Result<(), TagError> {
+        let inner = self.inner;
+        inner.require_writable(repository)?;
+        let change = self.change(repository, tag, actor);
+        if until.is_some_and(|until| until <= change.now) {
+            return Err(TagError::Past);
+        }
+        let changed = inner.database.change_tag_end(&change, until).await?;
+        self.outcome(&change, changed)
+    }
+
+    /// Makes a live tag immutable, or takes that from it. Nothing happens where no tags are
+    /// ([`Features::immutable_tags`](roadstead_metadata::Features::immutable_tags)).
+    ///
+    /// # Errors
+    /// [`TagError::Refused`], [`TagError::Unknown`], [`TagError::Ends`], [`TagError::Metadata`].
+    pub async fn set_immutable(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+        immutable: bool,
+        actor: &Actor,
+    ) -> Result<(), TagError> {
+        let inner = self.inner;
+        inner.require_writable(repository)?;
+        let change = self.change(repository, tag, actor);
+        let changed = inner
+            .database
+            .change_tag_immutability(&change, immutable)
+            .await?;
+        self.outcome(&change, changed)
+    }
+
+    fn change<'b>(
+        &self,
+        repository: &'b Repository,
+        tag: &'b Tag,
+        actor: &'b Actor,
+    ) -> ChangeTag<'b> {
+        ChangeTag {
+            repository,
+            tag,
+            features: self.inner.options.features,
+            actor,
+            now: self.inner.now(),
+        }
+    }
+
+    fn outcome(&self, change: &ChangeTag<'_>, changed: TagChange) -> Result<(), TagError> {
+        let tag = change.tag.clone();
+        match changed {
+            TagChange::Changed => {
+                self.changed(change.repository, change.tag);
+                Ok(())
+            }
+            TagChange::Unknown => Err(TagError::Unknown { tag }),
+            TagChange::Immutable => Err(TagError::Immutable { tag }),
+            TagChange::Ends => Err(TagError::Ends { tag }),
+        }
+    }
+
+    /// Has what was remembered of a tag forgotten.
+    fn changed(&self, repository: &Repository, tag: &Tag) {
+        let tags = std::slice::from_ref(tag);
+        self.inner.lately.tags_changed(repository.id, tags);
     }
 }

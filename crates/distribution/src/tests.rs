@@ -20,5 +20,6 @@ mod quay_rows;
 mod referrers;
 mod slow_pulls;
 mod spread;
+mod tags;
 mod verified_pulls;
 mod world;

@@ -17,6 +17,11 @@ mod prototypes;
 mod quotas;
 mod robots;
 mod users;
+mod logs;
+mod permissions;
+mod repositories;
+mod tags;
+mod time_stamps;
 
 pub use app_tokens::{
     AppTokenDocument, AppTokenInList, AppTokens, NewAppTokenDocument, OneAppToken,
@@ -50,3 +55,17 @@ pub use users::{
     InstalledUser, NewUserDocument, OwnAccount, OwnChanges, OwnOrganization, PublicAccount,
     Renaming, TakenOver,
 };
+pub use logs::{
+    LogCountView, LogCounts, LogCursor, LogList, LogListing, LogNamespace, LogPerformer, LogView,
+    NoLogCursor,
+};
+pub use permissions::{
+    PermissionDocument, RoleView, TeamPermissionView, TeamPermissions, TransitivePermissions,
+    UserPermissionView, UserPermissions, WantedRole,
+};
+pub use repositories::{
+    CreatedRepository, DescriptionDocument, NewRepositoryDocument, RepositoryDay, RepositoryEntry,
+    RepositoryKind, RepositoryList, RepositoryListing, RepositoryQuestion, RepositoryTag,
+    RepositoryView, StateDocument, Success, Visibility, VisibilityDocument, WantedState,
+};
+pub use tags::{TagChanges, TagList, TagListing, TagRestoration, TagView};

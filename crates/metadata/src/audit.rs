@@ -144,11 +144,6 @@ impl Actor {
         self
     }
 
-    /// The account, if there is one.
-    pub(crate) fn username(&self) -> Option<&str> {
-        self.username.as_deref()
-    }
-
     pub(crate) fn entry(
         &self,
         repository: &Repository,
