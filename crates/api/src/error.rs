@@ -12,10 +12,12 @@ use http::header::{
 };
 use http::{HeaderMap, Response, StatusCode};
 use roadstead_auth::{
-    GrantError, IssueError, KeyError, LoginError, ScopeError, TokenError, TokenRefusal,
+    GrantError, IssueError, KeyError, LoginError, NotPermitted, ScopeError, TokenError,
+    TokenRefusal,
 };
 use roadstead_distribution::{
     BodyError, DeleteError, ManifestPushError, PullError, PushError, Refusal, Shortfall,
+    TagChangeError,
 };
 use roadstead_management::ManagementError;
 use roadstead_metadata::MetadataError;
@@ -23,7 +25,9 @@ use roadstead_oci::{
     Digest, DigestError, ErrorCode, ManifestError, MediaTypeError, NameError, RepositoryName,
     TagError,
 };
-use roadstead_replication::{ControlError, ImageNameError, ImageStatusError, StatusError};
+use roadstead_replication::{
+    ControlError, DemandError, ImageNameError, ImageStatusError, StatusError,
+};
 use roadstead_storage::StorageErrorKind;
 use roadstead_webhooks::AddError;
 use schemars::JsonSchema;
@@ -110,6 +114,8 @@ pub(crate) enum ApiError {
     #[error(transparent)]
     Delete(#[from] DeleteError),
     #[error(transparent)]
+    TagChange(#[from] TagChangeError),
+    #[error(transparent)]
     Proxy(#[from] ProxyError),
     /// An operation of the API needs an account.
     #[error("sign in with a name and a password, or with an OAuth access token")]
@@ -136,6 +142,8 @@ pub(crate) enum ApiError {
     #[error(transparent)]
     Control(#[from] ControlError),
     #[error(transparent)]
+    Demand(#[from] DemandError),
+    #[error(transparent)]
     Webhook(#[from] AddError),
     #[error("there is no webhook `{id}`")]
     NoWebhook { id: String },
@@ -147,6 +155,16 @@ pub(crate) enum ApiError {
     /// A task of ours ended before it had an answer.
     #[error("the work on the request was cut off")]
     CutOff,
+}
+
+impl From<NotPermitted> for ApiError {
+    fn from(error: NotPermitted) -> Self {
+        match error {
+            NotPermitted::SignIn => Self::SignIn,
+            NotPermitted::Forbidden => Self::Forbidden,
+            NotPermitted::Backend { source } => Self::Metadata(source),
+        }
+    }
 }
 
 impl From<StatusError> for ApiError {
@@ -344,6 +362,9 @@ impl ApiError {
             Self::Delete(DeleteError::Refused(refusal)) => refused(refusal),
             Self::Delete(error @ DeleteError::BlobInUse { .. }) => (S::CONFLICT, error.code()),
             Self::Delete(error) => usual(error.code()),
+            Self::TagChange(TagChangeError::Refused(refusal)) => refused(refusal),
+            Self::TagChange(error) => usual(error.code()),
+            Self::Demand(error) => demand(error),
             Self::Proxy(ProxyError::Range { .. }) => usual(ErrorCode::RangeInvalid),
             Self::Proxy(error) if error.is_temporary() => usual(ErrorCode::Unavailable),
             Self::Proxy(_) => (S::BAD_GATEWAY, ErrorCode::Unavailable),
@@ -645,6 +666,26 @@ fn management(error: &ManagementError) -> (StatusCode, ErrorCode) {
         ManagementError::Busy => usual(ErrorCode::Unavailable),
         ManagementError::Metadata(error) if error.is_temporary() => usual(ErrorCode::Unavailable),
         ManagementError::Metadata(_) => usual(ErrorCode::InternalError),
+    }
+}
+
+/// What is to be where: what cannot be is the caller's mistake.
+fn demand(error: &DemandError) -> (StatusCode, ErrorCode) {
+    match error {
+        DemandError::UnknownNamespace { .. }
+        | DemandError::UnknownRepository { .. }
+        | DemandError::NoRule { .. } => (StatusCode::NOT_FOUND, ErrorCode::NameUnknown),
+        DemandError::UnknownLocations { .. }
+        | DemandError::Tags(_)
+        | DemandError::Rule(_)
+        | DemandError::MinLocations { .. }
+        | DemandError::NoWait
+        | DemandError::NotReplicated => (StatusCode::BAD_REQUEST, ErrorCode::Unsupported),
+        DemandError::Metadata(MetadataError::Conflict { .. }) => {
+            (StatusCode::CONFLICT, ErrorCode::Denied)
+        }
+        DemandError::Metadata(error) if error.is_temporary() => usual(ErrorCode::Unavailable),
+        DemandError::Metadata(_) => usual(ErrorCode::InternalError),
     }
 }
 

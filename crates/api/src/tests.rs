@@ -12,6 +12,7 @@ mod manifests;
 mod matrix;
 mod mounting;
 mod organizations;
+mod owners;
 mod probes;
 mod pulls;
 mod pushes;

@@ -11,22 +11,27 @@
 mod app_tokens;
 mod applications;
 pub(crate) mod call;
+mod logs;
 mod openapi;
 pub(crate) mod operation;
 mod organizations;
+mod permissions;
+mod placement;
 mod prototypes;
 mod quotas;
 mod replication;
+mod repositories;
 mod robots;
 mod standing;
 mod table;
+mod tags;
 mod teams;
 mod users;
 mod webhooks;
 
 use http::header::ORIGIN;
 use http::{HeaderMap, Response};
-use roadstead_auth::{Credentials, Identity, NotPermitted, Secret, Subject};
+use roadstead_auth::{Credentials, Identity, Secret, Subject};
 
 use crate::authorization::{Presentation, credentials};
 use crate::body::Body;
@@ -82,15 +87,10 @@ pub(crate) async fn answer(
         (_, Some(repository)) => Subject::Repository(repository),
         _ => Subject::Registry,
     };
-    let permitted = inner
+    let grounds = inner
         .authenticator
         .permit(&identity, operation.need, subject)
-        .await;
-    let grounds = permitted.map_err(|error| match error {
-        NotPermitted::SignIn => ApiError::SignIn,
-        NotPermitted::Forbidden => ApiError::Forbidden,
-        NotPermitted::Backend { source } => ApiError::Metadata(source),
-    })?;
+        .await?;
     let call = Call {
         head,
         operation,

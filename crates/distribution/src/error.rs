@@ -340,7 +340,7 @@ impl DeleteError {
 
 /// Why a tag was not changed. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]
-pub enum TagError {
+pub enum TagChangeError {
     /// Nothing may be changed here.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -382,7 +382,7 @@ pub enum TagError {
     },
 }
 
-impl TagError {
+impl TagChangeError {
     /// The code to answer a client with.
     pub fn code(&self) -> ErrorCode {
         match self {
@@ -410,7 +410,7 @@ from_metadata!(
     ManifestPushError,
     PullError,
     DeleteError,
-    TagError
+    TagChangeError
 );
 
 fn code_of_metadata(error: &MetadataError) -> ErrorCode {

@@ -5,7 +5,7 @@ use roadstead_metadata::{Actor, ChangeTag, PointTag, PointedFrom, Repository, Ta
 use roadstead_oci::{Digest, Tag};
 use roadstead_runtime::Timestamp;
 
-use crate::error::{PullError, TagError};
+use crate::error::{PullError, TagChangeError};
 use crate::registry::{Inner, Page};
 
 /// Lists and changes tags. See [`crate::Registry::tags`].
@@ -53,14 +53,14 @@ impl<'a> Tags<'a> {
     /// blobs became wanted with it; if any, wake the replicator. A dropped future has done everything or nothing.
     ///
     /// # Errors
-    /// [`TagError::Refused`], [`TagError::ManifestUnknown`], [`TagError::Immutable`], [`TagError::Metadata`].
+    /// [`TagChangeError::Refused`], [`TagChangeError::ManifestUnknown`], [`TagChangeError::Immutable`], [`TagChangeError::Metadata`].
     pub async fn point(
         &self,
         repository: &Repository,
         tag: &Tag,
         digest: &Digest,
         actor: &Actor,
-    ) -> Result<u64, TagError> {
+    ) -> Result<u64, TagChangeError> {
         self.point_from(repository, tag, digest, PointedFrom::Present, actor)
             .await
     }
@@ -76,7 +76,7 @@ impl<'a> Tags<'a> {
         tag: &Tag,
         digest: &Digest,
         actor: &Actor,
-    ) -> Result<u64, TagError> {
+    ) -> Result<u64, TagChangeError> {
         self.point_from(repository, tag, digest, PointedFrom::Past, actor)
             .await
     }
@@ -88,7 +88,7 @@ impl<'a> Tags<'a> {
         digest: &Digest,
         from: PointedFrom,
         actor: &Actor,
-    ) -> Result<u64, TagError> {
+    ) -> Result<u64, TagChangeError> {
         let inner = self.inner;
         inner.require_writable(repository)?;
         let queue = inner.options.replication_queue.as_deref();
@@ -112,29 +112,29 @@ impl<'a> Tags<'a> {
                 self.changed(repository, tag);
                 Ok(copies)
             }
-            TagMove::ManifestUnknown => Err(TagError::ManifestUnknown {
+            TagMove::ManifestUnknown => Err(TagChangeError::ManifestUnknown {
                 digest: digest.clone(),
             }),
-            TagMove::Immutable => Err(TagError::Immutable { tag: tag.clone() }),
+            TagMove::Immutable => Err(TagChangeError::Immutable { tag: tag.clone() }),
         }
     }
 
     /// Ends a live tag at a time that is to come; without one it does not end by itself any more.
     ///
     /// # Errors
-    /// [`TagError::Refused`], [`TagError::Past`], [`TagError::Unknown`], [`TagError::Immutable`], [`TagError::Metadata`].
+    /// [`TagChangeError::Refused`], [`TagChangeError::Past`], [`TagChangeError::Unknown`], [`TagChangeError::Immutable`], [`TagChangeError::Metadata`].
     pub async fn end_at(
         &self,
         repository: &Repository,
         tag: &Tag,
         until: Option<Timestamp>,
         actor: &Actor,
-    ) -> Result<(), TagError> {
+    ) -> Result<(), TagChangeError> {
         let inner = self.inner;
         inner.require_writable(repository)?;
         let change = self.change(repository, tag, actor);
         if until.is_some_and(|until| until <= change.now) {
-            return Err(TagError::Past);
+            return Err(TagChangeError::Past);
         }
         let changed = inner.database.change_tag_end(&change, until).await?;
         self.outcome(&change, changed)
@@ -144,14 +144,14 @@ impl<'a> Tags<'a> {
     /// ([`Features::immutable_tags`](roadstead_metadata::Features::immutable_tags)).
     ///
     /// # Errors
-    /// [`TagError::Refused`], [`TagError::Unknown`], [`TagError::Ends`], [`TagError::Metadata`].
+    /// [`TagChangeError::Refused`], [`TagChangeError::Unknown`], [`TagChangeError::Ends`], [`TagChangeError::Metadata`].
     pub async fn set_immutable(
         &self,
         repository: &Repository,
         tag: &Tag,
         immutable: bool,
         actor: &Actor,
-    ) -> Result<(), TagError> {
+    ) -> Result<(), TagChangeError> {
         let inner = self.inner;
         inner.require_writable(repository)?;
         let change = self.change(repository, tag, actor);
@@ -163,7 +163,7 @@ impl<'a> Tags<'a> {
     }
 
     fn change<'b>(
-        &self,
+        self,
         repository: &'b Repository,
         tag: &'b Tag,
         actor: &'b Actor,
@@ -177,21 +177,21 @@ impl<'a> Tags<'a> {
         }
     }
 
-    fn outcome(&self, change: &ChangeTag<'_>, changed: TagChange) -> Result<(), TagError> {
+    fn outcome(self, change: &ChangeTag<'_>, changed: TagChange) -> Result<(), TagChangeError> {
         let tag = change.tag.clone();
         match changed {
             TagChange::Changed => {
                 self.changed(change.repository, change.tag);
                 Ok(())
             }
-            TagChange::Unknown => Err(TagError::Unknown { tag }),
-            TagChange::Immutable => Err(TagError::Immutable { tag }),
-            TagChange::Ends => Err(TagError::Ends { tag }),
+            TagChange::Unknown => Err(TagChangeError::Unknown { tag }),
+            TagChange::Immutable => Err(TagChangeError::Immutable { tag }),
+            TagChange::Ends => Err(TagChangeError::Ends { tag }),
         }
     }
 
     /// Has what was remembered of a tag forgotten.
-    fn changed(&self, repository: &Repository, tag: &Tag) {
+    fn changed(self, repository: &Repository, tag: &Tag) {
         let tags = std::slice::from_ref(tag);
         self.inner.lately.tags_changed(repository.id, tags);
     }

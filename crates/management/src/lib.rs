@@ -64,8 +64,9 @@ pub use permissions::{
     UserPermissionView, UserPermissions, WantedRole,
 };
 pub use repositories::{
-    CreatedRepository, DescriptionDocument, NewRepositoryDocument, RepositoryDay, RepositoryEntry,
-    RepositoryKind, RepositoryList, RepositoryListing, RepositoryQuestion, RepositoryTag,
-    RepositoryView, StateDocument, Success, Visibility, VisibilityDocument, WantedState,
+    CreatedRepository, DescriptionDocument, LastModified, NewRepositoryDocument, RepositoryDay,
+    RepositoryEntry, RepositoryKind, RepositoryList, RepositoryListing, RepositoryQuestion,
+    RepositoryTag, RepositoryView, StateDocument, Success, Visibility, VisibilityDocument,
+    WantedState,
 };
-pub use tags::{TagChanges, TagList, TagListing, TagRestoration, TagView};
+pub use tags::{Expiration, TagChanges, TagList, TagListing, TagRestoration, TagView};

@@ -179,7 +179,7 @@ pub struct RepositoryEntry {
     pub state: String,
     /// When one of its tags was last changed, in seconds since 1970, if that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_modified: Option<Option<i64>>,
+    pub last_modified: Option<LastModified>,
     /// How many pulls and pushes there were in a week, if that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub popularity: Option<f64>,
@@ -187,6 +187,11 @@ pub struct RepositoryEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub is_starred: Option<bool>,
 }
+
+/// A time in seconds since 1970; null if there is none.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct LastModified(pub Option<i64>);
 
 /// What is told of a repository, and who asks.
 #[derive(Clone, Copy, Debug)]
@@ -572,7 +577,7 @@ fn entry(found: ListedRepository, listing: &RepositoryListing<'_>) -> Repository
         state: found.state.name().to_owned(),
         last_modified: listing
             .last_modified
-            .then(|| found.last_modified.map(|time| time.timestamp())),
+            .then(|| LastModified(found.last_modified.map(|time| time.timestamp()))),
         popularity: listing
             .popularity
             .then(|| f64::from(u32::try_from(found.actions).unwrap_or(u32::MAX))),

@@ -5,6 +5,7 @@ use roadstead_metadata::{Repository, TagFilter, TagHistory, TagPage};
 use roadstead_oci::MediaType;
 use roadstead_runtime::Timestamp;
 use schemars::JsonSchema;
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::ManagementError;
@@ -22,43 +23,39 @@ pub struct TagChanges {
     #[schemars(length(max = 255))]
     pub manifest_digest: Option<String>,
     /// When it ends, in seconds since 1970; null: it does not.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default)]
     #[schemars(with = "Option<f64>", range(min = 0, max = 253_402_300_799_i64))]
-    pub expiration: Option<Option<f64>>,
+    pub expiration: Expiration,
     /// Whether it cannot be moved or deleted.
     pub immutable: Option<bool>,
 }
 
-/// A member that is there, even if it is null.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<f64>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+/// When a tag is to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expiration {
+    /// When it does.
+    #[default]
+    Unchanged,
+    /// Not by itself.
+    Never,
+    /// Then.
+    At(Timestamp),
 }
 
-impl TagChanges {
-    /// When the tag is to end, if that is to be changed; the inner none: not at all.
-    ///
-    /// # Errors
-    /// When it is no time before the year 10000.
-    pub fn end(&self) -> Result<Option<Option<Timestamp>>, ManagementError> {
-        let Some(expiration) = self.expiration else {
-            return Ok(None);
-        };
-        let Some(seconds) = expiration else {
-            return Ok(Some(None));
+impl<'de> Deserialize<'de> for Expiration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Some(seconds) = Option::<f64>::deserialize(deserializer)? else {
+            return Ok(Self::Never);
         };
         #[expect(
             clippy::cast_possible_truncation,
-            reason = "checked right behind, and parts of a second do not matter"
+            reason = "what does not fit is out of the range, and parts of a second do not matter"
         )]
-        let whole = seconds as i64;
-        (0..=EXPIRATION_MAX)
-            .contains(&whole)
-            .then(|| DateTime::from_timestamp(whole, 0))
-            .flatten()
-            .map(|end| Some(Some(end)))
-            .ok_or_else(|| {
-                ManagementError::invalid("expiration", "is no number of seconds since 1970")
-            })
+        let seconds = seconds as i64;
+        DateTime::from_timestamp(seconds, 0)
+            .filter(|_| (0..=EXPIRATION_MAX).contains(&seconds))
+            .map(Self::At)
+            .ok_or_else(|| D::Error::custom("`expiration` is no number of seconds since 1970"))
     }
 }
 

@@ -99,6 +99,15 @@ pub struct NamespaceListing {
     pub belongs_to: BTreeSet<LocationName>,
 }
 
+/// A location that rules can name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UsableLocation {
+    /// Its name.
+    pub name: LocationName,
+    /// Whether everything belongs there unless a rule says otherwise.
+    pub default: bool,
+}
+
 /// Everything that is demanded beside the configuration, of a registry or a part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Demands {
@@ -200,6 +209,18 @@ impl Found {
 }
 
 impl Replication {
+    /// The locations that take part, which rules can name, in the order in which copies are filled up.
+    pub async fn usable_locations(&self) -> Result<Vec<UsableLocation>, MetadataError> {
+        let defaults = self.topology.defaults();
+        let usable = self.usable().await?.into_iter();
+        Ok(usable
+            .map(|name| UsableLocation {
+                default: defaults.contains(&name),
+                name,
+            })
+            .collect())
+    }
+
     /// What is demanded beside the configuration, in the whole registry or for a namespace or a repository.
     pub async fn demands(&self, place: Option<&Place>) -> Result<Demands, DemandError> {
         let found = match place {

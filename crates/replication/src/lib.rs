@@ -62,7 +62,9 @@ pub use at_risk::{
 };
 pub use control::{ControlDocument, ControlError, LimitDocument, UnknownLocation};
 pub use copy::{BlobContent, CHUNKS_IN_FLIGHT_MAX, CopyError, copy_blob};
-pub use desired::{DemandError, Demands, NamespaceListing, Place, RuleListing, RuleWording};
+pub use desired::{
+    DemandError, Demands, NamespaceListing, Place, RuleListing, RuleWording, UsableLocation,
+};
 pub use drain::{DrainError, DrainProgress};
 pub use failed::{FAILED_PAGE_MAX, FailedCopies, FailedCopyDocument, FailedQuery};
 pub use images::{ConcernedImage, ConcernedImages};

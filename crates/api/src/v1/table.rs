@@ -8,8 +8,8 @@ use crate::percent::{EncodingFault, decode};
 use crate::v1::call::PathParameters;
 use crate::v1::operation::Operation;
 use crate::v1::{
-    app_tokens, applications, openapi, organizations, prototypes, quotas, replication, robots,
-    teams, users, webhooks,
+    app_tokens, applications, logs, openapi, organizations, permissions, placement, prototypes,
+    quotas, replication, repositories, robots, tags, teams, users, webhooks,
 };
 
 /// What every path of the API begins with.
@@ -32,6 +32,11 @@ static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
         applications::operations(),
         prototypes::operations(),
         quotas::operations(),
+        repositories::operations(),
+        permissions::operations(),
+        tags::operations(),
+        placement::operations(),
+        logs::operations(),
     ]
     .into_iter()
     .flatten()

@@ -7,7 +7,7 @@ use roadstead_oci::{Digest, Reference, Tag};
 use roadstead_runtime::Clock as _;
 
 use super::world::World;
-use crate::{DistributionOptions, PullError, Refusal, TagError, Writes};
+use crate::{DistributionOptions, PullError, Refusal, TagChangeError, Writes};
 
 fn tag(name: &str) -> Tag {
     name.parse().unwrap()
@@ -29,7 +29,7 @@ async fn all_changes(
     world: &World,
     repository: &Repository,
     digest: &Digest,
-) -> Vec<Result<(), TagError>> {
+) -> Vec<Result<(), TagChangeError>> {
     let (tags, actor, name) = (world.registry.tags(), actor(), tag("v1"));
     let later = world.clock.now() + Duration::from_mins(1);
     vec![
@@ -59,7 +59,7 @@ async fn a_tag_is_pointed_elsewhere_and_brought_back_and_what_was_remembered_of_
     assert_eq!(points_to(&world, "v1").await.unwrap(), second);
     assert!(matches!(
         tags.point(repository, &tag("v1"), &first, &actor).await,
-        Err(TagError::ManifestUnknown { digest }) if digest == first
+        Err(TagChangeError::ManifestUnknown { digest }) if digest == first
     ));
     tags.restore(repository, &tag("v1"), &first, &actor)
         .await
@@ -73,7 +73,7 @@ async fn a_tag_is_pointed_elsewhere_and_brought_back_and_what_was_remembered_of_
     assert!(matches!(
         tags.end_at(repository, &tag("v1"), Some(world.clock.now()), &actor)
             .await,
-        Err(TagError::Past)
+        Err(TagChangeError::Past)
     ));
     world.clock.advance(Duration::from_mins(1));
     assert!(matches!(
@@ -82,13 +82,13 @@ async fn a_tag_is_pointed_elsewhere_and_brought_back_and_what_was_remembered_of_
     ));
     assert!(matches!(
         tags.end_at(repository, &tag("v1"), None, &actor).await,
-        Err(TagError::Unknown { .. })
+        Err(TagChangeError::Unknown { .. })
     ));
     // The namespace's window is two weeks.
     world.clock.advance(Duration::from_hours(14 * 24));
     assert!(matches!(
         tags.restore(repository, &tag("v1"), &first, &actor).await,
-        Err(TagError::ManifestUnknown { .. })
+        Err(TagChangeError::ManifestUnknown { .. })
     ));
     assert_eq!(points_to(&world, "v2").await.unwrap(), second);
 }
@@ -117,7 +117,7 @@ async fn nothing_of_a_tag_changes_where_nothing_may_be_changed() {
         };
         for outcome in all_changes(&world, &repository, &digest).await {
             assert!(
-                matches!(&outcome, Err(TagError::Refused(found)) if *found == refusal),
+                matches!(&outcome, Err(TagChangeError::Refused(found)) if *found == refusal),
                 "{outcome:?}"
             );
         }
@@ -125,7 +125,10 @@ async fn nothing_of_a_tag_changes_where_nothing_may_be_changed() {
     for writes in [Writes::ReadOnly, Writes::PushesDisabled] {
         let closed = World::with(|options: &mut DistributionOptions| options.writes = writes).await;
         for outcome in all_changes(&closed, &closed.repository, &digest).await {
-            assert!(matches!(outcome, Err(TagError::Refused(_))), "{outcome:?}");
+            assert!(
+                matches!(outcome, Err(TagChangeError::Refused(_))),
+                "{outcome:?}"
+            );
         }
     }
     assert_eq!(points_to(&world, "v1").await.unwrap(), digest);
@@ -150,7 +153,7 @@ async fn an_immutable_tag_is_changed_by_no_way_until_it_is_mutable_again() {
     let outcomes = all_changes(&world, repository, &other).await;
     for outcome in &outcomes[..3] {
         assert!(
-            matches!(outcome, Err(TagError::Immutable { tag }) if *tag == name),
+            matches!(outcome, Err(TagChangeError::Immutable { tag }) if *tag == name),
             "{outcome:?}"
         );
     }
@@ -174,6 +177,6 @@ async fn an_immutable_tag_is_changed_by_no_way_until_it_is_mutable_again() {
         .unwrap();
     assert!(matches!(
         tags.set_immutable(repository, &name, true, &actor).await,
-        Err(TagError::Ends { .. })
+        Err(TagChangeError::Ends { .. })
     ));
 }

@@ -228,33 +228,30 @@ impl Database {
         let Some(grantee) = grantee else {
             return Ok(PermissionChange::NoGrantee);
         };
-        match change.role {
-            Some(role) => {
-                transaction
-                    .execute(
-                        OPERATION,
-                        &format!(
-                            "INSERT INTO repositorypermission ({column}, repository_id, role_id)
-                             SELECT $1, $2, id FROM role WHERE name = $3
-                             ON CONFLICT ({column}, repository_id) DO UPDATE SET role_id = excluded.role_id"
-                        ),
-                        params![grantee.id, repository.id.0, role.name()],
-                    )
-                    .await?;
-            }
-            None => {
-                let taken = transaction
-                    .execute(
-                        OPERATION,
-                        &format!(
-                            "DELETE FROM repositorypermission WHERE {column} = $1 AND repository_id = $2"
-                        ),
-                        params![grantee.id, repository.id.0],
-                    )
-                    .await?;
-                if taken == 0 {
-                    return Ok(PermissionChange::NoPermission);
-                }
+        if let Some(role) = change.role {
+            transaction
+                .execute(
+                    OPERATION,
+                    &format!(
+                        "INSERT INTO repositorypermission ({column}, repository_id, role_id)
+                         SELECT $1, $2, id FROM role WHERE name = $3
+                         ON CONFLICT ({column}, repository_id) DO UPDATE SET role_id = excluded.role_id"
+                    ),
+                    params![grantee.id, repository.id.0, role.name()],
+                )
+                .await?;
+        } else {
+            let taken = transaction
+                .execute(
+                    OPERATION,
+                    &format!(
+                        "DELETE FROM repositorypermission WHERE {column} = $1 AND repository_id = $2"
+                    ),
+                    params![grantee.id, repository.id.0],
+                )
+                .await?;
+            if taken == 0 {
+                return Ok(PermissionChange::NoPermission);
             }
         }
         log(&transaction, change).await?;
