@@ -118,7 +118,7 @@ impl From<TeamPermission> for TeamPermissionView {
 
 impl Management {
     /// Lists the permissions of users and robots.
-    pub async fn user_permissions(
+    pub async fn permissions_of_users(
         &self,
         repository: &Repository,
     ) -> Result<UserPermissions, ManagementError> {
@@ -135,7 +135,7 @@ impl Management {
     }
 
     /// Lists the permissions of teams.
-    pub async fn team_permissions(
+    pub async fn permissions_of_teams(
         &self,
         repository: &Repository,
     ) -> Result<TeamPermissions, ManagementError> {

@@ -149,12 +149,6 @@ impl Operation {
         self
     }
 
-    /// The status of an answer without a document.
-    pub(crate) const fn answers(mut self, status: StatusCode) -> Self {
-        self.status = status;
-        self
-    }
-
     /// The parameters of the path, in its order.
     pub(crate) fn path_parameters(&self) -> impl Iterator<Item = &'static str> {
         self.path

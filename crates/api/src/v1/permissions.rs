@@ -116,7 +116,7 @@ pub(super) fn operations() -> Vec<Operation> {
 
 async fn list_users(inner: &Inner, call: Call<'_>) -> Result<Response<Body>, ApiError> {
     let repository = named(inner, call.repository()?).await?;
-    let found = inner.management.user_permissions(&repository).await?;
+    let found = inner.management.permissions_of_users(&repository).await?;
     Ok(json_response(StatusCode::OK, &found))
 }
 
@@ -163,7 +163,7 @@ async fn transitive(inner: &Inner, call: Call<'_>) -> Result<Response<Body>, Api
 
 async fn list_teams(inner: &Inner, call: Call<'_>) -> Result<Response<Body>, ApiError> {
     let repository = named(inner, call.repository()?).await?;
-    let found = inner.management.team_permissions(&repository).await?;
+    let found = inner.management.permissions_of_teams(&repository).await?;
     Ok(json_response(StatusCode::OK, &found))
 }
 
