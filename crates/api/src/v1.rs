@@ -31,7 +31,7 @@ mod webhooks;
 
 use http::header::ORIGIN;
 use http::{HeaderMap, Response};
-use roadstead_auth::{Credentials, Identity, Secret, Subject};
+use roadstead_auth::{Credentials, Identity, Need, Secret, Subject};
 
 use crate::authorization::{Presentation, credentials};
 use crate::body::Body;
@@ -80,17 +80,19 @@ pub(crate) async fn answer(
     let identity = identify(inner, head).await?;
     let repository = match operation.about {
         About::Repository(name) => Some(path.repository(name).ok_or(RouteError::NotFound)?),
-        About::Registry | About::Namespace(_) => None,
+        About::Registry | About::Namespace(_) | About::Document => None,
     };
     let subject = match (operation.about, &repository) {
         (About::Namespace(name), _) => Subject::Namespace(path.get(name)),
         (_, Some(repository)) => Subject::Repository(repository),
         _ => Subject::Registry,
     };
-    let grounds = inner
-        .authenticator
-        .permit(&identity, operation.need, subject)
-        .await?;
+    let need = match operation.about {
+        About::Document if identity == Identity::Anonymous => return Err(ApiError::SignIn),
+        About::Document => Need::Nothing,
+        About::Registry | About::Namespace(_) | About::Repository(_) => operation.need,
+    };
+    let grounds = inner.authenticator.permit(&identity, need, subject).await?;
     let call = Call {
         head,
         operation,

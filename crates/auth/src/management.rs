@@ -83,7 +83,9 @@ impl Need {
     pub const fn description(self) -> &'static str {
         match self {
             Self::Nothing => "Everybody.",
-            Self::Account => "Everybody with an account.",
+            Self::Account => {
+                "Everybody with an account; OAuth tokens with `user:read` or `org:admin`."
+            }
             Self::OwnAccount => {
                 "The person whose account it is, by the password or an OAuth token with `user:admin`."
             }
@@ -284,7 +286,7 @@ fn allows(
     let role = manager.role(standing);
     match need {
         Need::Nothing => true,
-        Need::Account => reach.reads_account,
+        Need::Account => reach.reads_account || reach.organizations,
         Need::OwnAccount => reach.changes_account,
         Need::NewOrganization => reach.organizations,
         Need::NamespaceMember => {

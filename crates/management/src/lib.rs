@@ -11,17 +11,17 @@ mod applications;
 mod avatar;
 mod error;
 mod forms;
+mod logs;
 mod management;
 mod organizations;
+mod permissions;
 mod prototypes;
 mod quotas;
-mod robots;
-mod users;
-mod logs;
-mod permissions;
 mod repositories;
+mod robots;
 mod tags;
 mod time_stamps;
+mod users;
 
 pub use app_tokens::{
     AppTokenDocument, AppTokenInList, AppTokens, NewAppTokenDocument, OneAppToken,
@@ -33,12 +33,20 @@ pub use applications::{
 pub use avatar::Avatar;
 pub use error::ManagementError;
 pub use forms::{Moment, Password, Shown};
+pub use logs::{
+    LogCountView, LogCounts, LogCursor, LogList, LogListing, LogNamespace, LogPerformer, LogView,
+    NoLogCursor,
+};
 pub use management::{Management, ManagementOptions};
 pub use organizations::{
     Collaborator, Collaborators, GrantedPermission, GrantedPermissions, Member, MemberTeam,
     Members, NewOrganizationDocument, OrganizationChanges, OrganizationDocument,
     PermittedRepository, Sight, TeamChanges, TeamDocument, TeamInOrganization, TeamMember,
     TeamMembers, TeamRoleName,
+};
+pub use permissions::{
+    PermissionDocument, RoleView, TeamPermissionView, TeamPermissions, TransitivePermissions,
+    UserPermissionView, UserPermissions, WantedRole,
 };
 pub use prototypes::{
     ActivatingUser, DelegateDocument, DelegateKind, NewDelegate, NewPrototype, PrototypeChanges,
@@ -48,25 +56,17 @@ pub use quotas::{
     LimitType, NewQuotaLimit, QuotaDocument, QuotaLimitChanges, QuotaLimitDocument, QuotaReport,
     QuotaSize,
 };
-pub use robots::{NewRobotDocument, RobotDocument, RobotInList, RobotSight, Robots};
-pub use users::{
-    Entities, Entity, EntitySearch, Initialization, Initialized, InstallOrganization,
-    InstallOrganizations, InstallUser, InstallUserChanges, InstallUserDocument, InstallUsers,
-    InstalledUser, NewUserDocument, OwnAccount, OwnChanges, OwnOrganization, PublicAccount,
-    Renaming, TakenOver,
-};
-pub use logs::{
-    LogCountView, LogCounts, LogCursor, LogList, LogListing, LogNamespace, LogPerformer, LogView,
-    NoLogCursor,
-};
-pub use permissions::{
-    PermissionDocument, RoleView, TeamPermissionView, TeamPermissions, TransitivePermissions,
-    UserPermissionView, UserPermissions, WantedRole,
-};
 pub use repositories::{
     CreatedRepository, DescriptionDocument, LastModified, NewRepositoryDocument, RepositoryDay,
     RepositoryEntry, RepositoryKind, RepositoryList, RepositoryListing, RepositoryQuestion,
     RepositoryTag, RepositoryView, StateDocument, Success, Visibility, VisibilityDocument,
     WantedState,
 };
+pub use robots::{NewRobotDocument, RobotDocument, RobotInList, RobotSight, Robots};
 pub use tags::{Expiration, TagChanges, TagList, TagListing, TagRestoration, TagView};
+pub use users::{
+    Entities, Entity, EntitySearch, Initialization, Initialized, InstallOrganization,
+    InstallOrganizations, InstallUser, InstallUserChanges, InstallUserDocument, InstallUsers,
+    InstalledUser, NewUserDocument, OwnAccount, OwnChanges, OwnOrganization, PublicAccount,
+    Renaming, TakenOver,
+};

@@ -117,21 +117,21 @@ pub use quota::QuotaSizes;
 pub use quota_limits::{NamespaceSize, QuotaLimitKind, QuotaLimitRecord, QuotaRecord};
 pub use removal::{ForgottenLocation, SoleCopies, SoleCopy};
 pub use replicators::Replicators;
-pub use robots::{NewRobot, RobotPlace, RobotRecord};
 pub use repositories::{
     ChangeRepository, CreateRepository, Ensured, ListRepositories, ListedRepository, NewRepository,
     Repository, RepositoryActions, RepositoryChange, RepositoryCreation, RepositoryDetails,
     RepositoryPath, RepositoryState,
 };
+pub use robots::{NewRobot, RobotPlace, RobotRecord};
 pub use schema::{SchemaError, ServerWarning};
 pub use scrub::{OrphanObject, ScrubFinding, ScrubLease, ScrubState, ScrubStep};
 pub use service_keys::{NewServiceKey, ServiceKey};
 pub use summary::{AffectedImage, MissingCopies};
-pub use teams::{Belonging, GrantedRepository, NewOrganization, TeamRecord};
 pub use tags::{
     ChangeTag, Delete, Deletion, PointTag, PointedFrom, TagChange, TagFilter, TagHistory, TagMove,
     TagPage,
 };
+pub use teams::{Belonging, GrantedRepository, NewOrganization, TeamRecord};
 pub use uploads::{AdvanceUpload, NewUpload, Upload};
 pub use users::{About, AccountChanges, AccountRecord, AccountsOf, NewUser};
 pub use webhooks::{DeliveriesEnded, Delivery, NewWebhook, Webhook, WebhookLease};

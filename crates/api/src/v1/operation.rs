@@ -49,6 +49,8 @@ pub(crate) enum About {
     Namespace(&'static str),
     /// The repository that this parameter names.
     Repository(&'static str),
+    /// What the document names: the handler has the need looked at when it has read it. An account it takes in any case.
+    Document,
 }
 
 /// A parameter of the query.

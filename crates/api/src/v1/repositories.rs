@@ -79,10 +79,10 @@ pub(super) fn operations() -> Vec<Operation> {
             Method::POST,
             "/repository",
             "createRepo",
-            // The document names the namespace, so that the rest of the need is looked at when it has been read.
-            Need::Nothing,
+            Need::NamespaceCreate,
             |inner, call| Box::pin(create(inner, call)),
         )
+        .about(About::Document)
         .summary("Makes a repository, by whoever may make them in the namespace.")
         .takes::<NewRepositoryDocument>()
         .gives::<CreatedRepository>(StatusCode::CREATED),

@@ -166,7 +166,7 @@ fn owner<'a>(call: &'a Call<'_>) -> &'a str {
 fn organization<'a>(call: &'a Call<'_>) -> Option<&'a str> {
     match call.operation.about {
         About::Namespace(name) => Some(call.parameter(name)),
-        About::Registry | About::Repository(_) => None,
+        About::Registry | About::Repository(_) | About::Document => None,
     }
 }
 

@@ -215,7 +215,9 @@ mod tests {
         for operation in operations() {
             assert!(!operation.summary.is_empty(), "{operation:?} is described");
             let about = match operation.about {
-                crate::v1::operation::About::Registry => None,
+                crate::v1::operation::About::Registry | crate::v1::operation::About::Document => {
+                    None
+                }
                 crate::v1::operation::About::Namespace(name)
                 | crate::v1::operation::About::Repository(name) => Some(name),
             };

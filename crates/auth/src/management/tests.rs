@@ -249,6 +249,7 @@ fn every_caller_meets_the_needs_of_the_table_and_no_other() {
             standing(),
             vec![
                 Nothing,
+                Account,
                 NewOrganization,
                 NamespaceMember,
                 NamespaceCreate,
