@@ -27,9 +27,9 @@ impl Opened {
         let deployment = Deployment::open(config, Migrations::Refuse, environment).await?;
         Ok(Self {
             replication: deployment.replication(config),
-            webhooks: deployment.webhooks(config)?,
+            webhooks: deployment.webhooks()?,
             garbage: deployment.garbage(config),
-            management: deployment.management(config)?,
+            management: deployment.management(config),
             queue: deployment.queue.clone(),
             concurrency: config.replication.concurrency,
             deployment,

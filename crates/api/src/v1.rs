@@ -102,6 +102,7 @@ pub(crate) async fn answer(
         query: head.query()?,
         body: Some(body),
     };
+    call.check_query()?;
     (operation.handler)(inner, call).await
 }
 

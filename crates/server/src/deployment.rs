@@ -17,6 +17,7 @@ use roadstead_webhooks::Webhooks;
 
 use crate::database::database_options;
 use crate::error::StartError;
+use crate::own_key;
 use crate::stores::{Opening, location_name};
 
 /// Makes the [`Location`] of a local directory. Tests put faults in here.
@@ -57,6 +58,8 @@ pub struct Deployment {
     pub data_directory: PathBuf,
     /// Wakes this process's replication worker.
     pub wake_up: WakeUp,
+    /// Encrypts and decrypts fields of the database.
+    pub field_key: Option<FieldKey>,
 }
 
 impl Deployment {
@@ -125,6 +128,8 @@ impl Deployment {
         }
         locations.retain(|location| !removed.contains(location.name()));
 
+        let make_key = migrations == Migrations::Apply;
+        let field_key = own_key::field_key(config, environment.ids.as_ref(), make_key)?;
         let topology = topology(config, &locations, &removed)?;
         let locations = Locations::with_defaults(locations, Arc::clone(&environment.clock));
         Ok(Self {
@@ -140,6 +145,7 @@ impl Deployment {
             removed,
             data_directory: config.database.data_directory.clone(),
             wake_up: WakeUp::default(),
+            field_key,
         })
     }
 
@@ -156,12 +162,14 @@ impl Deployment {
         .with_memory(config.replication.memory_bytes)
     }
 
-    /// Who is told of complete images. What is kept of them is encrypted with the configuration's key.
-    pub fn webhooks(&self, config: &Config) -> Result<Webhooks, StartError> {
-        let key = config.database.secret_key.as_ref();
-        let key = key.map(|key| FieldKey::new(key.expose())).transpose()?;
-        let webhooks = Webhooks::new(self.database.clone(), self.environment.clone(), key)?;
-        Ok(webhooks)
+    /// Who is told of complete images. What is kept of them is encrypted with the key.
+    pub fn webhooks(&self) -> Result<Webhooks, StartError> {
+        let key = self.field_key.clone();
+        Ok(Webhooks::new(
+            self.database.clone(),
+            self.environment.clone(),
+            key,
+        )?)
     }
 }
 

@@ -113,6 +113,15 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// The key of a registry without a configuration could not be read or written.
+    #[error("could not read or write the key of the database in `{}`: make it and its directory readable and writable", path.display())]
+    OwnKey {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// The address cannot be listened on.
     #[error("could not listen on {address}: free the port, or choose another with --listen")]
     Listen {

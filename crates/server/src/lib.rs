@@ -12,6 +12,7 @@ mod garbage;
 mod instance;
 mod management;
 mod metrics;
+mod own_key;
 mod probes;
 mod server;
 mod stores;

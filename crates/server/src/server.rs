@@ -9,7 +9,7 @@ use roadstead_api::{
     ApiOptions, ExternalUrl, Health, HealthOptions, Redirects, RegistryService, ServiceParts,
     StorageProxy,
 };
-use roadstead_auth::{AuthOptions, Authenticator, FieldKey, SigningKeyOptions, SigningKeys};
+use roadstead_auth::{AuthOptions, Authenticator, SigningKeyOptions, SigningKeys};
 use roadstead_config::{Config, Delivery, Network, RegistryState, UrlScheme};
 use roadstead_distribution::{
     DistributionOptions, GarbageCollector, Registry, RegistryParts, Writes,
@@ -165,15 +165,20 @@ impl Running {
             environment.clone(),
             tasks.clone(),
             keys.clone(),
-            auth_options(&config)?,
+            auth_options(&config, &deployment),
         );
         encrypted_fields::check(&authenticator).await?;
-        let first_account = make_first_account(
-            &authenticator,
-            environment.ids.as_ref(),
-            &deployment.data_directory,
-        )
-        .await?;
+        // Where the first account is made over HTTP, it is not made here.
+        let first_account = if config.management.user_initialize {
+            None
+        } else {
+            make_first_account(
+                &authenticator,
+                environment.ids.as_ref(),
+                &deployment.data_directory,
+            )
+            .await?
+        };
 
         let registry = Registry::new(RegistryParts {
             database: deployment.database.clone(),
@@ -194,7 +199,7 @@ impl Running {
             Arc::clone(&environment.clock),
         );
         let replication = deployment.replication(&config);
-        let webhooks = deployment.webhooks(&config)?;
+        let webhooks = deployment.webhooks()?;
         let service = RegistryService::new(ServiceParts {
             registry: registry.clone(),
             replication: replication.clone(),
@@ -309,7 +314,7 @@ impl Replicator {
         }
         let tasks = Tasks::new();
         let replication = deployment.replication(config);
-        let webhooks = deployment.webhooks(config)?;
+        let webhooks = deployment.webhooks()?;
         tasks.spawn(keep_probed(&deployment, &tasks));
         if let Some(metrics) = metrics {
             spawn_metrics(metrics, &deployment, &replication, &tasks);
@@ -454,7 +459,7 @@ fn address_for_people(config: &Config, listening: SocketAddr) -> String {
     }
 }
 
-pub(crate) fn auth_options(config: &Config) -> Result<AuthOptions, StartError> {
+pub(crate) fn auth_options(config: &Config, deployment: &Deployment) -> AuthOptions {
     let accounts = &config.accounts;
     let hostname = config
         .hosting
@@ -462,7 +467,7 @@ pub(crate) fn auth_options(config: &Config) -> Result<AuthOptions, StartError> {
         .clone()
         .unwrap_or_else(|| STANDALONE_HOSTNAME.to_owned());
     let names = |names: &[String]| names.iter().cloned().collect();
-    Ok(AuthOptions {
+    AuthOptions {
         service: accounts.token_service.clone(),
         superusers: names(&accounts.super_users),
         superusers_full_access: accounts.super_users_full_access,
@@ -471,12 +476,7 @@ pub(crate) fn auth_options(config: &Config) -> Result<AuthOptions, StartError> {
         robots_allowed: names(&accounts.robots_whitelist),
         app_tokens: accounts.app_specific_tokens,
         note_use: accounts.user_last_accessed,
-        field_key: config
-            .database
-            .secret_key
-            .as_ref()
-            .map(|key| FieldKey::new(key.expose()))
-            .transpose()?,
+        field_key: deployment.field_key.clone(),
         proxy_cache: config.registry.proxy_cache,
         anonymous_access: config.registry.anonymous_access,
         public_catalog: config.registry.public_catalog,
@@ -486,7 +486,7 @@ pub(crate) fn auth_options(config: &Config) -> Result<AuthOptions, StartError> {
         library_namespace: config.registry.library_namespace.clone(),
         token_life_max: accounts.token_lifetime_max,
         ..AuthOptions::new(hostname)
-    })
+    }
 }
 
 fn distribution_options(config: &Config, deployment: &Deployment) -> DistributionOptions {

@@ -119,6 +119,18 @@ impl Call<'_> {
             .map_err(|error| malformed(format!("the document cannot be read: {error}")))
     }
 
+    /// Whether every parameter of the query can be read, also where nobody comes to ask for it.
+    pub(crate) fn check_query(&self) -> Result<(), ApiError> {
+        for parameter in self.operation.query {
+            match parameter.kind {
+                QueryKind::Text => drop(self.text(parameter.name)?),
+                QueryKind::Flag => drop(self.flag(parameter.name)?),
+                QueryKind::Entries { .. } | QueryKind::Page => drop(self.number(parameter.name)?),
+            }
+        }
+        Ok(())
+    }
+
     /// A text of the query.
     pub(crate) fn text(&self, name: &'static str) -> Result<Option<Cow<'_, str>>, ApiError> {
         self.declared(name);

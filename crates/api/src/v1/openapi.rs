@@ -15,7 +15,7 @@ use crate::error::Problem;
 use crate::response::With as _;
 use crate::v1::call::PAGES_MAX;
 use crate::v1::operation::{Object, Operation, QueryKind, QueryParameter};
-use crate::v1::table::{PREFIX, operations as all};
+use crate::v1::table::{PREFIX, REPOSITORY, operations as all};
 
 /// Where the schemas are in the document.
 const SCHEMAS: &str = "/components/schemas";
@@ -89,10 +89,13 @@ fn describe(
     let mut parameters: Vec<Value> = operation
         .path_parameters()
         .map(|name| {
-            json!({
-                "name": name, "in": "path", "required": true,
-                "schema": { "type": "string", "minLength": 1 },
-            })
+            let schema = if name == REPOSITORY {
+                // Of one word more a path would be another.
+                json!({ "type": "string", "pattern": "^[^/]+/[^/]+$" })
+            } else {
+                json!({ "type": "string", "minLength": 1 })
+            };
+            json!({ "name": name, "in": "path", "required": true, "schema": schema })
         })
         .collect();
     parameters.extend(operation.query.iter().map(parameter));

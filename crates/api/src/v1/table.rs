@@ -16,7 +16,7 @@ use crate::v1::{
 pub(crate) const PREFIX: &str = "/api/v1";
 
 /// The parameter that stands for two or more segments.
-const REPOSITORY: &str = "repository";
+pub(crate) const REPOSITORY: &str = "repository";
 
 /// The operations, in the order in which they are tried: of two that fit the same path the one with more words goes before.
 static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {

@@ -27,6 +27,8 @@ pub struct Database {
     /// `DATABASE_SECRET_KEY`: what encrypted columns are encrypted with; the same in every region. As written: Quay's rule
     /// for turning it into a key belongs to whoever decrypts.
     pub secret_key: Option<Secret<String>>,
+    /// The file with a key of the registry's own, in the data directory of a registry without a configuration.
+    pub own_key_file: Option<PathBuf>,
     /// `ROADSTEAD_DATA_DIRECTORY`: the directory for what a process writes beside the database, which is the first account's password; health
     /// checks watch its disk. It must be there. Default: that of the SQLite file, or of a registry without a configuration; with
     /// PostgreSQL the working directory.
@@ -84,6 +86,9 @@ impl Database {
                 path: PathBuf::new(),
             }),
             secret_key: keys.text("DATABASE_SECRET_KEY").map(Secret::new),
+            own_key_file: keys
+                .data_dir()
+                .map(|data_dir| data_dir.join("database-key")),
         }
     }
 }
