@@ -139,6 +139,8 @@ impl Inner {
         if self
             .authenticator
             .may(&caller.access, wants.action, wants.name, found.as_ref())
+            .await
+            .map_err(ApiError::Token)?
         {
             Ok((caller, found))
         } else {
@@ -159,6 +161,8 @@ impl Inner {
         if self
             .authenticator
             .may(&caller.access, Action::Pull, name, found.as_ref())
+            .await
+            .map_err(ApiError::Token)?
         {
             return Ok(found);
         }

@@ -1,6 +1,6 @@
 //! Reading registry tokens back: who the bearer is and how far the token reaches. A token is trusted only after every check of contract 8.3.
 //!
-//! Whether what it grants is enough is decided in [`rights`].
+//! Whether what it grants is enough is decided in [`rights`], and whether it still may be granted in [`present`](crate::present).
 
 #[cfg(test)]
 mod tests;
@@ -12,12 +12,15 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Header, Validation};
 use roadstead_metadata::{MetadataError, Repository, RepositoryPath};
 use roadstead_oci::RepositoryName;
+use roadstead_runtime::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::authenticator::Authenticator;
+use crate::bearer::{Claimed, ClaimedProof, Revoked};
 use crate::known_keys::{NoKey, Stranger};
 use crate::options::AuthOptions;
+use crate::present::Holder;
 use crate::rights::{self, Action, Level, Present};
 use crate::scope::without_host;
 use crate::token::{ALGORITHM, ANONYMOUS};
@@ -29,20 +32,31 @@ pub const TOKEN_BYTES_MAX: usize = 64 * 1024;
 const LEEWAY: i64 = 30;
 
 /// What the bearer of a token may do; without a token, what everybody may.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Access {
     username: Option<String>,
     proof: Option<TokenProof>,
     sees_all: bool,
     superuser: bool,
     granted: HashMap<RepositoryPath, Level>,
+    pub(crate) holder: Holder,
+    issued: Timestamp,
     options: Option<Arc<AuthOptions>>,
 }
 
 impl Access {
     /// The access of those who send no token: what is public.
     pub fn anonymous() -> Self {
-        Self::default()
+        Self {
+            username: None,
+            proof: None,
+            sees_all: false,
+            superuser: false,
+            granted: HashMap::new(),
+            holder: Holder::Anonymous,
+            issued: Timestamp::UNIX_EPOCH,
+            options: None,
+        }
     }
 
     /// Who the token is about; none for the anonymous.
@@ -133,15 +147,21 @@ pub enum TokenError {
     /// It does not say who it is about.
     #[error("token does not say who it is about")]
     MissingSubject,
-    /// Too many tokens with unknown keys came just now, and this one's key is not known yet either.
-    #[error("too many tokens with unknown keys at once; try again in a second")]
+    /// It was good, but what it was issued on is not any more.
+    #[error("token is not good any more: {reason}")]
+    Revoked {
+        /// What has changed.
+        reason: Revoked,
+    },
+    /// Too many tokens with unknown keys came just now, and this one's key is not known yet either; or nothing can be asked at the moment.
+    #[error("tokens cannot be checked just now; try again in a second")]
     Busy,
-    /// The database could not be asked for the key.
-    #[error("could not look up the key of a token")]
+    /// The database could not be asked for the key, or for the bearer and its rights.
+    #[error("could not look up what a token stands on")]
     Backend {
         /// What it said.
         #[source]
-        source: MetadataError,
+        source: Arc<MetadataError>,
     },
 }
 
@@ -159,6 +179,7 @@ impl TokenError {
             Self::NotYetValid => "The token is not yet valid (nbf)",
             Self::TooLongLived { .. } => "Token was signed for too long a time",
             Self::MissingSubject => "Missing sub field in JWT",
+            Self::Revoked { .. } => "The account or token behind this token is not valid any more",
             Self::Busy | Self::Backend { .. } => {
                 "Tokens cannot be checked at the moment. Please try again."
             }
@@ -172,7 +193,9 @@ impl From<NoKey> for TokenError {
             NoKey::Stranger(Stranger::Unknown) => Self::UnknownKey,
             NoKey::Stranger(Stranger::Ended) => Self::EndedKey,
             NoKey::TooManyLookups => Self::Busy,
-            NoKey::Backend(source) => Self::Backend { source },
+            NoKey::Backend(source) => Self::Backend {
+                source: Arc::new(source),
+            },
         }
     }
 }
@@ -213,6 +236,9 @@ struct ContextClaim {
     /// Of any form: what it is depends on the kind.
     #[serde(default)]
     entity_reference: serde_json::Value,
+    /// Ours; see [`credential`](crate::bearer::credential).
+    #[serde(default)]
+    roadstead_credential: Option<String>,
 }
 
 impl ContextClaim {
@@ -224,6 +250,19 @@ impl ContextClaim {
             _ => None,
         }
     }
+
+    fn claimed_proof(self) -> ClaimedProof {
+        let reference = self.entity_reference.as_str().map(str::to_owned);
+        match (self.entity_kind.as_deref(), reference) {
+            (Some("user"), uuid) => ClaimedProof::Password { uuid },
+            (Some("robot"), _) => ClaimedProof::Robot {
+                credential: self.roadstead_credential,
+            },
+            (Some("appspecifictoken"), Some(uuid)) => ClaimedProof::AppToken { uuid },
+            (Some("oauthtoken"), Some(uuid)) => ClaimedProof::OauthToken { uuid },
+            _ => ClaimedProof::Unsaid,
+        }
+    }
 }
 
 impl Authenticator {
@@ -232,9 +271,20 @@ impl Authenticator {
     /// Tokens of every instance that shares the database are good, Quay's included: the key is looked up by its id, must be approved, alive and of
     /// this service, and is remembered for a minute, which is the bound on honouring that it was deleted. Time is the environment's, with a
     /// leeway of 30 s for `exp`, `nbf` and `iat`.
+    ///
+    /// Whoever it was issued to must still be there, enabled, and have the password, the robot's token, the app token or the OAuth token that it was issued
+    /// on: [`REVOCATION_BOUND`](crate::REVOCATION_BOUND). One statement at most, and none for those whom it is known of.
     pub async fn verify(&self, token: &str) -> Result<Access, TokenError> {
         let claims = self.verified(token, TOKEN_BYTES_MAX).await?;
-        self.access(claims)
+        let (mut access, claimed) = self.access(claims)?;
+        if let Some(claimed) = claimed {
+            access.holder = self.holder(&claimed).await?;
+            if let Holder::Unconfirmed = access.holder {
+                access.superuser = false;
+                access.sees_all = false;
+            }
+        }
+        Ok(access)
     }
 
     /// Checks everything about a token but what it grants.
@@ -292,7 +342,8 @@ impl Authenticator {
         }
     }
 
-    fn access(&self, claims: Claims<AccessClaim>) -> Result<Access, TokenError> {
+    /// What a token grants, and to whom, before anybody was asked about them; none: to everybody.
+    fn access(&self, claims: Claims<AccessClaim>) -> Result<(Access, Option<Claimed>), TokenError> {
         let options = &self.inner.options;
         let malformed = |reason| TokenError::Malformed { reason };
         let mut granted: HashMap<RepositoryPath, Level> = HashMap::new();
@@ -326,7 +377,9 @@ impl Authenticator {
             Some("user" | "appspecifictoken")
         );
         let by_password = claims.context.entity_kind.as_deref() == Some("user");
-        Ok(Access {
+        let issued = Timestamp::from_timestamp(claims.iat, 0).unwrap_or_default();
+        let proof = claims.context.proof();
+        let access = Access {
             superuser: by_password
                 && username
                     .as_deref()
@@ -335,34 +388,53 @@ impl Authenticator {
                 && username.as_deref().is_some_and(|username| {
                     options.has_full_access(username) || options.reads_all(username)
                 }),
-            username,
-            proof: claims.context.proof(),
+            username: username.clone(),
+            proof,
             granted,
+            holder: Holder::Anonymous,
+            issued,
             options: Some(Arc::clone(options)),
-        })
+        };
+        let claimed = username.map(|username| Claimed {
+            username,
+            by: claims.context.claimed_proof(),
+            issued,
+        });
+        Ok((access, claimed))
     }
 
-    /// Whether `action` in the repository of this name may be done now, by the grants of a token or because it is public. `found` is the
-    /// repository, if it is there: its present state counts, not the one when the token was issued.
-    pub fn may(
+    /// Whether `action` in the repository of this name may be done now: because the token grants it and its bearer may still do it, or because it is
+    /// public. `found` is the repository, if it is there: its present state counts, not the one when the token was issued.
+    ///
+    /// One statement at most, and none where the answer is no, or for what is public, or while it is known where the bearer stands.
+    pub async fn may(
         &self,
         access: &Access,
         action: Action,
         name: &RepositoryName,
         found: Option<&Repository>,
-    ) -> bool {
-        rights::may(
-            access.level(name),
-            action,
-            found.map(|repository| Present {
-                public: repository.public,
-                state: repository.state,
-                // A robot's name is nobody else's: no other account's has a `+` in it.
-                mirrors: access.username.is_some() && access.username == repository.mirror_robot,
-            }),
-            access.username.is_none(),
-            self.inner.options.anonymous_access,
-        )
+    ) -> Result<bool, TokenError> {
+        let present = found.map(|repository| Present {
+            public: repository.public,
+            state: repository.state,
+            // A robot's name is nobody else's: no other account's has a `+` in it.
+            mirrors: access.username.is_some() && access.username == repository.mirror_robot,
+        });
+        let may = |level| {
+            let anonymous = access.username.is_none();
+            let anonymous_access = self.inner.options.anonymous_access;
+            rights::may(level, action, present, anonymous, anonymous_access)
+        };
+        if may(None) {
+            return Ok(true);
+        }
+        match self.inner.options.path(name) {
+            Some(path) if may(access.level(name)) => {
+                self.still_may((&access.holder, access.issued), action, &path, found)
+                    .await
+            }
+            _ => Ok(false),
+        }
     }
 }
 

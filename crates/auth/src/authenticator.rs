@@ -10,6 +10,7 @@ use crate::last_use::{LastUse, Used};
 use crate::options::AuthOptions;
 use crate::outage::Outage;
 use crate::passwords::{PASSWORD_COST, Passwords};
+use crate::present::Present;
 use crate::signing_keys::SigningKeys;
 
 /// Finds out who asks and what they may do. Cheap to clone; clones share what they remember.
@@ -28,6 +29,7 @@ pub(crate) struct Inner {
     pub(crate) passwords: Passwords,
     pub(crate) last_use: LastUse,
     pub(crate) outage: Outage,
+    pub(crate) present: Present,
     pub(crate) options: Arc<AuthOptions>,
 }
 
@@ -59,6 +61,7 @@ impl Authenticator {
                 ),
                 passwords: Passwords::new(&environment, cost),
                 outage: Outage::new(&environment),
+                present: Present::new(database.clone(), &environment, &tasks),
                 last_use: LastUse::new(database.clone(), environment.clone(), tasks.clone()),
                 database,
                 environment,

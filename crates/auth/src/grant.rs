@@ -19,6 +19,7 @@ use crate::identity::{Identity, User};
 use crate::login::{Credentials, LoginError};
 use crate::oauth_scopes::OauthScopes;
 use crate::outage::{Decision, is_outage};
+use crate::present::Holder;
 use crate::rights::{Action, Asker, Namespace, Policy, Rights, Target, rights};
 use crate::scope::{RequestedScope, ScopeError};
 use crate::token::{IssueError, Token};
@@ -112,9 +113,9 @@ struct Asked<'a> {
     found: Option<Found>,
 }
 
-struct Found {
+pub(crate) struct Found {
     path: RepositoryPath,
-    target: Target,
+    pub(crate) target: Target,
     holds_images: bool,
 }
 
@@ -233,7 +234,7 @@ impl Authenticator {
             .collect())
     }
 
-    fn rights(&self, identity: &Identity, target: Target) -> Rights {
+    pub(crate) fn rights(&self, identity: &Identity, target: Target) -> Rights {
         let options = &self.inner.options;
         let asker = match identity {
             Identity::Anonymous => Asker::Anonymous,
@@ -331,13 +332,17 @@ impl Authenticator {
         if access.sees_all() {
             return Ok(Some(CatalogViewer::All));
         }
-        let account = match access.username() {
-            Some(username) => self.inner.database.find_account(username).await?,
-            None => None,
+        let account = match (&access.holder, access.username()) {
+            (Holder::Known(user), _) => Some(user.id),
+            (Holder::Unconfirmed, Some(username)) => {
+                let found = self.inner.database.find_account(username).await?;
+                found.map(|account| account.id)
+            }
+            (Holder::Anonymous | Holder::Unconfirmed, _) => None,
         };
         Ok(match (account, self.inner.options.public_catalog) {
-            (Some(account), true) => Some(CatalogViewer::AccountAndPublic(account.id)),
-            (Some(account), false) => Some(CatalogViewer::Account(account.id)),
+            (Some(account), true) => Some(CatalogViewer::AccountAndPublic(account)),
+            (Some(account), false) => Some(CatalogViewer::Account(account)),
             (None, true) => Some(CatalogViewer::PublicOnly),
             (None, false) => None,
         })
@@ -355,7 +360,7 @@ impl Asked<'_> {
 }
 
 impl Found {
-    fn new(path: RepositoryPath, standing: PathStanding) -> Result<Self, GrantError> {
+    pub(crate) fn new(path: RepositoryPath, standing: PathStanding) -> Result<Self, GrantError> {
         let Some(namespace) = standing.namespace else {
             return Ok(Self {
                 path,

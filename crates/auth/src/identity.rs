@@ -28,7 +28,10 @@ pub(crate) enum Proof {
     /// A person's password.
     Password,
     /// A robot's token.
-    Robot,
+    Robot {
+        /// Which of its tokens; none: it has none any more.
+        credential: Option<String>,
+    },
     /// An app token: as good as its user's password.
     AppToken {
         /// The token's identifier.
@@ -64,14 +67,14 @@ impl User {
 
     /// Whether it is a robot.
     pub const fn is_robot(&self) -> bool {
-        matches!(self.proof, Proof::Robot)
+        matches!(self.proof, Proof::Robot { .. })
     }
 
     /// What limits the user: only an OAuth token does.
     pub(crate) const fn limits(&self) -> Option<OauthScopes> {
         match self.proof {
             Proof::OauthToken { scopes, .. } => Some(scopes),
-            Proof::Password | Proof::Robot | Proof::AppToken { .. } => None,
+            Proof::Password | Proof::Robot { .. } | Proof::AppToken { .. } => None,
         }
     }
 }

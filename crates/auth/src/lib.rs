@@ -8,7 +8,9 @@
 //! Invariant: there are no HTTP types here, every decision about rights is made by the pure functions of `rights`, and no secret is ever printed.
 
 mod access;
+mod answers;
 mod authenticator;
+mod bearer;
 mod encrypted_fields;
 mod first_account;
 mod grant;
@@ -22,6 +24,7 @@ mod oauth_scopes;
 mod options;
 mod outage;
 mod passwords;
+mod present;
 mod proxy_grant;
 mod recent;
 mod rights;
@@ -36,6 +39,7 @@ mod web_key;
 
 pub use access::{Access, TOKEN_BYTES_MAX, TokenError, TokenProof};
 pub use authenticator::Authenticator;
+pub use bearer::Revoked;
 pub use encrypted_fields::{EncryptedFieldsError, UnreadableColumn};
 pub use first_account::{FirstAccountDraft, FirstAccountError};
 pub use grant::{GrantError, GrantedScope, TokenRefusal, TokenRequest};
@@ -44,6 +48,7 @@ pub use login::{CredentialKind, Credentials, LoginError};
 pub use management::{Grounds, Need, NotPermitted, Subject};
 pub use new_secrets::HashError;
 pub use options::AuthOptions;
+pub use present::REVOCATION_BOUND;
 pub use proxy_grant::{PROXY_GRANT_BYTES_MAX, PROXY_GRANT_LIFE, ProxiedAddress, ProxyGrantError};
 pub use rights::Action;
 pub use roadstead_secrets::{FieldKey, KeyTextError, Secret};

@@ -165,7 +165,7 @@ fn may_be_remembered(identity: &Identity) -> bool {
     match identity {
         Identity::Anonymous => true,
         Identity::User(user) => match user.proof {
-            Proof::Password | Proof::Robot => true,
+            Proof::Password | Proof::Robot { .. } => true,
             Proof::AppToken { .. } | Proof::OauthToken { .. } => false,
         },
     }

@@ -116,19 +116,22 @@ struct UserClaim<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     oauth: Option<&'a str>,
     user: &'a str,
+    /// Ours, which Quay passes over: which of a robot's tokens it was issued on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    roadstead_credential: Option<&'a str>,
 }
 
 impl<'a> UserClaim<'a> {
     fn of(user: &'a User) -> Self {
         let (entity_kind, entity_reference) = match &user.proof {
             Proof::Password => ("user", user.uuid.as_deref()),
-            Proof::Robot => ("robot", Some(user.username.as_str())),
+            Proof::Robot { .. } => ("robot", Some(user.username.as_str())),
             Proof::AppToken { uuid } => ("appspecifictoken", Some(uuid.as_str())),
             Proof::OauthToken { uuid, .. } => ("oauthtoken", Some(uuid.as_str())),
         };
         let oauth = match &user.proof {
             Proof::OauthToken { uuid, .. } => Some(uuid.as_str()),
-            Proof::Password | Proof::Robot | Proof::AppToken { .. } => None,
+            Proof::Password | Proof::Robot { .. } | Proof::AppToken { .. } => None,
         };
         Self {
             version: 2,
@@ -137,6 +140,10 @@ impl<'a> UserClaim<'a> {
             kind: if oauth.is_some() { "oauth" } else { "user" },
             oauth,
             user: &user.username,
+            roadstead_credential: match &user.proof {
+                Proof::Robot { credential } => credential.as_deref(),
+                _ => None,
+            },
         }
     }
 }

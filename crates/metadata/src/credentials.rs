@@ -76,6 +76,51 @@ pub struct OauthToken {
     pub last_used: Option<Timestamp>,
 }
 
+/// What there is now of somebody for whom a registry token was issued.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Bearer {
+    /// The account.
+    pub account: TokenOwner,
+    /// Whether it is an organisation, which no token is issued for.
+    pub organization: bool,
+    /// What there is besides, where it is a robot.
+    pub robot: Option<BearerRobot>,
+    /// Until when the app token is good that was asked about: the end of time for one that does not end. None: the account has no such token.
+    pub app_token: Option<Timestamp>,
+    /// The OAuth token that was asked about: until when it is good, and its scopes. None: the account has no such token.
+    pub oauth_token: Option<(Timestamp, String)>,
+}
+
+/// What there is now of a robot.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BearerRobot {
+    /// The encrypted token.
+    pub token: Option<String>,
+    /// Whether the account is enabled that the robot belongs to; none when that account is gone.
+    pub owner_enabled: Option<bool>,
+}
+
+/// Without what proves it.
+impl fmt::Debug for Bearer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Bearer")
+            .field("account", &self.account)
+            .field("robot", &self.robot.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Without what proves it.
+impl fmt::Debug for BearerRobot {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("BearerRobot")
+            .field("owner_enabled", &self.owner_enabled)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Without what proves it.
 impl fmt::Debug for Robot {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -203,6 +248,22 @@ struct OauthTokenRow {
 }
 
 #[derive(FromQueryResult)]
+struct BearerRow {
+    id: i32,
+    uuid: Option<String>,
+    username: String,
+    enabled: bool,
+    organization: bool,
+    robot: bool,
+    robot_token: Option<String>,
+    owner_enabled: Option<bool>,
+    app_token_id: Option<i32>,
+    app_token_ends: Option<NaiveDateTime>,
+    oauth_token_ends: Option<NaiveDateTime>,
+    oauth_token_scope: Option<String>,
+}
+
+#[derive(FromQueryResult)]
 struct EncryptedRow {
     place: i32,
     number: i64,
@@ -308,6 +369,53 @@ impl Database {
                 enabled: row.owner_enabled,
             },
             last_used: row.last_accessed.map(|time| time.and_utc()),
+        }))
+    }
+
+    /// Finds the account of this name with everything that a registry token issued for it stands on. `token` is the identifier of the app token or
+    /// OAuth token that it was issued for. One statement.
+    pub async fn find_bearer(
+        &self,
+        username: &str,
+        token: Option<&str>,
+    ) -> Result<Option<Bearer>, MetadataError> {
+        let owner = username.split('+').next().unwrap_or_default();
+        let row: Option<BearerRow> = self
+            .pull_reader()
+            .row(
+                "look up the bearer of a token",
+                r#"SELECT u.id, u.uuid, u.username, u.enabled, u.organization, u.robot, r.token AS robot_token,
+                          o.enabled AS owner_enabled, a.id AS app_token_id, a.expiration AS app_token_ends,
+                          t.expires_at AS oauth_token_ends, t.scope AS oauth_token_scope
+                   FROM "user" u
+                   LEFT JOIN robotaccounttoken r ON r.robot_account_id = u.id AND u.robot
+                   LEFT JOIN "user" o ON o.username = $2 AND NOT o.robot AND u.robot
+                   LEFT JOIN appspecificauthtoken a ON a.user_id = u.id AND a.uuid = $3
+                   LEFT JOIN oauthaccesstoken t ON t.authorized_user_id = u.id AND t.uuid = $3
+                   WHERE u.username = $1 ORDER BY t.expires_at DESC LIMIT 1"#,
+                params![username, owner, token],
+            )
+            .await?;
+        Ok(row.map(|row| Bearer {
+            account: TokenOwner {
+                id: UserId(row.id),
+                uuid: row.uuid,
+                username: row.username,
+                enabled: row.enabled,
+            },
+            organization: row.organization,
+            robot: row.robot.then_some(BearerRobot {
+                token: row.robot_token,
+                owner_enabled: row.owner_enabled,
+            }),
+            app_token: row.app_token_id.map(|_| {
+                row.app_token_ends
+                    .map_or(Timestamp::MAX_UTC, |time| time.and_utc())
+            }),
+            oauth_token: row
+                .oauth_token_ends
+                .map(|time| time.and_utc())
+                .zip(row.oauth_token_scope),
         }))
     }
 

@@ -77,7 +77,9 @@ pub use copies::{DemandPage, DemandedCopies, LostObjects, LostReport, WantedCopy
 pub use copy_claims::{ClaimCopies, ClaimCursor, Urgency};
 pub use copy_progress::{CopyProgress, ResumableCopy};
 pub use copy_steps::{BeginCopy, CompletedCopy, CopyBeginning, CopyOrder, Recorded};
-pub use credentials::{AppToken, EncryptedColumn, OauthToken, Robot, TokenOwner, UsedCredentials};
+pub use credentials::{
+    AppToken, Bearer, BearerRobot, EncryptedColumn, OauthToken, Robot, TokenOwner, UsedCredentials,
+};
 pub use database::{Database, DatabaseOptions};
 pub use demand::Demand;
 pub use dialect::Engine;

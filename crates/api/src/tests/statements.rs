@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use http::StatusCode;
+use roadstead_auth::REVOCATION_BOUND;
 use roadstead_test_servers::Postgres;
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::{Layer, Registry};
@@ -106,4 +107,22 @@ async fn the_number_of_statements_does_not_grow_with_the_image() {
         small.tags,
     ];
     assert_eq!(pulls, [2; 4]);
+
+    // Whose token it is and where that one stands is asked for again when it has been known for too long, and once however many requests there are.
+    let get = async || {
+        let answer = world
+            .request("GET", &format!("/v2/{APP}/manifests/latest"))
+            .send()
+            .await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    };
+    world.clock.advance(REVOCATION_BOUND);
+    statements.take();
+    get().await;
+    assert_eq!(statements.take(), 4);
+    get().await;
+    assert_eq!(statements.take(), 2);
+    world.clock.advance(REVOCATION_BOUND);
+    futures_util::future::join_all((0..20).map(|_| get())).await;
+    assert_eq!(statements.take(), 2 + 20 * 2);
 }

@@ -26,6 +26,10 @@ mod forgery;
 async fn world_until(key_seconds: u64) -> World {
     let world = World::new().await;
     share(&world, &private_key(0), "quay", key_seconds).await;
+    world.user("admin", "secret").await;
+    world
+        .execute("UPDATE \"user\" SET uuid = 'admins-uuid' WHERE username = 'admin'")
+        .await;
     world
 }
 
@@ -60,7 +64,9 @@ fn claims() -> Value {
         "exp": now + 3600,
         "sub": "admin",
         "access": [{"type": "repository", "name": "acme/app", "actions": ["push", "pull"]}],
-        "context": {"version": 2, "entity_kind": "user", "kind": "user", "user": "admin"},
+        "context": {
+            "version": 2, "entity_kind": "user", "entity_reference": "admins-uuid", "kind": "user", "user": "admin",
+        },
     })
 }
 
@@ -367,10 +373,14 @@ async fn grants_add_up_and_names_mean_the_same_repository_however_they_are_spelt
 #[tokio::test]
 async fn only_a_users_own_token_makes_a_superuser() {
     let world = world().await;
+    let admin = world.id("admin").await;
+    world.oauth_token(admin, "name", "code", "super:user").await;
+    world.app_token(admin, "name", "secret").await;
+    let by = |kind: &str, uuid: &str| json!({"entity_kind": kind, "entity_reference": uuid});
     for context in [
         json!({}),
-        json!({"entity_kind": "oauthtoken"}),
-        json!({"entity_kind": "robot"}),
+        by("oauthtoken", "oauth-token-uuid"),
+        by("strange", "admins-uuid"),
     ] {
         let token = with("context", context);
         let access = world.authenticator.verify(&token).await.unwrap();
@@ -384,6 +394,10 @@ async fn only_a_users_own_token_makes_a_superuser() {
             .unwrap()
             .sees_all()
     );
+    world.user("bob", "secret").await;
+    world
+        .execute("UPDATE \"user\" SET uuid = 'admins-uuid' WHERE username = 'bob'")
+        .await;
     let bob = world
         .authenticator
         .verify(&with("sub", json!("bob")))
@@ -391,7 +405,7 @@ async fn only_a_users_own_token_makes_a_superuser() {
         .unwrap();
     assert!(!bob.sees_all() && !bob.is_superuser());
     // It may read everything, as the account may, and was not made to administer.
-    let by_app_token = with("context", json!({"entity_kind": "appspecifictoken"}));
+    let by_app_token = with("context", by("appspecifictoken", "app-token-uuid"));
     let access = world.authenticator.verify(&by_app_token).await.unwrap();
     assert!(access.sees_all() && !access.is_superuser());
     let anonymous = world
@@ -405,23 +419,30 @@ async fn only_a_users_own_token_makes_a_superuser() {
 #[tokio::test]
 async fn what_is_public_needs_no_token_and_no_grant() {
     let world = world().await;
-    world.user("admin", "secret").await;
     let public = world.repository("acme/public", true).await;
     let mut private = world.repository("acme/private", false).await;
     let auth = &world.authenticator;
     let nobody = Access::anonymous();
     let somebody = auth.verify(&sign(&header(), &claims())).await.unwrap();
+    let may = async |access: &Access, action, path: &str, found: Option<&Repository>| {
+        auth.may(access, action, &name(path), found).await.unwrap()
+    };
     for access in [&nobody, &somebody] {
-        assert!(auth.may(access, Action::Pull, &name("acme/public"), Some(&public)));
-        assert!(!auth.may(access, Action::Push, &name("acme/public"), Some(&public)));
-        assert!(!auth.may(access, Action::Pull, &name("acme/private"), Some(&private)));
-        assert!(!auth.may(access, Action::Pull, &name("acme/missing"), None));
+        assert!(may(access, Action::Pull, "acme/public", Some(&public)).await);
+        assert!(!may(access, Action::Push, "acme/public", Some(&public)).await);
+        assert!(!may(access, Action::Pull, "acme/private", Some(&private)).await);
+        assert!(!may(access, Action::Pull, "acme/missing", None).await);
     }
-    assert!(auth.may(&somebody, Action::Pull, &name("acme/app"), None));
-    assert!(auth.may(&somebody, Action::Push, &name("acme/app"), Some(&private)));
+    assert!(may(&somebody, Action::Pull, "acme/app", None).await);
+    let token = with(
+        "access",
+        json!([{"type": "repository", "name": "acme/private", "actions": ["push", "pull"]}]),
+    );
+    let somebody = auth.verify(&token).await.unwrap();
+    assert!(may(&somebody, Action::Push, "acme/private", Some(&private)).await);
     private.state = RepositoryState::ReadOnly;
-    assert!(!auth.may(&somebody, Action::Push, &name("acme/app"), Some(&private)));
-    assert!(auth.may(&somebody, Action::Pull, &name("acme/app"), Some(&private)));
+    assert!(!may(&somebody, Action::Push, "acme/private", Some(&private)).await);
+    assert!(may(&somebody, Action::Pull, "acme/private", Some(&private)).await);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use roadstead_secrets::Secret;
 
 use crate::authenticator::Inner;
+use crate::bearer::credential;
 use crate::identity::{Identity, Proof, User};
 use crate::last_use::Used;
 use crate::login::{CredentialKind, LoginError, can_be_stored, shown};
@@ -53,7 +54,11 @@ impl Inner {
             return Err(LoginError::Disabled);
         }
         self.note_use(Used::Robot(robot.account.id), robot.last_used);
-        Ok(Identity::User(User::proved(robot.account, Proof::Robot)))
+        let credential = robot.token.as_deref().map(credential);
+        Ok(Identity::User(User::proved(
+            robot.account,
+            Proof::Robot { credential },
+        )))
     }
 
     pub(super) async fn app_token(&self, token: &Secret) -> Result<Identity, LoginError> {

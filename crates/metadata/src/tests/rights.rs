@@ -173,6 +173,41 @@ async fn robots_and_tokens_are_found_by_their_names_with_those_who_answer_for_th
 }
 
 #[tokio::test]
+async fn the_bearer_of_a_token_is_found_with_what_the_token_stands_on() {
+    for world in furnished().await {
+        let database = &world.database;
+        let find = async |name: &str, token: Option<&str>| {
+            database.find_bearer(name, token).await.unwrap()
+        };
+        assert_eq!(find("nobody", None).await, None);
+        assert_eq!(find("ALICE", None).await, None);
+        let alice = find("alice", None).await.unwrap();
+        assert_eq!(alice.account.id, world.account("alice").await);
+        assert_eq!((alice.organization, alice.robot.is_some()), (false, false));
+        assert_eq!((alice.app_token, &alice.oauth_token), (None, &None));
+        let robot = find("acme+ci", None).await.unwrap().robot.unwrap();
+        assert_eq!(robot.owner_enabled, Some(true));
+        assert_eq!(robot.token.as_deref(), Some("v0$$encrypted for acme+ci"));
+        assert!(find("acme", None).await.unwrap().organization);
+
+        let app = database.find_app_token("app token").await.unwrap().unwrap();
+        let oauth = database
+            .find_oauth_token("oauth token")
+            .await
+            .unwrap()
+            .unwrap();
+        let by_app = find("alice", Some(&app.uuid)).await.unwrap();
+        assert_eq!(by_app.app_token, Some(Timestamp::MAX_UTC));
+        let by_oauth = find("alice", Some(&oauth.uuid)).await.unwrap();
+        assert_eq!(by_oauth.oauth_token, Some((oauth.expires, oauth.scope)));
+        // Another's token is nobody's.
+        let bob = find("bob", Some(&app.uuid)).await.unwrap();
+        assert_eq!((bob.app_token, bob.oauth_token), (None, None));
+        assert!(!format!("{by_oauth:?} {robot:?}").contains("$$"));
+    }
+}
+
+#[tokio::test]
 async fn uses_are_noted_and_never_set_back() {
     for world in furnished().await {
         let database = &world.database;

@@ -79,6 +79,11 @@ async fn work(world: &World, round: u32) {
     database.find_robot("acme+ci").await.unwrap();
     database.find_app_token("no such token").await.unwrap();
     database.find_oauth_token("no such token").await.unwrap();
+    database.find_bearer("acme+ci", None).await.unwrap();
+    database
+        .find_bearer("admin", Some("no such token"))
+        .await
+        .unwrap();
     let paths = [
         repository.path.clone(),
         RepositoryPath {

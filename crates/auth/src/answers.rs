@@ -1,0 +1,229 @@
+//! What the database said lately, and each question put to it once however many want to know at the same moment.
+//!
+//! How old an answer may be to count is for those who ask to say; it is kept for longer, for when the database does not answer.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::Shared;
+use roadstead_metadata::MetadataError;
+use roadstead_runtime::{Environment, Tasks, Timestamp};
+use tokio::sync::oneshot;
+
+use crate::recent::Recent;
+
+/// Answers by their questions, the latest of each, bounded in number.
+#[derive(Debug)]
+pub(crate) struct Answers<K, V> {
+    state: Arc<Mutex<State<K, V>>>,
+    environment: Environment,
+    tasks: Tasks,
+    kept_for: Duration,
+}
+
+#[derive(Debug)]
+struct State<K, V> {
+    last: Recent<K, Answer<V>>,
+    /// The questions that are being put just now: no more than there are requests.
+    asked: HashMap<K, Run<V>>,
+}
+
+/// An answer and how old it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer<V> {
+    pub(crate) value: V,
+    /// When the question was put.
+    pub(crate) read: Timestamp,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug)]
+pub(crate) enum NoAnswer {
+    Backend(Arc<MetadataError>),
+    /// The program is ending.
+    CutOff,
+}
+
+type Run<V> = Shared<oneshot::Receiver<Result<Answer<V>, NoAnswer>>>;
+
+impl<K, V> Answers<K, V>
+where
+    K: Clone + Eq + Hash + Send + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    pub(crate) fn new(
+        environment: Environment,
+        tasks: Tasks,
+        (capacity, kept_for): (usize, Duration),
+    ) -> Self {
+        Self {
+            state: Arc::new(Mutex::new(State {
+                last: Recent::new(capacity),
+                asked: HashMap::new(),
+            })),
+            environment,
+            tasks,
+            kept_for,
+        }
+    }
+
+    /// The last answer, however old within the time for which they are kept.
+    pub(crate) fn last(&self, key: &K) -> Option<Answer<V>> {
+        lock(&self.state)
+            .last
+            .get(key, self.environment.now())
+            .cloned()
+    }
+
+    /// Puts the question, or waits with the others while it is being put. A dropped future leaves it to its end.
+    pub(crate) async fn ask<F>(
+        &self,
+        key: K,
+        question: impl FnOnce() -> F,
+    ) -> Result<Answer<V>, NoAnswer>
+    where
+        F: Future<Output = Result<V, MetadataError>> + Send + 'static,
+    {
+        let run = {
+            let mut state = lock(&self.state);
+            if let Some(run) = state.asked.get(&key) {
+                run.clone()
+            } else {
+                let (answer, answered) = oneshot::channel();
+                let run = answered.shared();
+                state.asked.insert(key.clone(), run.clone());
+                self.put(key, question(), answer);
+                run
+            }
+        };
+        run.await.unwrap_or(Err(NoAnswer::CutOff))
+    }
+
+    fn put<F>(&self, key: K, question: F, answer: oneshot::Sender<Result<Answer<V>, NoAnswer>>)
+    where
+        F: Future<Output = Result<V, MetadataError>> + Send + 'static,
+    {
+        let read = self.environment.now();
+        let until = read + self.kept_for;
+        let state = Arc::clone(&self.state);
+        self.tasks.spawn(async move {
+            let asked = Asked { state, key };
+            let outcome = match question.await {
+                Ok(value) => Ok(Answer { value, read }),
+                Err(error) => Err(NoAnswer::Backend(Arc::new(error))),
+            };
+            if let Ok(answer) = &outcome {
+                lock(&asked.state)
+                    .last
+                    .insert(asked.key.clone(), answer.clone(), until);
+            }
+            drop(asked);
+            // Nobody waits any more: the answer is kept for the next one.
+            answer.send(outcome).ok();
+        });
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.state).last.len()
+    }
+}
+
+/// A question that is being put; whatever ends it, the next one to ask puts it anew.
+struct Asked<K: Eq + Hash, V> {
+    state: Arc<Mutex<State<K, V>>>,
+    key: K,
+}
+
+impl<K: Eq + Hash, V> Drop for Asked<K, V> {
+    fn drop(&mut self) {
+        lock(&self.state).asked.remove(&self.key);
+    }
+}
+
+fn lock<K, V>(state: &Mutex<State<K, V>>) -> MutexGuard<'_, State<K, V>> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use roadstead_runtime::ManualClock;
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    const KEPT_FOR: Duration = Duration::from_mins(1);
+
+    fn answers(clock: &Arc<ManualClock>, capacity: usize) -> Answers<u32, u32> {
+        let environment = Environment {
+            clock: Arc::clone(clock) as _,
+            ..Environment::system()
+        };
+        Answers::new(environment, Tasks::new(), (capacity, KEPT_FOR))
+    }
+
+    #[tokio::test]
+    async fn a_thousand_who_ask_at_once_put_one_question() {
+        let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
+        let answers = Arc::new(answers(&clock, 10));
+        let (questions, go) = (Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
+        let mut asking = tokio::task::JoinSet::new();
+        for _ in 0..1_000 {
+            let (answers, questions, go) = (
+                Arc::clone(&answers),
+                Arc::clone(&questions),
+                Arc::clone(&go),
+            );
+            asking.spawn(async move {
+                let question = || async move {
+                    questions.fetch_add(1, Ordering::Relaxed);
+                    go.notified().await;
+                    Ok(7)
+                };
+                answers.ask(1, question).await.unwrap().value
+            });
+        }
+        while questions.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        go.notify_one();
+        while let Some(answer) = asking.join_next().await {
+            assert_eq!(answer.unwrap(), 7);
+        }
+        assert_eq!(questions.load(Ordering::Relaxed), 1);
+        assert!(lock(&answers.state).asked.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_as_old_as_its_question_and_kept_for_its_time() {
+        let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
+        let answers = answers(&clock, 10);
+        let slow = Arc::clone(&clock);
+        let question = || async move {
+            slow.advance(Duration::from_secs(20));
+            Ok(7)
+        };
+        let answer = answers.ask(1, question).await.unwrap();
+        assert_eq!(answer.read, Timestamp::UNIX_EPOCH);
+        clock.advance(Duration::from_secs(39));
+        assert_eq!(answers.last(&1).unwrap().value, 7);
+        clock.advance(Duration::from_secs(1));
+        assert!(answers.last(&1).is_none());
+    }
+
+    #[tokio::test]
+    async fn answers_are_bounded_in_number() {
+        let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
+        let answers = answers(&clock, 3);
+        for key in 0..100 {
+            answers.ask(key, || async move { Ok(key) }).await.unwrap();
+        }
+        assert_eq!(answers.len(), 3);
+        assert!(lock(&answers.state).asked.is_empty());
+    }
+}
