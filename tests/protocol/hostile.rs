@@ -24,6 +24,7 @@ async fn a_hundred_megabytes_of_headers_are_cut_off() {
         // Many of them, one of them, and a path.
         "GET /v2/ HTTP/1.1\r\nHost: x\r\n".to_owned(),
         "GET /v2/ HTTP/1.1\r\nHost: x\r\nX-Long: ".to_owned(),
+        "GET /v2/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ".to_owned(),
         "GET /v2/".to_owned(),
     ] {
         let filler = if head.ends_with('\n') {

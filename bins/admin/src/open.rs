@@ -29,7 +29,7 @@ impl Opened {
             replication: deployment.replication(config),
             webhooks: deployment.webhooks()?,
             garbage: deployment.garbage(config),
-            management: deployment.management(config),
+            management: deployment.management(config)?,
             queue: deployment.queue.clone(),
             concurrency: config.replication.concurrency,
             deployment,

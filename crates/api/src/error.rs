@@ -741,6 +741,7 @@ fn token_refusal(refusal: &TokenRefusal) -> (StatusCode, ErrorCode) {
             | LoginError::RobotOwnerDisabled { .. }
             | LoginError::RobotsDisallowed
             | LoginError::Expired
+            | LoginError::Unencrypted
             | LoginError::Disabled,
         ) => usual(ErrorCode::Unauthorized),
         TokenRefusal::Login(LoginError::Locked { .. }) => usual(ErrorCode::TooManyRequests),

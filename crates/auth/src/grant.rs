@@ -18,6 +18,7 @@ use crate::authenticator::Authenticator;
 use crate::identity::{Identity, User};
 use crate::login::{Credentials, LoginError};
 use crate::oauth_scopes::OauthScopes;
+use crate::options::AuthOptions;
 use crate::outage::{Decision, is_outage};
 use crate::present::Holder;
 use crate::rights::{Action, Asker, Namespace, Policy, Rights, Target, rights};
@@ -255,7 +256,14 @@ impl Authenticator {
             create_namespace_on_push: options.create_namespace_on_push,
             proxy_cache: options.proxy_cache,
         };
-        rights(asker, target, policy)
+        let rights = rights(asker, target, policy);
+        match identity {
+            Identity::Anonymous => rights,
+            Identity::User(user) => Rights {
+                create: rights.create && may_create(user, target, options),
+                ..rights
+            },
+        }
     }
 
     /// What every scope of a repository points at, and where the asker stands there.
@@ -346,6 +354,17 @@ impl Authenticator {
             (None, true) => Some(CatalogViewer::PublicOnly),
             (None, false) => None,
         })
+    }
+}
+
+/// Whether the operator's restrictions leave somebody the making of what is missing.
+fn may_create(user: &User, target: Target, options: &AuthOptions) -> bool {
+    match target {
+        Target::MissingNamespace => options.creates_organizations(&user.username),
+        Target::MissingRepository { namespace } => {
+            namespace.owner != user.id || !options.is_restricted(&user.username)
+        }
+        Target::Repository { .. } | Target::DeletedRepository { .. } => true,
     }
 }
 

@@ -51,7 +51,7 @@ pub use options::AuthOptions;
 pub use present::REVOCATION_BOUND;
 pub use proxy_grant::{PROXY_GRANT_BYTES_MAX, PROXY_GRANT_LIFE, ProxiedAddress, ProxyGrantError};
 pub use rights::Action;
-pub use roadstead_secrets::{FieldKey, KeyTextError, Secret};
+pub use roadstead_secrets::{FieldKey, KeyTextError, PasswordKey, Secret};
 pub use scope::{RequestedScope, SCOPE_BYTES_MAX, SCOPES_MAX, ScopeError};
 pub use signing_keys::{KEY_LIFE, KEY_REFRESH, KeyError, SigningKeyOptions, SigningKeys};
 pub use token::{IssueError, TOKEN_LIFE, Token};

@@ -1,6 +1,7 @@
-//! Signing in: a name and what proves it. Passwords of people are checked here, what robots and tokens send in [`tokens`]. What the one who signed
-//! in may do is not decided here.
+//! Signing in: a name and what proves it. Passwords of people are checked here, those that came encrypted are unsealed in [`encrypted`], what robots and
+//! tokens send is checked in [`tokens`]. What the one who signed in may do is not decided here.
 
+mod encrypted;
 mod lockout;
 #[cfg(test)]
 mod tests;
@@ -95,6 +96,9 @@ pub enum LoginError {
     /// The OAuth token was right once. Quay's answer is 401.
     #[error("OAuth token has expired; its user can make another")]
     Expired,
+    /// The password came as it is, and the operator wants it encrypted. It was not looked at. Quay's answer is 401.
+    #[error("passwords are taken encrypted only: FEATURE_REQUIRE_ENCRYPTED_BASIC_AUTH is set")]
+    Unencrypted,
     /// The password is right, but the account is disabled. Quay's answer is 401.
     #[error("account is disabled; an administrator can enable it")]
     Disabled,
@@ -132,6 +136,7 @@ impl LoginError {
             | Self::RobotOwnerDisabled { .. }
             | Self::RobotsDisallowed
             | Self::Expired
+            | Self::Unencrypted
             | Self::Disabled => true,
             Self::Locked { .. } | Self::Busy { .. } | Self::Backend { .. } => false,
         }
@@ -159,6 +164,11 @@ impl LoginError {
                 "Robot accounts have been disabled. Please contact your administrator.".to_owned()
             }
             Self::Expired => "OAuth access token has expired".to_owned(),
+            Self::Unencrypted => {
+                "Client login with unencrypted passwords is disabled. Please generate an encrypted \
+                                  password in the user admin panel for use here."
+                    .to_owned()
+            }
             Self::Disabled => {
                 "This user has been disabled. Please contact your administrator.".to_owned()
             }
@@ -178,6 +188,8 @@ impl Authenticator {
     /// Unknown names and wrong passwords cost one bcrypt check each; a right password is remembered for five minutes and costs none meanwhile,
     /// but is remembered together with the stored hash, so that a changed password and a disabled account count at once.
     ///
+    /// A password may come as a client keeps it: encrypted with `SECRET_KEY`. One that is not to be decrypted costs what a wrong one does.
+    ///
     /// A robot's token and an app token are compared with what the database holds, encrypted, each time, so that a new token and a disabled owner count at
     /// once; there is no waiting after wrong ones, of which nobody can try enough. The second half of an OAuth token is checked and remembered as a
     /// password is. When robots and tokens were last used is noted later, at most once a minute each.
@@ -190,7 +202,10 @@ impl Authenticator {
             return Err(LoginError::Invalid { kind });
         }
         match kind {
-            CredentialKind::Password => self.log_in_detached(credentials).await,
+            CredentialKind::Password => {
+                let credentials = self.inner.unsealed(credentials)?;
+                self.log_in_detached(credentials).await
+            }
             CredentialKind::Robot { .. } => self.inner.robot(username, password).await,
             CredentialKind::AppToken => self.inner.app_token(password).await,
             CredentialKind::OauthToken => self.inner.oauth_token(password).await,

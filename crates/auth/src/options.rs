@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use roadstead_metadata::{RepositoryPath, TAG_WINDOW};
 use roadstead_oci::RepositoryName;
-use roadstead_secrets::FieldKey;
+use roadstead_secrets::{FieldKey, PasswordKey};
 
 /// Settings of an [`Authenticator`](crate::Authenticator). Every region of a registry must have the same.
 #[derive(Clone, Debug)]
@@ -33,6 +33,19 @@ pub struct AuthOptions {
     pub note_use: bool,
     /// Decrypts what the database holds encrypted: made of `DATABASE_SECRET_KEY`. Without it neither robots nor app tokens can sign in.
     pub field_key: Option<FieldKey>,
+    /// Decrypts the passwords that clients hold encrypted: made of `SECRET_KEY`. Without it a password is taken as it comes.
+    pub password_key: Option<PasswordKey>,
+    /// `FEATURE_REQUIRE_ENCRYPTED_BASIC_AUTH`: whether people's passwords are taken encrypted only.
+    pub encrypted_passwords_only: bool,
+    /// `FEATURE_USER_CREATION`: whether people may make accounts for themselves. Superusers may make them in any case.
+    pub user_creation: bool,
+    /// `FEATURE_SUPERUSERS_ORG_CREATION_ONLY`: whether superusers alone make organisations, also by pushing.
+    pub superusers_create_organizations: bool,
+    /// `FEATURE_RESTRICTED_USERS`: whether those who are not in [`AuthOptions::unrestricted_users`] make neither organisations nor repositories
+    /// of their own.
+    pub restricted_users: bool,
+    /// `RESTRICTED_USERS_WHITELIST`: who is not restricted. Superusers never are.
+    pub unrestricted_users: BTreeSet<String>,
     /// `FEATURE_ANONYMOUS_ACCESS`: whether public repositories can be pulled without an account.
     pub anonymous_access: bool,
     /// `FEATURE_PUBLIC_CATALOG`: whether listings show public repositories to those without an account.
@@ -64,6 +77,12 @@ impl AuthOptions {
             proxy_cache: false,
             note_use: true,
             field_key: None,
+            password_key: None,
+            encrypted_passwords_only: false,
+            user_creation: true,
+            superusers_create_organizations: false,
+            restricted_users: false,
+            unrestricted_users: BTreeSet::new(),
             anonymous_access: true,
             public_catalog: false,
             create_namespace_on_push: false,
@@ -108,6 +127,23 @@ impl AuthOptions {
         self.readonly_superusers.contains(username)
     }
 
+    /// Whether the account of this name makes neither organisations nor repositories in the namespace that is its own. A robot is restricted as the
+    /// one is whom it belongs to.
+    pub fn is_restricted(&self, username: &str) -> bool {
+        let name = username.split('+').next().unwrap_or_default();
+        self.restricted_users
+            && !self.is_superuser(username)
+            && !self.unrestricted_users.contains(name)
+    }
+
+    /// Whether the account of this name may make organisations. Robots never do.
+    pub fn creates_organizations(&self, username: &str) -> bool {
+        let superuser = self.is_superuser(username);
+        !username.contains('+')
+            && !self.is_restricted(username)
+            && (superuser || !self.superusers_create_organizations)
+    }
+
     /// Whether the robot of this name may sign in.
     pub(crate) fn admits_robot(&self, username: &str) -> bool {
         self.robots || self.robots_allowed.contains(username)
@@ -141,6 +177,34 @@ mod tests {
         options.library_namespace = None;
         assert_eq!(path(&options, "busybox"), None);
         assert_eq!(path(&options, "acme/app").as_deref(), Some("acme/app"));
+    }
+
+    #[test]
+    fn restricted_are_all_but_superusers_and_those_who_are_named_with_their_robots() {
+        let options = AuthOptions {
+            restricted_users: true,
+            unrestricted_users: BTreeSet::from(["alice".to_owned()]),
+            ..AuthOptions::standalone("registry.example", "admin")
+        };
+        for (username, restricted, organizations) in [
+            ("admin", false, true),
+            ("alice", false, true),
+            ("bob", true, false),
+            ("alice+ci", false, false),
+            ("bob+ci", true, false),
+        ] {
+            assert_eq!(options.is_restricted(username), restricted, "{username}");
+            let makes = options.creates_organizations(username);
+            assert_eq!(makes, organizations, "{username}");
+        }
+        let by_superusers = AuthOptions {
+            restricted_users: false,
+            superusers_create_organizations: true,
+            ..options
+        };
+        assert!(!by_superusers.is_restricted("bob"));
+        assert!(!by_superusers.creates_organizations("alice"));
+        assert!(by_superusers.creates_organizations("admin"));
     }
 
     #[test]

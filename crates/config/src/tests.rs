@@ -437,6 +437,27 @@ fn secrets_appear_in_no_debug_output() {
 }
 
 #[test]
+fn encrypted_passwords_need_a_key_and_restrictions_are_read() {
+    let lines = "FEATURE_REQUIRE_ENCRYPTED_BASIC_AUTH: true\n";
+    assert_refused(
+        &small_and(lines),
+        &[
+            "FEATURE_REQUIRE_ENCRYPTED_BASIC_AUTH: nothing can be decrypted (found true); allowed: a SECRET_KEY",
+        ],
+    );
+    let accounts = small_and(&format!(
+        "{lines}SECRET_KEY: hunter2\nFEATURE_USER_CREATION: false\nFEATURE_SUPERUSERS_ORG_CREATION_ONLY: true\n\
+         FEATURE_RESTRICTED_USERS: true\nRESTRICTED_USERS_WHITELIST: [alice]"
+    ))
+    .loaded()
+    .config
+    .accounts;
+    assert!(accounts.encrypted_passwords_only && !accounts.user_creation);
+    assert!(accounts.superusers_create_organizations && accounts.restricted_users);
+    assert_eq!(accounts.restricted_users_whitelist, ["alice"]);
+}
+
+#[test]
 fn missing_keys_are_all_named() {
     assert_refused(
         &Fixture::new("FEATURE_MAILING: false\n"),

@@ -10,7 +10,7 @@ use ccm::{Ccm, aead::Key};
 use zeroize::Zeroizing;
 
 /// The length of the key: AES-256.
-const KEY_BYTES: usize = 32;
+pub(crate) const KEY_BYTES: usize = 32;
 
 /// The most digits that Python, in which Quay is written, takes for a number. A longer text is a text.
 const DIGITS_MAX: usize = 4300;
@@ -26,12 +26,11 @@ pub struct FieldKey(pub(crate) Cipher);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyTextError {
     /// It has no characters.
-    #[error("DATABASE_SECRET_KEY is empty: set it to the one that the database was filled with")]
+    #[error("it is empty: set it to the one that Quay has, or had")]
     Empty,
     /// It holds a character that is no single byte, which Quay refuses too.
     #[error(
-        "DATABASE_SECRET_KEY holds a character beyond U+00FF (character {position}), which makes no key: set it to the one that the database was \
-         filled with"
+        "it holds a character beyond U+00FF (character {position}), which makes no key: set it to the one that Quay has, or had"
     )]
     Character {
         /// Which, counted from one.
@@ -45,17 +44,7 @@ impl FieldKey {
     ///
     /// A number whose hexadecimal form has an odd number of digits is no number to Quay, which then goes on with the other two.
     pub fn new(text: &str) -> Result<Self, KeyTextError> {
-        let bytes = match number_bytes(text).or_else(|| uuid_bytes(text)) {
-            Some(bytes) => bytes,
-            None => character_bytes(text)?,
-        };
-        if bytes.is_empty() {
-            return Err(KeyTextError::Empty);
-        }
-        let mut key = Zeroizing::new([0; KEY_BYTES]);
-        for (place, byte) in key.iter_mut().zip(bytes.iter().cycle()) {
-            *place = *byte;
-        }
+        let key = key_bytes(text)?;
         Ok(Self(Cipher::new(&Key::<Cipher>::from(*key))))
     }
 }
@@ -64,6 +53,22 @@ impl std::fmt::Debug for FieldKey {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("FieldKey(***)")
     }
+}
+
+/// The bytes that a configuration's text gives.
+pub(crate) fn key_bytes(text: &str) -> Result<Zeroizing<[u8; KEY_BYTES]>, KeyTextError> {
+    let bytes = match number_bytes(text).or_else(|| uuid_bytes(text)) {
+        Some(bytes) => bytes,
+        None => character_bytes(text)?,
+    };
+    if bytes.is_empty() {
+        return Err(KeyTextError::Empty);
+    }
+    let mut key = Zeroizing::new([0; KEY_BYTES]);
+    for (place, byte) in key.iter_mut().zip(bytes.iter().cycle()) {
+        *place = *byte;
+    }
+    Ok(key)
 }
 
 /// The bytes of a decimal number as Python's `int` reads one: blanks around it, a sign and single underscores between digits are allowed.

@@ -37,11 +37,13 @@ pub enum StartError {
         #[from]
         source: MetadataError,
     },
-    /// `DATABASE_SECRET_KEY` makes no key.
-    #[error("could not make a key of the configuration")]
+    /// `DATABASE_SECRET_KEY` or `SECRET_KEY` makes no key.
+    #[error("could not make a key of {key}")]
     SecretKey {
+        /// Which one.
+        key: &'static str,
         /// Why not.
-        #[from]
+        #[source]
         source: KeyTextError,
     },
     /// Nothing can be sent to webhooks.
@@ -149,4 +151,9 @@ pub enum StartError {
         #[from]
         source: roadstead_api::ExternalUrlError,
     },
+}
+
+/// What went wrong with this key of the configuration.
+pub(crate) fn secret_key(key: &'static str) -> impl FnOnce(KeyTextError) -> StartError {
+    move |source| StartError::SecretKey { key, source }
 }

@@ -6,11 +6,12 @@ use roadstead_management::{Management, ManagementOptions};
 use roadstead_runtime::Tasks;
 
 use crate::deployment::Deployment;
+use crate::error::StartError;
 use crate::server::auth_options;
 
 impl Deployment {
     /// What owners and operators look up and change, for a program that serves nobody: it signs no tokens and checks no passwords.
-    pub fn management(&self, config: &Config) -> Management {
+    pub fn management(&self, config: &Config) -> Result<Management, StartError> {
         let tasks = Tasks::new();
         let keys = SigningKeys::new(
             self.database.clone(),
@@ -26,14 +27,14 @@ impl Deployment {
             self.environment.clone(),
             tasks,
             keys,
-            auth_options(config, self),
+            auth_options(config, self)?,
         );
-        Management::new(
+        Ok(Management::new(
             self.database.clone(),
             authenticator,
             self.environment.clone(),
         )
-        .with_options(management_options(config))
+        .with_options(management_options(config)))
     }
 }
 

@@ -10,7 +10,7 @@ use roadstead_config::Config;
 use roadstead_runtime::Ids;
 use roadstead_secrets::{FieldKey, Secret};
 
-use crate::error::StartError;
+use crate::error::{StartError, secret_key};
 
 /// The bytes of chance of a key: those of AES-256.
 const KEY_BYTES: usize = 32;
@@ -22,7 +22,8 @@ pub(crate) fn field_key(
     make: bool,
 ) -> Result<Option<FieldKey>, StartError> {
     if let Some(key) = &config.database.secret_key {
-        return Ok(Some(FieldKey::new(key.expose())?));
+        let made = FieldKey::new(key.expose());
+        return Ok(Some(made.map_err(secret_key("DATABASE_SECRET_KEY"))?));
     }
     let Some(path) = &config.database.own_key_file else {
         return Ok(None);
@@ -37,7 +38,8 @@ pub(crate) fn field_key(
         None if make => write(path, ids).map_err(failed)?,
         None => return Ok(None),
     };
-    Ok(Some(FieldKey::new(text.expose().trim())?))
+    let made = FieldKey::new(text.expose().trim());
+    Ok(Some(made.map_err(secret_key("the file `database-key`"))?))
 }
 
 fn read(path: &Path) -> io::Result<Option<Secret>> {

@@ -9,7 +9,9 @@ use roadstead_api::{
     ApiOptions, ExternalUrl, Health, HealthOptions, Redirects, RegistryService, ServiceParts,
     StorageProxy,
 };
-use roadstead_auth::{AuthOptions, Authenticator, SigningKeyOptions, SigningKeys};
+use roadstead_auth::{
+    AuthOptions, Authenticator, PasswordKey, SigningKeyOptions, SigningKeys,
+};
 use roadstead_config::{Config, Delivery, Network, RegistryState, UrlScheme};
 use roadstead_distribution::{
     DistributionOptions, GarbageCollector, Registry, RegistryParts, Writes,
@@ -25,7 +27,7 @@ use roadstead_webhooks::Webhooks;
 use crate::connections;
 use crate::deployment::{Deployment, Migrations, OpenLocal};
 use crate::encrypted_fields;
-use crate::error::StartError;
+use crate::error::{StartError, secret_key};
 use crate::first_start::{FirstAccount, make_first_account};
 use crate::instance;
 use crate::management::management_options;
@@ -165,7 +167,7 @@ impl Running {
             environment.clone(),
             tasks.clone(),
             keys.clone(),
-            auth_options(&config, &deployment),
+            auth_options(&config, &deployment)?,
         );
         encrypted_fields::check(&authenticator).await?;
         // Where the first account is made over HTTP, it is not made here.
@@ -459,7 +461,10 @@ fn address_for_people(config: &Config, listening: SocketAddr) -> String {
     }
 }
 
-pub(crate) fn auth_options(config: &Config, deployment: &Deployment) -> AuthOptions {
+pub(crate) fn auth_options(
+    config: &Config,
+    deployment: &Deployment,
+) -> Result<AuthOptions, StartError> {
     let accounts = &config.accounts;
     let hostname = config
         .hosting
@@ -467,7 +472,7 @@ pub(crate) fn auth_options(config: &Config, deployment: &Deployment) -> AuthOpti
         .clone()
         .unwrap_or_else(|| STANDALONE_HOSTNAME.to_owned());
     let names = |names: &[String]| names.iter().cloned().collect();
-    AuthOptions {
+    Ok(AuthOptions {
         service: accounts.token_service.clone(),
         superusers: names(&accounts.super_users),
         superusers_full_access: accounts.super_users_full_access,
@@ -477,6 +482,17 @@ pub(crate) fn auth_options(config: &Config, deployment: &Deployment) -> AuthOpti
         app_tokens: accounts.app_specific_tokens,
         note_use: accounts.user_last_accessed,
         field_key: deployment.field_key.clone(),
+        password_key: accounts
+            .secret_key
+            .as_ref()
+            .map(|key| PasswordKey::new(key.expose()))
+            .transpose()
+            .map_err(secret_key("SECRET_KEY"))?,
+        encrypted_passwords_only: accounts.encrypted_passwords_only,
+        user_creation: accounts.user_creation,
+        superusers_create_organizations: accounts.superusers_create_organizations,
+        restricted_users: accounts.restricted_users,
+        unrestricted_users: names(&accounts.restricted_users_whitelist),
         proxy_cache: config.registry.proxy_cache,
         anonymous_access: config.registry.anonymous_access,
         public_catalog: config.registry.public_catalog,
@@ -486,7 +502,7 @@ pub(crate) fn auth_options(config: &Config, deployment: &Deployment) -> AuthOpti
         library_namespace: config.registry.library_namespace.clone(),
         token_life_max: accounts.token_lifetime_max,
         ..AuthOptions::new(hostname)
-    }
+    })
 }
 
 fn distribution_options(config: &Config, deployment: &Deployment) -> DistributionOptions {

@@ -213,6 +213,60 @@ async fn whoever_makes_a_namespace_by_pushing_owns_it() {
 }
 
 #[tokio::test]
+async fn the_restricted_make_no_repositories_of_their_own_and_no_namespaces() {
+    let world = world_with(AuthOptions {
+        restricted_users: true,
+        unrestricted_users: ["alice".to_owned()].into(),
+        ..AuthOptions::standalone(HOST, "admin")
+    })
+    .await;
+    // Bob may make repositories in a team's namespace all the same, as in Quay.
+    for statement in [
+        "INSERT INTO team (name, organization_id, role_id, description)
+         SELECT 'makers', u.id, t.id, '' FROM \"user\" u, teamrole t WHERE u.username = 'acme' AND t.name = 'creator'",
+        "INSERT INTO teammember (user_id, team_id)
+         SELECT u.id, t.id FROM \"user\" u, team t WHERE u.username = 'bob' AND t.name = 'makers'",
+    ] {
+        world.execute(statement).await;
+    }
+    for (username, name, made) in [
+        ("bob", "bob/own", ""),
+        ("bob", "bobs/new", ""),
+        ("bob", "acme/new", "push"),
+        ("alice", "alice/own", "push"),
+        ("alice", "alices/new", "push"),
+        ("admin", "admin/own", "push"),
+        ("admin", "admins/new", "push"),
+    ] {
+        let scope = format!("repository:{name}:push");
+        assert_eq!(granted(&world, username, &scope).await, made, "{name}");
+    }
+    // What was made before stays theirs.
+    world.repository("bob/old", false).await;
+    assert_eq!(
+        granted(&world, "bob", "repository:bob/old:pull,push").await,
+        "push,pull"
+    );
+}
+
+#[tokio::test]
+async fn only_superusers_make_namespaces_where_the_operator_says_so() {
+    let world = world_with(AuthOptions {
+        superusers_create_organizations: true,
+        ..AuthOptions::standalone(HOST, "admin")
+    })
+    .await;
+    for (username, name, made) in [
+        ("alice", "alices/new", ""),
+        ("alice", "alice/own", "push"),
+        ("admin", "admins/new", "push"),
+    ] {
+        let scope = format!("repository:{name}:push");
+        assert_eq!(granted(&world, username, &scope).await, made, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn new_repositories_are_public_where_the_operator_says_so() {
     let options = AuthOptions {
         private_on_push: false,

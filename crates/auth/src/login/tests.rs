@@ -1,5 +1,6 @@
 //! What signing in promises, on a real database.
 
+mod encrypted;
 mod tokens;
 
 use std::time::Duration;
@@ -56,6 +57,7 @@ async fn unknown_users_and_wrong_passwords_get_the_same_answer_at_the_price_of_o
     let passwords = &world.authenticator.inner.passwords;
     for (username, password) in [
         ("nobody", "right"),
+        ("nobody@registry.example", "right"),
         ("admin", "wrong"),
         ("ADMIN", "right"),
         ("jürgen", "right"),

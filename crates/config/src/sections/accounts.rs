@@ -22,6 +22,17 @@ pub struct Accounts {
     pub robots_whitelist: Vec<String>,
     /// `FEATURE_APP_SPECIFIC_TOKENS`: whether app tokens are taken (default: true).
     pub app_specific_tokens: bool,
+    /// `FEATURE_REQUIRE_ENCRYPTED_BASIC_AUTH`: whether people's passwords are taken encrypted with `SECRET_KEY` only (default: false).
+    pub encrypted_passwords_only: bool,
+    /// `FEATURE_USER_CREATION`: whether people may make accounts for themselves (default: true).
+    pub user_creation: bool,
+    /// `FEATURE_SUPERUSERS_ORG_CREATION_ONLY`: whether superusers alone make organisations, also by pushing (default: false).
+    pub superusers_create_organizations: bool,
+    /// `FEATURE_RESTRICTED_USERS`: whether all but the listed and superusers make neither organisations nor repositories of their own
+    /// (default: false).
+    pub restricted_users: bool,
+    /// `RESTRICTED_USERS_WHITELIST`: who is not restricted (default: none).
+    pub restricted_users_whitelist: Vec<String>,
     /// `FEATURE_USER_LAST_ACCESSED`: whether the database is told when robots and tokens were last used (default: true).
     pub user_last_accessed: bool,
     /// `SECRET_KEY`: what Quay signs and encrypts with outside the database; the same in every region.
@@ -37,6 +48,7 @@ impl Accounts {
     pub(super) fn read(keys: &mut Keys) -> Self {
         let standalone = keys.data_dir().is_some();
         refuse_other_authentication(keys);
+        let secret_key = keys.text("SECRET_KEY");
         Self {
             super_users: keys.texts("SUPER_USERS", "user names").unwrap_or_else(|| {
                 if standalone {
@@ -54,8 +66,16 @@ impl Accounts {
                 .texts("ROBOTS_WHITELIST", "names of robots")
                 .unwrap_or_default(),
             app_specific_tokens: keys.flag("FEATURE_APP_SPECIFIC_TOKENS", true),
+            encrypted_passwords_only: encrypted_passwords_only(keys, secret_key.is_some()),
+            user_creation: keys.flag("FEATURE_USER_CREATION", true),
+            superusers_create_organizations: keys
+                .flag("FEATURE_SUPERUSERS_ORG_CREATION_ONLY", false),
+            restricted_users: keys.flag("FEATURE_RESTRICTED_USERS", false),
+            restricted_users_whitelist: keys
+                .texts("RESTRICTED_USERS_WHITELIST", "user names")
+                .unwrap_or_default(),
             user_last_accessed: keys.flag("FEATURE_USER_LAST_ACCESSED", true),
-            secret_key: keys.text("SECRET_KEY").map(Secret::new),
+            secret_key: secret_key.map(Secret::new),
             token_service: keys
                 .text("INSTANCE_SERVICE_KEY_SERVICE")
                 .unwrap_or_else(|| "quay".to_owned()),
@@ -63,6 +83,22 @@ impl Accounts {
             token_lifetime_max: keys.seconds("REGISTRY_JWT_AUTH_MAX_FRESH_S", 3660, 3600..=604_800),
         }
     }
+}
+
+/// `FEATURE_REQUIRE_ENCRYPTED_BASIC_AUTH`, which needs a `SECRET_KEY`: without it nobody could sign in.
+fn encrypted_passwords_only(keys: &mut Keys, has_key: bool) -> bool {
+    const KEY: &str = "FEATURE_REQUIRE_ENCRYPTED_BASIC_AUTH";
+    let wanted = keys.flag(KEY, false);
+    if wanted && !has_key {
+        let value = keys.value(KEY);
+        let remark = Remark::new(
+            "nothing can be decrypted",
+            "a SECRET_KEY",
+            "set SECRET_KEY to that of Quay, or leave this out",
+        );
+        keys.refuse(KEY, value.as_ref(), remark);
+    }
+    wanted
 }
 
 /// `AUTHENTICATION_TYPE`: where passwords are checked. Only `Database` (the default).
