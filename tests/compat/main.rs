@@ -24,6 +24,10 @@ mod garbage;
 #[cfg(test)]
 mod invariants;
 #[cfg(test)]
+mod revocation;
+#[cfg(test)]
+mod rights;
+#[cfg(test)]
 mod sample;
 #[cfg(test)]
 mod side_by_side;

@@ -47,6 +47,11 @@ fn quays_token(sample: &Sample, settings: &RegistrySettings) -> String {
     claims["exp"] = (now + 3600).into();
     let kid = fs::read_to_string(fixture("quay.kid")).unwrap();
     let header = json!({"alg": "RS256", "kid": kid.trim(), "typ": "JWT"});
+    signed_by_quay(header, claims)
+}
+
+/// A token of this header and these claims, signed with Quay's key.
+pub(crate) fn signed_by_quay(header: Value, claims: Value) -> String {
     let parts = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
     let signed = parts.join(".");
     let key = fs::read_to_string(fixture("quay.pem")).unwrap();

@@ -20,12 +20,6 @@ pub enum Refusal {
         /// The repository.
         repository: RepositoryPath,
     },
-    /// The repository follows another registry, and only the mirroring may change it.
-    #[error("repository `{repository}` is a mirror; push to the repository that it follows")]
-    RepositoryMirrored {
-        /// The repository.
-        repository: RepositoryPath,
-    },
     /// The repository does not hold images.
     #[error("repository `{repository}` does not hold images; choose another name")]
     NotForImages {
@@ -38,9 +32,7 @@ impl Refusal {
     /// The code to answer a client with.
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::RegistryReadOnly
-            | Self::RepositoryReadOnly { .. }
-            | Self::RepositoryMirrored { .. } => ErrorCode::Denied,
+            Self::RegistryReadOnly | Self::RepositoryReadOnly { .. } => ErrorCode::Denied,
             Self::PushesDisabled | Self::NotForImages { .. } => ErrorCode::Unsupported,
         }
     }
@@ -55,15 +47,17 @@ pub(crate) fn require_writable(writes: Writes, repository: &Repository) -> Resul
     }
     let repository_path = || repository.path.clone();
     match repository.state {
-        RepositoryState::Normal if repository.holds_images => Ok(()),
-        RepositoryState::Normal => Err(Refusal::NotForImages {
-            repository: repository_path(),
-        }),
         RepositoryState::ReadOnly => Err(Refusal::RepositoryReadOnly {
             repository: repository_path(),
         }),
-        RepositoryState::Mirror | RepositoryState::OrganizationMirror => {
-            Err(Refusal::RepositoryMirrored {
+        // Who may change a mirror is the one who mirrors, which is a question of rights.
+        RepositoryState::Normal | RepositoryState::Mirror | RepositoryState::OrganizationMirror
+            if repository.holds_images =>
+        {
+            Ok(())
+        }
+        RepositoryState::Normal | RepositoryState::Mirror | RepositoryState::OrganizationMirror => {
+            Err(Refusal::NotForImages {
                 repository: repository_path(),
             })
         }

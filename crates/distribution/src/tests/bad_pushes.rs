@@ -361,21 +361,26 @@ async fn a_blob_above_the_limit_is_refused_before_or_while_it_comes() {
 #[tokio::test]
 async fn nothing_is_taken_where_nothing_may_change() {
     let world = World::new().await;
-    for (state, expected) in [
-        (RepositoryState::ReadOnly, "read-only"),
-        (RepositoryState::Mirror, "mirror"),
-        (RepositoryState::OrganizationMirror, "mirror"),
-    ] {
+    let mut repository = world.repository.clone();
+    repository.state = RepositoryState::ReadOnly;
+    let refused = world
+        .registry
+        .uploads()
+        .start(&repository, None)
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, PushError::Refused(_)), "{refused:?}");
+    assert!(refused.to_string().contains("read-only"), "{refused}");
+    // A mirror takes what whoever may push to it pushes.
+    for state in [RepositoryState::Mirror, RepositoryState::OrganizationMirror] {
         let mut repository = world.repository.clone();
         repository.state = state;
-        let refused = world
+        world
             .registry
             .uploads()
             .start(&repository, None)
             .await
-            .unwrap_err();
-        assert!(matches!(refused, PushError::Refused(_)), "{refused:?}");
-        assert!(refused.to_string().contains(expected), "{refused}");
+            .unwrap();
     }
     let mut repository = world.repository.clone();
     repository.holds_images = false;
