@@ -468,8 +468,14 @@ fn sent(sample: &Sample, row: &Value) -> Option<String> {
         ("tokens", "e-mail address as user name, right password" | "user name in upper case") => {
             sample.secret("alice").to_owned()
         }
-        ("wrong password" | "disabled user" | "unknown user" | "robot with a wrong token", _)
-        | ("tokens", _) => "wrong".to_owned(),
+        (
+            "wrong password"
+            | "disabled user"
+            | "unknown user"
+            | "robot with a wrong token"
+            | "tokens",
+            _,
+        ) => "wrong".to_owned(),
         _ => right(),
     };
     Some(basic(user, &password))
@@ -485,8 +491,14 @@ impl Scene {
             .map_or("acme/public", |(name, _)| name)
             .to_owned();
         let words = row["request"]["token"].as_str().unwrap_or("none");
+        match words {
+            "none" => return None,
+            "garbage" => return Some("Bearer garbage".to_owned()),
+            "Basic admin" => return self.basic("admin"),
+            _ => {}
+        }
         if let Some(forged) = self.forged(words, &repository) {
-            return forged;
+            return Some(format!("Bearer {forged}"));
         }
         let (account, rest) = words.split_once(',').unwrap_or((words, ""));
         let scopes = if rest.contains("no scope") {
@@ -504,8 +516,8 @@ impl Scene {
         Some(format!("Bearer {}", self.bearer(account, scopes).await))
     }
 
-    /// What no registry handed out; the outer none: it is not described so.
-    fn forged(&self, words: &str, repository: &str) -> Option<Option<String>> {
+    /// A token that no registry handed out; none where the words do not describe one.
+    fn forged(&self, words: &str, repository: &str) -> Option<String> {
         let now = self
             .sample
             .database
@@ -520,15 +532,12 @@ impl Scene {
             claims[claim] = (now + seconds).into();
         }
         match words {
-            "none" => return Some(None),
-            "garbage" => return Some(Some("Bearer garbage".to_owned())),
-            "Basic admin" => return Some(self.basic("admin")),
             "valid" => {}
             "broken signature" => {
                 let token = signed_by_quay(header, claims);
                 let (signed, signature) = token.rsplit_once('.').unwrap();
                 let turned: String = signature.chars().rev().collect();
-                return Some(Some(format!("Bearer {signed}.{turned}")));
+                return Some(format!("{signed}.{turned}"));
             }
             "service=elsewhere:443" => claims["aud"] = "elsewhere:443".into(),
             "rightly signed, expired 1 h ago" => {
@@ -545,7 +554,7 @@ impl Scene {
             "exp-iat = 7200" => claims["exp"] = (now + 7200).into(),
             _ => return None,
         }
-        Some(Some(format!("Bearer {}", signed_by_quay(header, claims))))
+        Some(signed_by_quay(header, claims))
     }
 }
 
