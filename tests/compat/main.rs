@@ -24,6 +24,8 @@ mod garbage;
 #[cfg(test)]
 mod invariants;
 #[cfg(test)]
+mod logins;
+#[cfg(test)]
 mod revocation;
 #[cfg(test)]
 mod rights;

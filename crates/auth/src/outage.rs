@@ -152,6 +152,14 @@ impl Outage {
         Some((identity, grants))
     }
 
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.granted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
     fn note_misses(&self, username: &str, misses: u32, now: Timestamp) {
         let mut noted = self.misses.lock().unwrap_or_else(PoisonError::into_inner);
         if misses > 0 || noted.get(&username.to_owned(), now).is_some() {

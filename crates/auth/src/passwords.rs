@@ -169,6 +169,15 @@ impl Passwords {
         hashed.await.map_err(|_| CutOff)
     }
 
+    /// How many right passwords are remembered.
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
     /// How many checks have been run.
     #[cfg(test)]
     pub(crate) fn checks(&self) -> usize {

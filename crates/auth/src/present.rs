@@ -17,7 +17,7 @@ use roadstead_runtime::{Environment, Tasks, Timestamp};
 use crate::access::TokenError;
 use crate::answers::{Answer, Answers, NoAnswer};
 use crate::authenticator::Authenticator;
-use crate::bearer::{Claimed, bearer};
+use crate::bearer::{Claimed, Revoked, bearer};
 use crate::grant::Found;
 use crate::identity::{Identity, User};
 use crate::rights::{Action, Target};
@@ -109,6 +109,13 @@ impl Authenticator {
     pub(crate) async fn holder(&self, claimed: &Claimed) -> Result<Holder, TokenError> {
         let present = &self.inner.present;
         let now = self.inner.environment.now();
+        // PostgreSQL has no text with such a character, and so nobody's name.
+        let unspeakable = |text: &str| text.contains('\0');
+        if unspeakable(&claimed.username) || claimed.by.token().is_some_and(unspeakable) {
+            return Err(TokenError::Revoked {
+                reason: Revoked::AccountGone,
+            });
+        }
         let judge = |answer: &Answer<Option<Bearer>>| {
             bearer(claimed, answer.value.as_ref(), &self.inner.options, now)
         };

@@ -446,6 +446,35 @@ async fn what_is_public_needs_no_token_and_no_grant() {
 }
 
 #[tokio::test]
+async fn a_name_in_another_case_or_form_is_another_name() {
+    let world = world().await;
+    world.user("j\u{fc}rgen", "secret").await;
+    for subject in [
+        "ADMIN",
+        "admin ",
+        "\u{430}dmin",
+        "ju\u{308}rgen",
+        "admin\0",
+        "nobody",
+    ] {
+        for context in [claims()["context"].clone(), json!({})] {
+            let mut claims = claims();
+            claims["sub"] = json!(subject);
+            claims["context"] = context;
+            assert_refused!(
+                world,
+                sign(&header(), &claims),
+                TokenError::Revoked {
+                    reason: Revoked::AccountGone
+                }
+            );
+        }
+    }
+    // What no database can hold is not even looked up.
+    assert_eq!(world.authenticator.inner.present.remembered().0, 5);
+}
+
+#[tokio::test]
 async fn refusals_are_told_in_quays_words() {
     let world = world().await;
     let now = start().timestamp();

@@ -3,9 +3,11 @@
 use roadstead_oci::RepositoryName;
 
 use super::*;
+use roadstead_metadata::TokenOwner;
+
 use crate::access::Access;
-use crate::bearer::Revoked;
-use crate::grant::TokenRequest;
+use crate::grant::{GrantedScope, TokenRequest};
+use crate::identity::Proof;
 use crate::testing::{World, credentials};
 use crate::{AuthOptions, FieldKey, LoginError};
 
@@ -390,7 +392,46 @@ fn app_token_borrowed() -> (&'static str, &'static str) {
 }
 
 #[tokio::test]
-async fn what_is_remembered_of_bearers_and_repositories_is_bounded() {
+async fn a_hundred_thousand_tokens_leave_no_more_than_the_memories_hold() {
+    let world = World::new().await;
+    let admin = world.user("admin", "secret").await;
+    let inner = &world.authenticator.inner;
+    let user = User::proved(
+        TokenOwner {
+            id: admin,
+            uuid: None,
+            username: "admin".to_owned(),
+            enabled: true,
+        },
+        Proof::Password,
+    );
+    // Everything that is kept of a request for a token, which is all but the signature, and of the first use of what it grants.
+    for number in 0..100_000_u32 {
+        let name = name(&format!("acme/app-{number}"));
+        let sent = credentials(&format!("user{number}"), "secret");
+        let asker = inner.outage.asker(Some(&sent));
+        let grant = GrantedScope {
+            name: name.clone(),
+            actions: [Action::Pull].into(),
+        };
+        let decision = (Identity::User(user.clone()), vec![grant]);
+        let now = world.environment.now();
+        inner.outage.remember(&asker, &decision, now);
+        inner
+            .passwords
+            .remember(&number.to_string(), &sent.password, now);
+        let path = inner.options.path(&name).unwrap();
+        let question = || async { Ok(PathStanding::default()) };
+        let key = (Some(admin), path);
+        inner.present.standings.ask(key, question).await.unwrap();
+    }
+    assert!(inner.outage.remembered() <= 8_192);
+    assert!(inner.passwords.remembered() <= 1_024);
+    assert_eq!(inner.present.remembered(), (0, STANDINGS_MAX));
+}
+
+#[tokio::test]
+async fn what_is_remembered_of_bearers_is_bounded() {
     let world = World::new().await;
     world.user("admin", "secret").await;
     let present = &world.authenticator.inner.present;
@@ -403,14 +444,5 @@ async fn what_is_remembered_of_bearers_and_repositories_is_bounded() {
             .await
             .unwrap();
     }
-    let standings = u32::try_from(STANDINGS_MAX).unwrap() + 100;
-    for number in 0..standings {
-        let path = RepositoryPath {
-            namespace: "acme".to_owned(),
-            name: number.to_string(),
-        };
-        let question = || async { Ok(PathStanding::default()) };
-        present.standings.ask((None, path), question).await.unwrap();
-    }
-    assert_eq!(present.remembered(), (BEARERS_MAX, STANDINGS_MAX));
+    assert_eq!(present.remembered(), (BEARERS_MAX, 0));
 }
