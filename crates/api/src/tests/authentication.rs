@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use roadstead_auth::AuthOptions;
+use roadstead_auth::{AuthOptions, REVOCATION_BOUND};
+use roadstead_test_servers::Postgres;
 
-use super::world::{APP, ASKED_HOST, Answer, PASSWORD, REGISTRY, World, basic, image, sha256};
+use super::world::{APP, ASKED_HOST, Answer, PASSWORD, REGISTRY, World, basic, image, on, sha256};
 use crate::{ExternalUrl, UrlScheme};
 
 fn challenge(scope: &str, error: &str) -> String {
@@ -172,6 +173,35 @@ async fn a_token_that_does_not_reach_far_enough_is_answered_with_the_scope_to_fe
                 );
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_token_whose_account_was_disabled_is_refused_everywhere_and_sent_for_another() {
+    let server = Postgres::shared().database();
+    let world = World::with(|settings| settings.database = Some(on(&server))).await;
+    world.push_image("v1").await;
+    world.make_repository("acme/public", true).await;
+    server.psql("UPDATE \"user\" SET enabled = false WHERE username = 'admin'");
+    world.clock.advance(REVOCATION_BOUND);
+    let bearer = format!("Bearer {}", world.token);
+    for (method, path, actions) in endpoints(APP).into_iter().chain(endpoints("acme/public")) {
+        let answer = call(&world, method, &path, &bearer).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path}");
+        let name = if path.contains(APP) {
+            APP
+        } else {
+            "acme/public"
+        };
+        assert_eq!(
+            answer.header("www-authenticate"),
+            challenge(&format!("repository:{name}:{actions}"), "invalid_token"),
+            "{method} {path}"
+        );
+    }
+    for path in ["/v2/", "/v2/_catalog", "/api/v1/replication"] {
+        let answer = call(&world, "GET", path, &bearer).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
     }
 }
 
