@@ -204,13 +204,14 @@ impl Authenticator {
     }
 }
 
-/// Whether a standing is that in the repository that was found, and not in one that was there before under its name.
+/// Whether a standing is that in the repository as it was found, and not as it was before, or in one that was there before under its name.
 fn is_about(standing: &PathStanding, found: Option<&Repository>) -> bool {
     let known = standing
         .repository
         .as_ref()
-        .filter(|repository| repository.state.is_some());
-    known.map(|repository| repository.id) == found.map(|repository| repository.id)
+        .filter(|known| known.state.is_some());
+    known.map(|known| (known.id, known.public, known.state))
+        == found.map(|found| (found.id, found.public, Some(found.state)))
 }
 
 fn is_outage(reason: &NoAnswer) -> bool {

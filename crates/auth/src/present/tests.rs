@@ -328,6 +328,44 @@ async fn a_repository_that_is_public_no_more_is_closed_to_tokens_of_nobody() {
 }
 
 #[tokio::test]
+async fn a_repository_that_is_public_no_more_is_closed_to_accounts_without_a_permission_too() {
+    let scene = Scene::new().await;
+    scene.world.user("carol", "secret").await;
+    let visible = |name: &str| match name {
+        "public" => {
+            "UPDATE repository SET visibility_id = (SELECT id FROM visibility WHERE name = 'public')"
+        }
+        _ => {
+            "UPDATE repository SET visibility_id = (SELECT id FROM visibility WHERE name = 'private')"
+        }
+    };
+    scene.world.execute(visible("public")).await;
+    let token = scene.token(("carol", "secret")).await;
+    assert!(scene.does(Action::Pull, &token).await.unwrap());
+    // Where she stood while it was public is known, too.
+    let asker = Some(scene.world.id("carol").await);
+    let path = RepositoryPath {
+        namespace: "acme".to_owned(),
+        name: "app".to_owned(),
+    };
+    let present = &scene.elsewhere.inner.present;
+    present.ask_standing((asker, path)).await.unwrap();
+    scene.world.execute(visible("private")).await;
+    assert!(!scene.does(Action::Pull, &token).await.unwrap());
+    scene.world.execute(visible("public")).await;
+    assert!(scene.does(Action::Pull, &token).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_disabled_namespace_is_closed_to_tokens_at_the_bound() {
+    let scene = Scene::new().await;
+    let token = scene.token(BOB).await;
+    let disabled = r#"UPDATE "user" SET enabled = false WHERE username = 'acme'"#;
+    assert!(!scene.revoked_at_the_bound(&token, disabled).await.unwrap());
+    assert!(!scene.does(Action::Pull, &token).await.unwrap());
+}
+
+#[tokio::test]
 async fn a_token_for_a_robot_whose_namespace_is_gone_is_refused() {
     let scene = Scene::new().await;
     let token = scene.token(ROBOT).await;
