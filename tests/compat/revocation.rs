@@ -70,7 +70,8 @@ const CASES: [Case; 10] = [
         account: "acme+mirror",
         repository: "acme/mirrored",
         change: &[
-            "UPDATE robotaccounttoken SET token = (SELECT token_secret FROM appspecificauthtoken LIMIT 1)
+            "UPDATE robotaccounttoken SET token = (SELECT t.token FROM robotaccounttoken t JOIN \"user\" u ON u.id = t.robot_account_id
+                                              WHERE u.username = 'admin+laptop')
              WHERE robot_account_id = (SELECT id FROM \"user\" WHERE username = 'acme+mirror')",
         ],
     },
