@@ -515,7 +515,9 @@ impl ApiError {
             }
             Self::Push(PushError::Refused(_))
             | Self::ManifestPush(ManifestPushError::Refused(_))
-            | Self::Delete(DeleteError::Refused(_)) => {
+            | Self::Delete(DeleteError::Refused(_))
+                if status == StatusCode::METHOD_NOT_ALLOWED =>
+            {
                 headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             }
             Self::Unauthorized { challenge, .. } => {
@@ -726,9 +728,12 @@ fn push(error: &PushError) -> (StatusCode, ErrorCode) {
     }
 }
 
-/// Nothing may be changed here by anybody: 405, as in Quay.
+/// Nothing may be changed here by anybody: 405, as in Quay; beyond a quota 403.
 fn refused(refusal: &Refusal) -> (StatusCode, ErrorCode) {
-    (StatusCode::METHOD_NOT_ALLOWED, refusal.code())
+    match refusal {
+        Refusal::QuotaExceeded => usual(refusal.code()),
+        _ => (StatusCode::METHOD_NOT_ALLOWED, refusal.code()),
+    }
 }
 
 #[expect(clippy::match_same_arms, reason = "a table has a line for each case")]

@@ -135,7 +135,7 @@ fn the_smallest_configuration_has_quays_defaults_and_no_warnings() {
     assert!(garbage.enabled && garbage.repositories && garbage.namespaces);
     assert_eq!(garbage.pause, Duration::from_secs(30));
     assert_eq!(garbage.namespace_grace, Duration::ZERO);
-    assert!(!quota.enabled && quota.invalidated && quota.editable);
+    assert!(!quota.enabled && quota.verified && quota.invalidated && quota.editable);
     assert!(!management.user_initialize && management.user_creation);
     assert!(!management.superusers_make_organizations && management.change_tag_expiration);
     assert_eq!(
@@ -214,7 +214,7 @@ fn what_is_given_up_and_how_much_may_be_held_is_read() {
         config.tags.expiration_options[2],
         Duration::from_hours(365 * 24)
     );
-    assert!(config.quota.enabled && config.tags.immutable);
+    assert!(config.quota.enabled && !config.quota.verified && config.tags.immutable);
 
     assert_refused(
         &small_and(
@@ -237,8 +237,6 @@ fn what_is_given_up_and_how_much_may_be_held_is_read() {
              a namespace that changes its duration cannot go back to it; add it to them",
             "config.yaml:7: LOGS_MODEL: splunk is not in this version: what happens here is logged in the database; \
              allowed: database",
-            "config.yaml:8: FEATURE_QUOTA_MANAGEMENT: sizes are kept, but no push is refused for them in this version; \
-             watch them, or set FEATURE_VERIFY_QUOTA to false if that is meant",
         ]
     );
 }

@@ -47,6 +47,7 @@ mod manifests;
 mod memory;
 mod options;
 mod pull_log;
+mod quota;
 mod referrers;
 mod refusal;
 mod registry;

@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use roadstead_metadata::{
     Actor, Delete, Deletion, ManifestLookup, MinLocations, PutManifest, PutManifestOutcome,
-    Repository, StoredManifest,
+    QuotaLimitKind, Repository, StoredManifest,
 };
 use roadstead_oci::{Algorithm, Digest, Manifest, Reference, Tag};
 
 use crate::error::{DeleteError, ManifestPushError, PullError};
 use crate::labels::{self, Found};
+use crate::quota;
 use crate::referrers::{self, ReferrersAfter, ReferrersPage};
+use crate::refusal::Refusal;
 use crate::registry::Inner;
 use crate::spread;
 
@@ -124,6 +126,7 @@ impl<'a> Manifests<'a> {
                     min_locations,
                 } => {
                     inner.lately.tags_changed(repository.id, &tags);
+                    quota::note(inner, repository).await;
                     Ok(PushedManifest {
                         digest,
                         subject: manifest.subject().map(|subject| subject.digest.clone()),
@@ -138,6 +141,10 @@ impl<'a> Manifests<'a> {
                 }
                 PutManifestOutcome::ManifestsUnknown(manifests) => {
                     Err(ManifestPushError::ManifestsUnknown(manifests))
+                }
+                PutManifestOutcome::QuotaExceeded => {
+                    quota::tell(inner, repository, QuotaLimitKind::Reject).await;
+                    Err(Refusal::QuotaExceeded.into())
                 }
                 PutManifestOutcome::TagImmutable(tag) => {
                     Err(ManifestPushError::TagImmutable { tag })

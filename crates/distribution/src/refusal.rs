@@ -20,6 +20,9 @@ pub enum Refusal {
         /// The repository.
         repository: RepositoryPath,
     },
+    /// The namespace holds as much as its quota allows. Quay's words.
+    #[error("Quota has been exceeded on namespace")]
+    QuotaExceeded,
     /// The repository does not hold images.
     #[error("repository `{repository}` does not hold images; choose another name")]
     NotForImages {
@@ -32,7 +35,9 @@ impl Refusal {
     /// The code to answer a client with.
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::RegistryReadOnly | Self::RepositoryReadOnly { .. } => ErrorCode::Denied,
+            Self::RegistryReadOnly | Self::RepositoryReadOnly { .. } | Self::QuotaExceeded => {
+                ErrorCode::Denied
+            }
             Self::PushesDisabled | Self::NotForImages { .. } => ErrorCode::Unsupported,
         }
     }

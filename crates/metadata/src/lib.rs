@@ -116,7 +116,9 @@ pub use placement_rules::{NamedRule, NamespaceSettings, WriteLimits};
 pub use postgres::{PostgresHost, PostgresOptions, PostgresTls, SslMode, TargetSessionAttrs};
 pub use prototypes::{Delegate, PrototypeRecord};
 pub use quota::QuotaSizes;
-pub use quota_limits::{NamespaceSize, QuotaLimitKind, QuotaLimitRecord, QuotaRecord};
+pub use quota_limits::{
+    NamespaceSize, QuotaChecks, QuotaLimitKind, QuotaLimitRecord, QuotaRecord, QuotaStanding,
+};
 pub use removal::{ForgottenLocation, SoleCopies, SoleCopy};
 pub use replicators::Replicators;
 pub use repositories::{

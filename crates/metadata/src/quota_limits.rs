@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use roadstead_runtime::{Ids, Timestamp};
 use sea_orm::FromQueryResult;
 use serde_json::json;
 
 use crate::changes::{Change, Changed, Sort, Unchanged, find, made};
-use crate::database::{Connection, Database, Identified, Transaction, contended, json_ids, params};
+use crate::database::{
+    Connection, Database, Identified, Named, Transaction, contended, json_ids, json_pairs, params,
+};
 use crate::error::MetadataError;
-use crate::ids::{QuotaId, QuotaLimitId, UserId};
+use crate::ids::{QuotaId, QuotaLimitId, RepositoryId, UserId};
 
 /// What happens from a part of a quota on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +73,60 @@ pub struct NamespaceSize {
     pub started: bool,
     /// Whether it is the whole sum.
     pub complete: bool,
+}
+
+/// Whether pushes are measured against quotas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum QuotaChecks {
+    /// No push is refused for what its namespace holds.
+    #[default]
+    None,
+    /// Pushes are refused from a [`QuotaLimitKind::Reject`] on (`FEATURE_QUOTA_MANAGEMENT` and `FEATURE_VERIFY_QUOTA`).
+    Held {
+        /// What a namespace without a quota may hold; none: whatever it likes.
+        default_bytes: Option<i64>,
+    },
+}
+
+/// How a namespace stands to its quota.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QuotaStanding {
+    /// How many bytes it holds.
+    pub held_bytes: i64,
+    /// How many bytes have arrived of uploads into one repository that have not ended.
+    pub uploading_bytes: i64,
+    /// How many bytes it may hold; none: it has no quota of its own.
+    pub limit_bytes: Option<i64>,
+    /// From what percentages of that on what happens.
+    pub limits: Vec<(QuotaLimitKind, i32)>,
+}
+
+impl QuotaStanding {
+    /// What happens to a namespace that holds so many bytes: the highest limit that it has reached, as in Quay. Limits of no bytes do not count.
+    pub fn reached(&self, bytes: i64, default_bytes: Option<i64>) -> Option<QuotaLimitKind> {
+        let Some(limit) = self.limit_bytes else {
+            return default_bytes
+                .filter(|default| *default > 0 && bytes >= *default)
+                .map(|_| QuotaLimitKind::Reject);
+        };
+        let mut highest = (0, None);
+        for (kind, percent) in &self.limits {
+            let allowed = i128::from(limit) * i128::from(*percent) / 100;
+            if i128::from(bytes) >= allowed && allowed > highest.0 {
+                highest = (allowed, Some(*kind));
+            }
+        }
+        highest.1
+    }
+}
+
+#[derive(FromQueryResult)]
+struct StandingRow {
+    held: i64,
+    uploading: i64,
+    limit_bytes: Option<i64>,
+    kind: Option<String>,
+    percent: Option<i32>,
 }
 
 #[derive(FromQueryResult)]
@@ -169,6 +226,76 @@ impl Database {
                 (UserId(row.namespace_id), size)
             })
             .collect())
+    }
+
+    /// How a namespace stands to its quota, and how much is being uploaded into a repository of it.
+    pub async fn quota_standing(
+        &self,
+        namespace: UserId,
+        uploads_into: Option<RepositoryId>,
+    ) -> Result<QuotaStanding, MetadataError> {
+        standing(self.reader(), namespace, uploads_into).await
+    }
+
+    /// Tells those who administer a namespace that it has reached a limit, in Quay's own notifications. Who has been told and has not dismissed it is
+    /// not told again. At most a thousand are told.
+    pub async fn notify_of_quota(
+        &self,
+        namespace: UserId,
+        kind: QuotaLimitKind,
+        ids: &dyn Ids,
+        now: Timestamp,
+    ) -> Result<(), MetadataError> {
+        const OPERATION: &str = "tell of a quota";
+        const TOLD_MAX: i64 = 1000;
+        let name = match kind {
+            QuotaLimitKind::Warning => "quota_warning",
+            QuotaLimitKind::Reject => "quota_error",
+        };
+        let account: Option<Named> = self
+            .reader()
+            .row(
+                OPERATION,
+                r#"SELECT username AS name FROM "user" WHERE id = $1"#,
+                params![namespace.0],
+            )
+            .await?;
+        let Some(account) = account else {
+            return Ok(());
+        };
+        let told = format!("{{\"namespace\": {}}}", json!(account.name));
+        let admins: Vec<Identified> = self
+            .reader()
+            .rows(
+                OPERATION,
+                r#"SELECT u.id FROM "user" u
+                   WHERE (u.id = $1 AND NOT u.organization OR u.id IN (
+                       SELECT m.user_id FROM team t JOIN teamrole tr ON tr.id = t.role_id JOIN teammember m ON m.team_id = t.id
+                       WHERE t.organization_id = $1 AND tr.name = 'admin')) AND NOT u.robot
+                     AND NOT EXISTS (
+                         SELECT 1 FROM notification n JOIN notificationkind k ON k.id = n.kind_id
+                         WHERE n.target_id = u.id AND k.name = $2 AND n.metadata_json = $3 AND NOT n.dismissed)
+                   ORDER BY u.id LIMIT $4"#,
+                params![namespace.0, name, told.as_str(), TOLD_MAX],
+            )
+            .await?;
+        if admins.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<(String, String)> = admins
+            .iter()
+            .map(|admin| (ids.uuid().to_string(), admin.id.to_string()))
+            .collect();
+        let rows = json_pairs(rows.iter().map(|(uuid, id)| (uuid.as_str(), id.as_str())));
+        self.execute(
+            OPERATION,
+            "INSERT INTO notification (uuid, kind_id, target_id, metadata_json, created, dismissed)
+             SELECT p.first, k.id, CAST(p.second AS integer), $3, $4, false
+             FROM @pairs($1) p JOIN notificationkind k ON k.name = $2",
+            params![rows, name, told, now.naive_utc()],
+        )
+        .await?;
+        Ok(())
     }
 
     /// Gives a namespace a quota.
@@ -405,6 +532,41 @@ impl Database {
     }
 }
 
+/// How a namespace stands to its quota.
+pub(crate) async fn standing(
+    connection: &impl Connection,
+    namespace: UserId,
+    uploads_into: Option<RepositoryId>,
+) -> Result<QuotaStanding, MetadataError> {
+    let rows: Vec<StandingRow> = connection
+        .rows(
+            "measure a namespace against its quota",
+            "SELECT COALESCE((SELECT s.size_bytes FROM quotanamespacesize s WHERE s.namespace_user_id = $1), 0) AS held,
+                    (SELECT CAST(COALESCE(sum(b.byte_count), 0) AS bigint) FROM blobupload b WHERE b.repository_id = $2) AS uploading,
+                    q.limit_bytes, t.name AS kind, l.percent_of_limit AS percent
+             FROM (SELECT 1 AS one) AS always
+             LEFT JOIN userorganizationquota q ON q.namespace_id = $1
+             LEFT JOIN quotalimits l ON l.quota_id = q.id LEFT JOIN quotatype t ON t.id = l.quota_type_id
+             ORDER BY q.id, l.id",
+            params![
+                namespace.0,
+                uploads_into.map_or(0, |repository| repository.0),
+            ],
+        )
+        .await?;
+    let mut standing = QuotaStanding::default();
+    for row in rows {
+        standing.held_bytes = row.held;
+        standing.uploading_bytes = row.uploading;
+        standing.limit_bytes = row.limit_bytes;
+        if let (Some(kind), Some(percent)) = (row.kind, row.percent) {
+            let limit = (QuotaLimitKind::from_column(&kind), percent);
+            standing.limits.push(limit);
+        }
+    }
+    Ok(standing)
+}
+
 async fn quota_of(
     transaction: &Transaction,
     namespace: UserId,
@@ -464,4 +626,36 @@ async fn free_limit(
         )),
         None => Ok(()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_limit_that_is_reached_counts() {
+        let standing = QuotaStanding {
+            limit_bytes: Some(1000),
+            limits: vec![
+                (QuotaLimitKind::Reject, 95),
+                (QuotaLimitKind::Warning, 80),
+                (QuotaLimitKind::Reject, 0),
+            ],
+            ..QuotaStanding::default()
+        };
+        for (bytes, reached) in [
+            (0, None),
+            (799, None),
+            (800, Some(QuotaLimitKind::Warning)),
+            (949, Some(QuotaLimitKind::Warning)),
+            (950, Some(QuotaLimitKind::Reject)),
+            (i64::MAX, Some(QuotaLimitKind::Reject)),
+        ] {
+            assert_eq!(standing.reached(bytes, Some(1)), reached, "{bytes}");
+        }
+        let none = QuotaStanding::default();
+        assert_eq!(none.reached(i64::MAX, None), None);
+        assert_eq!(none.reached(9, Some(10)), None);
+        assert_eq!(none.reached(10, Some(10)), Some(QuotaLimitKind::Reject));
+    }
 }

@@ -1,5 +1,6 @@
 //! What the metadata repository promises, on a real database.
 
+mod accounts;
 mod audit;
 mod calls;
 mod contention;

@@ -18,7 +18,7 @@ use roadstead_distribution::{
 };
 use roadstead_locations::ProbeOptions;
 use roadstead_management::Management;
-use roadstead_metadata::{Features, ImmutableTags, QuotaSizes};
+use roadstead_metadata::{Features, ImmutableTags, QuotaChecks, QuotaSizes};
 use roadstead_queue::{Relay, Worker, WorkerOptions};
 use roadstead_replication::{Replication, ScrubOptions};
 use roadstead_runtime::{Environment, Shutdown, Tasks};
@@ -541,6 +541,14 @@ pub(crate) fn features(config: &Config) -> Features {
             (true, _) => QuotaSizes::Kept,
             (false, true) => QuotaSizes::Invalidated,
             (false, false) => QuotaSizes::Left,
+        },
+        quota_checks: if config.quota.enabled && config.quota.verified {
+            let default = config.quota.default_bytes;
+            QuotaChecks::Held {
+                default_bytes: default.and_then(|bytes| i64::try_from(bytes).ok()),
+            }
+        } else {
+            QuotaChecks::None
         },
         immutable_tags: match (config.tags.immutable, config.tags.immutable_can_expire) {
             (false, _) => ImmutableTags::Ignored,

@@ -117,7 +117,7 @@ pub(super) const TABLES: &[Table] = &[
     },
     Table {
         name: "teamsync",
-        usage: Usage::Emptied,
+        usage: Usage::Read,
         id: ID,
         columns: &[
             integer("team_id"),
@@ -369,7 +369,7 @@ pub(super) const TABLES: &[Table] = &[
     },
     Table {
         name: "notification",
-        usage: Usage::Emptied,
+        usage: Usage::Written,
         id: ID,
         columns: &[
             varchar("uuid"),

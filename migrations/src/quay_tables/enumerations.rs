@@ -25,7 +25,7 @@ pub(super) const TABLES: &[Table] = &[
     enumeration("logentrykind", Usage::Read),
     enumeration("loginservice", Usage::Read),
     enumeration("mediatype", Usage::Written),
-    enumeration("notificationkind", Usage::Untouched),
+    enumeration("notificationkind", Usage::Read),
     enumeration("quayregion", Usage::Untouched),
     enumeration("quayservice", Usage::Untouched),
     Table {

@@ -1,8 +1,11 @@
 //! Quotas of namespaces, as superusers set them and members see them, on both engines.
 
+use http::StatusCode;
+use roadstead_metadata::QuotaChecks;
 use serde_json::{Value, json};
 
 use super::accounts::{ADMIN, Who, logged, worlds};
+use super::world::{APP, image, sha256};
 
 const ALICE: Who<'static> = Who("alice", "alice-password");
 
@@ -175,5 +178,148 @@ async fn superusers_set_the_quotas_of_people_too() {
                 404,
             )
             .await;
+    }
+}
+
+#[tokio::test]
+async fn pushes_beyond_a_quota_are_refused_in_quays_words_and_change_nothing() {
+    let checked = |settings: &mut super::world::Settings| {
+        settings.distribution.features.quota_checks = QuotaChecks::Held {
+            default_bytes: None,
+        };
+    };
+    for (world, server) in worlds(checked).await {
+        world.user("alice").await;
+        world
+            .given(
+                ADMIN,
+                ("PUT", "/organization/acme/team/owners"),
+                json!({ "role": "admin" }),
+                200,
+            )
+            .await;
+        world
+            .given(
+                ADMIN,
+                ("PUT", "/organization/acme/team/owners/members/alice"),
+                Value::Null,
+                200,
+            )
+            .await;
+        let path = "/organization/acme/quota";
+        world
+            .given(ADMIN, ("POST", path), json!({ "limit_bytes": 10 }), 201)
+            .await;
+        let id = world.given(ADMIN, ("GET", path), Value::Null, 200).await[0]["id"].clone();
+        let limits = format!("{path}/{id}/limit");
+        world
+            .given(
+                ADMIN,
+                ("POST", &limits),
+                json!({ "type": "Warning", "threshold_percent": 50 }),
+                201,
+            )
+            .await;
+        world
+            .given(
+                ADMIN,
+                ("POST", &limits),
+                json!({ "type": "Reject", "threshold_percent": 100 }),
+                201,
+            )
+            .await;
+        let told = || {
+            server.as_ref().map(|server| {
+                server.psql(
+                    r#"SELECT k.name || ' ' || u.username || ' ' || n.metadata_json FROM notification n
+                       JOIN notificationkind k ON k.id = n.kind_id JOIN "user" u ON u.id = n.target_id ORDER BY n.id"#,
+                )
+            })
+        };
+        // 2 + 5 bytes: the administrators are warned, once.
+        world.push_blob(b"{}").await;
+        world.push_blob(b"12345").await;
+        let small = image(&[b"12345"], "");
+        for _ in 0..2 {
+            let answer = world.push_manifest("small", &small).await;
+            assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+        }
+        if let Some(told) = told() {
+            assert_eq!(
+                told,
+                "quota_warning admin {\"namespace\": \"acme\"}\nquota_warning alice {\"namespace\": \"acme\"}"
+            );
+        }
+        // With 5 more it would be too much: the manifest is not there, nor its tag.
+        world.push_blob(b"67890").await;
+        let open = world.start_upload().await;
+        let large = image(&[b"12345", b"67890"], "");
+        let answer = world.push_manifest("large", &large).await;
+        assert_eq!(
+            (answer.status, answer.error().1.as_str()),
+            (StatusCode::FORBIDDEN, "DENIED")
+        );
+        assert_eq!(
+            answer.json()["errors"][0]["message"],
+            "Quota has been exceeded on namespace"
+        );
+        assert!(answer.header("allow").is_empty());
+        for reference in ["large".to_owned(), sha256(large.as_bytes()).to_string()] {
+            let path = format!("/v2/{APP}/manifests/{reference}");
+            assert_eq!(world.get(&path).await.status, StatusCode::NOT_FOUND);
+        }
+        let report = world
+            .given(ADMIN, ("GET", "/organization/acme"), Value::Null, 200)
+            .await;
+        assert_eq!(report["quota_report"]["quota_bytes"], 7);
+        // A namespace that is full takes no uploads, mounts or chunks either; what is there can be pulled.
+        world
+            .given(
+                ADMIN,
+                ("PUT", &format!("{path}/{id}")),
+                json!({ "limit_bytes": 7 }),
+                200,
+            )
+            .await;
+        let digest = sha256(b"x");
+        for (method, path) in [
+            ("POST", format!("/v2/{APP}/blobs/uploads/")),
+            ("POST", format!("/v2/{APP}/blobs/uploads/?digest={digest}")),
+            (
+                "POST",
+                format!(
+                    "/v2/{APP}/blobs/uploads/?mount={}&from={APP}",
+                    sha256(b"12345")
+                ),
+            ),
+            ("PATCH", open.clone()),
+        ] {
+            let answer = world.request(method, &path).body("x").await;
+            assert_eq!(
+                (answer.status.as_u16(), answer.error().1.as_str()),
+                (403, "DENIED"),
+                "{method} {path}"
+            );
+        }
+        let answer = world.get(&open).await;
+        assert_eq!(
+            answer.status,
+            StatusCode::NOT_FOUND,
+            "the upload has ended: {answer:?}"
+        );
+        assert_eq!(
+            world
+                .get(&format!("/v2/{APP}/manifests/small"))
+                .await
+                .status,
+            StatusCode::OK
+        );
+        if let Some(told) = told() {
+            assert!(
+                told.ends_with(r#"quota_error alice {"namespace": "acme"}"#),
+                "{told}"
+            );
+            assert_eq!(told.lines().count(), 4, "{told}");
+        }
     }
 }

@@ -122,6 +122,7 @@ impl Twins {
                 features: Features {
                     quota: QuotaSizes::Kept,
                     immutable_tags: ImmutableTags::Kept,
+                    ..Features::default()
                 },
                 ..DistributionOptions::default()
             },

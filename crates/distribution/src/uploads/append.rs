@@ -25,6 +25,7 @@ where
     B: Stream<Item = Result<Bytes, BodyError>> + Send,
 {
     inner.require_writable(repository)?;
+    session::require_room(inner, repository, id).await?;
     let mut session = match session::open(inner, repository, id, announced).await? {
         Opened::Ready(session) => session,
         Opened::Unstaged(_) => return Err(PushError::UploadLost { id }),

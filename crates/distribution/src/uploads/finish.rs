@@ -32,6 +32,7 @@ where
     B: Stream<Item = Result<Bytes, BodyError>> + Send,
 {
     inner.require_writable(repository)?;
+    session::require_room(inner, repository, id).await?;
     let opened = session::open(inner, repository, id, announced).await?;
     let offset = match &opened {
         Opened::Ready(session) => session.upload.offset,

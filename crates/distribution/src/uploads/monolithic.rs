@@ -15,6 +15,7 @@ use super::start::Writable;
 use super::transfer::{Intake, Settled, Sink};
 use crate::body::{Announced, BodyError, Incoming};
 use crate::error::PushError;
+use crate::quota::{Uploads, require_room};
 use crate::registry::Inner;
 
 pub(super) async fn monolithic<B>(
@@ -28,6 +29,7 @@ where
     B: Stream<Item = Result<Bytes, BodyError>> + Send,
 {
     inner.require_writable(repository)?;
+    require_room(inner, repository, Uploads::LeftOut).await?;
     let mut body = pin!(body);
     let body = Incoming::new(
         body.as_mut(),

@@ -5,6 +5,7 @@ use roadstead_oci::Digest;
 
 use super::PushedBlob;
 use crate::error::PushError;
+use crate::quota::{Uploads, require_room};
 use crate::registry::Inner;
 
 pub(super) async fn mount(
@@ -14,6 +15,7 @@ pub(super) async fn mount(
     source: MountSource,
 ) -> Result<Option<PushedBlob>, PushError> {
     inner.require_writable(repository)?;
+    require_room(inner, repository, Uploads::LeftOut).await?;
     let now = inner.now();
     let database = &inner.database;
     // A blob that is there already needs no source, only to stay as long as a new one.

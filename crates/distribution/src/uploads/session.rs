@@ -12,6 +12,7 @@ use super::start::barred;
 use super::transfer::Sink;
 use crate::body::{Announced, ChunkRange, within};
 use crate::error::PushError;
+use crate::quota::{self, Uploads};
 use crate::registry::Inner;
 
 /// How often ending a session is tried again when its writer moves it on at that moment.
@@ -182,6 +183,20 @@ impl Session {
             _ => write_failed(error),
         }
     }
+}
+
+/// Checks that the namespace may take what has arrived and more. If it may not, the session ends, as in Quay.
+pub(super) async fn require_room(
+    inner: &Inner,
+    repository: &Repository,
+    id: Uuid,
+) -> Result<(), PushError> {
+    let room = quota::require_room(inner, repository, Uploads::Counted).await;
+    if matches!(room, Err(PushError::Refused(_))) {
+        // The client hears of the quota, whatever becomes of the session.
+        cancel(inner, repository, id).await.ok();
+    }
+    room
 }
 
 /// Ends a session and throws its bytes away.

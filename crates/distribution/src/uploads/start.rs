@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::UploadStatus;
 use super::session::discard;
 use crate::error::PushError;
+use crate::quota::{Uploads, require_room};
 use crate::registry::Inner;
 
 /// Begins a session.
@@ -20,6 +21,7 @@ pub(super) async fn start(
     algorithm: Option<Algorithm>,
 ) -> Result<UploadStatus, PushError> {
     inner.require_writable(repository)?;
+    require_room(inner, repository, Uploads::LeftOut).await?;
     let id = inner.environment.ids.uuid();
     let hash_state = Digester::new(algorithm.unwrap_or(Algorithm::Sha256)).save();
     let mut writable = Writable::new(inner, repository).await?;

@@ -23,6 +23,7 @@ use crate::immutability::{self, ImmutableTags};
 use crate::labels::{self, PushedLabels, owed};
 use crate::min_locations::{self, MinLocations};
 use crate::quota;
+use crate::quota_limits::{self, QuotaChecks, QuotaLimitKind};
 use crate::repositories::Repository;
 use crate::tags::{self, MoveTags, live_tags};
 use crate::uploads::bytes_column;
@@ -76,6 +77,8 @@ pub enum PutManifestOutcome {
     TagImmutable(Tag),
     /// The repository does not have it yet, and its labels are [`PushedLabels::NotRead`]. Nothing was changed: read them and put it again.
     LabelsNeeded,
+    /// With it the namespace would hold as much as its quota refuses at. Nothing was changed.
+    QuotaExceeded,
 }
 
 #[derive(Debug, FromQueryResult)]
@@ -183,6 +186,14 @@ impl Database {
             &linked,
         )
         .await?;
+        if let QuotaChecks::Held { default_bytes } = put.features.quota_checks {
+            let standing =
+                quota_limits::standing(&transaction, put.repository.namespace_id, None).await?;
+            let reached = standing.reached(standing.held_bytes, default_bytes);
+            if reached == Some(QuotaLimitKind::Reject) {
+                return Ok(PutManifestOutcome::QuotaExceeded);
+            }
+        }
         transaction.commit().await?;
         Ok(PutManifestOutcome::Stored {
             created,

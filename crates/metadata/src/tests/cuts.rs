@@ -48,6 +48,7 @@ impl Cutting {
         let mut world = World::of(&options, Place::Server(through)).await;
         // With everything that is kept besides.
         world.features = Features {
+            quota_checks: QuotaChecks::None,
             quota: QuotaSizes::Kept,
             immutable_tags: ImmutableTags::Kept,
         };

@@ -310,6 +310,7 @@ async fn every_hot_statement_uses_an_index_however_large_the_registry_is() {
     let database = server.database();
     let mut world = World::of(&options_of(&database), Place::Server(database.clone())).await;
     world.features = Features {
+        quota_checks: QuotaChecks::None,
         quota: QuotaSizes::Kept,
         immutable_tags: ImmutableTags::Kept,
     };
