@@ -10,7 +10,7 @@ const TOKEN: NewOauthToken<'static> = NewOauthToken {
 };
 
 impl World {
-    const fn change(&self) -> Change<'_> {
+    const fn by_admin(&self) -> Change<'_> {
         Change {
             actor: &self.actor,
             ids: &self.ids,
@@ -93,7 +93,7 @@ async fn of_two_that_initialize_a_registry_at_once_one_does_and_leaves_one_accou
 #[tokio::test]
 async fn of_two_that_want_the_same_name_at_once_one_gets_it() {
     for world in worlds().await {
-        let change = world.change();
+        let change = world.by_admin();
         let user = named("alice");
         let organization = NewOrganization {
             name: "alice",
@@ -113,7 +113,7 @@ async fn of_two_that_want_the_same_name_at_once_one_gets_it() {
 #[tokio::test]
 async fn two_administrators_that_leave_at_once_leave_one_behind() {
     for world in worlds().await {
-        let change = world.change();
+        let change = world.by_admin();
         let database = &world.database;
         database
             .create_user(&named("alice"), &change)
@@ -142,7 +142,7 @@ async fn two_administrators_that_leave_at_once_leave_one_behind() {
 #[tokio::test]
 async fn a_changed_password_or_address_gives_a_person_another_identifier() {
     for world in worlds().await {
-        let change = world.change();
+        let change = world.by_admin();
         let database = &world.database;
         database
             .create_user(&named("alice"), &change)
@@ -186,7 +186,7 @@ async fn a_changed_password_or_address_gives_a_person_another_identifier() {
 #[tokio::test]
 async fn a_mirrors_robot_is_not_deleted_and_a_team_takes_its_roles_with_it() {
     for world in worlds().await {
-        let change = world.change();
+        let change = world.by_admin();
         let database = &world.database;
         let robot = NewRobot {
             owner: "acme",
