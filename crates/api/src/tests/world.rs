@@ -163,7 +163,8 @@ impl World {
         let webhooks =
             Webhooks::new(database.clone(), environment.clone(), Some(key)).expect("a client");
         let management =
-            Management::new(database.clone(), authenticator.clone(), environment.clone());
+            Management::new(database.clone(), authenticator.clone(), environment.clone())
+                .with_options(settings.management);
         let service = RegistryService::new(ServiceParts {
             registry: registry.clone(),
             replication: replication.clone(),
