@@ -41,7 +41,7 @@ const CLIENT_ID_LETTERS: usize = 20;
 const CLIENT_SECRET_LETTERS: usize = 40;
 
 /// For how long the token of an initialization is good, Quay's.
-const INITIAL_TOKEN_LIFE: Duration = Duration::from_secs(9000);
+const INITIAL_TOKEN_LIFE: Duration = Duration::from_mins(150);
 
 /// For how long a token is good unless somebody says otherwise: ten years, as Quay's are that a browser is given.
 pub const OAUTH_TOKEN_LIFE: Duration = Duration::from_hours(10 * 365 * 24);

@@ -86,8 +86,7 @@ pub struct OrganizationDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub invoice_email: Option<bool>,
     /// Where they are sent, for administrators.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub invoice_email_address: Option<Option<String>>,
+    pub invoice_email_address: Option<String>,
     /// For how many seconds deleted tags are kept, for administrators.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag_expiration_s: Option<i64>,
@@ -346,7 +345,7 @@ impl Management {
             invoice_email: admin(organization.invoice_email),
             tag_expiration_s: sight.admin.then_some(organization.tag_window_s),
             is_free_account: admin(organization.free),
-            invoice_email_address: sight.admin.then_some(organization.invoice_email_address),
+            invoice_email_address: organization.invoice_email_address.filter(|_| sight.admin),
             quotas,
             quota_report,
             name: organization.username,
@@ -366,12 +365,11 @@ impl Management {
             .as_deref()
             .map(|text| ("contact_email", text))
             .or(document.email.as_deref().map(|text| ("email", text)));
-        let email = match sent {
-            Some((field, text)) => Some(forms::email(field, Some(text))?),
-            None => None,
-        };
+        if let Some((field, text)) = sent {
+            forms::email(field, Some(text))?;
+        }
         let changes = AccountChanges {
-            email,
+            email: sent.map(|(_, text)| text),
             tag_window_s: self.tag_window_of(document.tag_expiration_s)?,
             invoice_email: document.invoice_email,
             invoice_email_address: invoice_address(document.invoice_email_address.as_deref())?,
@@ -417,9 +415,10 @@ impl Management {
         let own_robot = member
             .split_once('+')
             .is_some_and(|(owner, _)| owner == name);
-        let robot = match own_robot {
-            true => self.database.account(member).await?,
-            false => None,
+        let robot = if own_robot {
+            self.database.account(member).await?
+        } else {
+            None
         };
         robot
             .map(|robot| member_of(&robot))

@@ -52,9 +52,9 @@ pub struct RobotDocument {
     pub last_accessed: Option<Moment>,
     /// What it is for.
     pub description: String,
-    /// Its token, for those who may see it; null where it cannot be decrypted.
+    /// Its token, for those who may see it; missing where it cannot be decrypted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub token: Option<Option<Shown>>,
+    pub token: Option<Shown>,
     /// What else is noted of it.
     pub unstructured_metadata: Map<String, Value>,
 }
@@ -81,9 +81,9 @@ pub struct RobotInList {
     pub repositories: Vec<String>,
     /// What it is for.
     pub description: String,
-    /// Its token, for those who may see it; null where it cannot be decrypted.
+    /// Its token, for those who may see it; missing where it cannot be decrypted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub token: Option<Option<Shown>>,
+    pub token: Option<Shown>,
 }
 
 impl Management {
@@ -119,7 +119,7 @@ impl Management {
                     repositories.extend(place.repository);
                 }
                 RobotInList {
-                    token: sight.token.then(|| self.token_of(&robot)),
+                    token: sight.token.then(|| self.token_of(&robot)).flatten(),
                     created: robot.created.map(Moment),
                     last_accessed: robot.last_used.map(Moment),
                     teams,
@@ -140,7 +140,7 @@ impl Management {
         token: bool,
     ) -> Result<RobotDocument, ManagementError> {
         let robot = self.robot_record(owner, short).await?;
-        let token = token.then(|| self.token_of(&robot));
+        let token = token.then(|| self.token_of(&robot)).flatten();
         Ok(RobotDocument {
             created: robot.created.map(Moment),
             last_accessed: robot.last_used.map(Moment),

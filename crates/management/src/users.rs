@@ -347,12 +347,11 @@ impl Management {
             return done(Ok(Err(roadstead_metadata::Unchanged::NotEmpty)));
         }
         let hash = self.hash(&user.password).await?;
-        let drawn = match document.access_token {
-            true => Some(
-                self.draw_oauth_token(crate::applications::EVERY_SCOPE, None)
-                    .await?,
-            ),
-            false => None,
+        let drawn = if document.access_token {
+            let scope = crate::applications::EVERY_SCOPE;
+            Some(self.draw_oauth_token(scope, None).await?)
+        } else {
+            None
         };
         let secret = self.authenticator.draw_secret(40);
         let client_secret = self.authenticator.encrypt_field(&secret);
@@ -516,15 +515,15 @@ impl Management {
         };
         let changes = AccountChanges {
             password_hash: hash.as_deref(),
-            email: forms::email("email", document.email.as_deref())?.map(Some),
+            email: forms::email("email", document.email.as_deref())?,
             tag_window_s: self.tag_window_of(document.tag_expiration_s)?,
             invoice_email: document.invoice_email,
             invoice_email_address: invoice_address(document.invoice_email_address.as_deref())?,
             about: [
-                document.given_name.as_deref().map(Some),
-                document.family_name.as_deref().map(Some),
-                document.company.as_deref().map(Some),
-                document.location.as_deref().map(Some),
+                document.given_name.as_deref(),
+                document.family_name.as_deref(),
+                document.company.as_deref(),
+                document.location.as_deref(),
             ],
             ..AccountChanges::default()
         };
@@ -585,7 +584,7 @@ impl Management {
         };
         let changes = AccountChanges {
             password_hash: hash.as_deref(),
-            email: forms::email("email", document.email.as_deref())?.map(Some),
+            email: forms::email("email", document.email.as_deref())?,
             enabled: document.enabled,
             by_superuser: true,
             ..AccountChanges::default()
@@ -852,11 +851,7 @@ impl Management {
 }
 
 /// Where invoices go. An empty address takes it away.
-pub(crate) fn invoice_address(
-    address: Option<&str>,
-) -> Result<Option<Option<&str>>, ManagementError> {
-    let Some(address) = address else {
-        return Ok(None);
-    };
-    Ok(Some(forms::email("invoice_email_address", Some(address))?))
+pub(crate) fn invoice_address(address: Option<&str>) -> Result<Option<&str>, ManagementError> {
+    forms::email("invoice_email_address", address)?;
+    Ok(address)
 }

@@ -86,18 +86,18 @@ impl std::fmt::Debug for NewUser<'_> {
 pub struct AccountChanges<'a> {
     /// The bcrypt hash of another password. Wrong ones are forgotten, and tokens that were handed out end.
     pub password_hash: Option<&'a str>,
-    /// Another address; none inside: no address. Tokens that were handed out to a person end.
-    pub email: Option<Option<&'a str>>,
+    /// Another address; an empty one takes it away. Tokens that were handed out to a person end.
+    pub email: Option<&'a str>,
     /// Whether it may be used.
     pub enabled: Option<bool>,
     /// For how many seconds its namespace keeps deleted tags.
     pub tag_window_s: Option<i64>,
     /// Whether invoices are sent.
     pub invoice_email: Option<bool>,
-    /// Where they are sent.
-    pub invoice_email_address: Option<Option<&'a str>>,
+    /// Where they are sent; an empty address: nowhere.
+    pub invoice_email_address: Option<&'a str>,
     /// What a person says of themselves: each of it that is to be another.
-    pub about: [Option<Option<&'a str>>; 4],
+    pub about: [Option<&'a str>; 4],
     /// Whether a superuser changes somebody else's account, which the log tells in other words.
     pub by_superuser: bool,
 }
@@ -415,7 +415,10 @@ impl Database {
             made.password(hash).await?;
         }
         if let Some(email) = changes.email {
-            made!(made.email(email).await?);
+            made!(
+                made.email(Some(email).filter(|email| !email.is_empty()))
+                    .await?
+            );
         }
         made.rest(changes).await?;
         transaction.commit().await?;
@@ -677,6 +680,7 @@ impl Changing<'_> {
             self.log_invoicing(("invoice_email", json!(sent))).await?;
         }
         if let Some(address) = changes.invoice_email_address {
+            let address = Some(address).filter(|address| !address.is_empty());
             self.set("invoice_email_address = $2", params![address])
                 .await?;
             self.log_invoicing(("invoice_email_address", json!(address)))

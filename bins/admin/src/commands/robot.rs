@@ -157,8 +157,8 @@ fn print(
     }
     console.line(&format!("{deed}: {}", robot.name));
     match &robot.token {
-        Some(Some(token)) => console.line(&format!("token: {}", token.expose())),
-        _ => console.note("its token cannot be shown: it was encrypted under another DATABASE_SECRET_KEY, or there is none"),
+        Some(token) => console.line(&format!("token: {}", token.expose())),
+        None => console.note("its token cannot be shown: it was encrypted under another DATABASE_SECRET_KEY, or there is none"),
     }
     Ok(())
 }

@@ -24,10 +24,8 @@ const APP_TOKEN_LIFE: &str = "APP_SPECIFIC_TOKEN_EXPIRATION";
 impl Management {
     pub(super) fn read(keys: &mut Keys) -> Self {
         let direct_login = keys.flag("FEATURE_DIRECT_LOGIN", true);
-        let app_token_life = match keys.text(APP_TOKEN_LIFE) {
-            Some(_) => Some(keys.duration(APP_TOKEN_LIFE, Duration::ZERO)),
-            None => None,
-        };
+        // Without it, and with none: for ever.
+        let app_token_life = Some(keys.duration(APP_TOKEN_LIFE, Duration::ZERO));
         Self {
             user_initialize: keys.flag("FEATURE_USER_INITIALIZE", false),
             user_creation: keys.flag("FEATURE_USER_CREATION", true) && direct_login,

@@ -157,7 +157,7 @@ async fn a_changed_password_or_address_gives_a_person_another_identifier() {
                 ..AccountChanges::default()
             },
             AccountChanges {
-                email: Some(Some("alice@example.test")),
+                email: Some("alice@example.test"),
                 ..AccountChanges::default()
             },
         ] {
@@ -172,7 +172,7 @@ async fn a_changed_password_or_address_gives_a_person_another_identifier() {
         }
         let taken = AccountChanges {
             password_hash: Some("$2b$04$third"),
-            email: Some(Some("admin@localhost")),
+            email: Some("admin@localhost"),
             ..AccountChanges::default()
         };
         let refused = database.change_account("alice", &taken, &change).await;
