@@ -20,7 +20,6 @@ mod quotas;
 mod repositories;
 mod robots;
 mod tags;
-mod time_stamps;
 mod users;
 
 pub use app_tokens::{
@@ -46,7 +45,7 @@ pub use organizations::{
 };
 pub use permissions::{
     PermissionDocument, RoleView, TeamPermissionView, TeamPermissions, TransitivePermissions,
-    UserPermissionView, UserPermissions, WantedRole,
+    UserPermissionView, UserPermissions,
 };
 pub use prototypes::{
     ActivatingUser, DelegateDocument, DelegateKind, NewDelegate, NewPrototype, PrototypeChanges,

@@ -10,8 +10,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::error::ManagementError;
+use crate::forms::Moment;
 use crate::management::Management;
-use crate::time_stamps::rfc_2822;
 
 /// How many entries a page has, as in Quay.
 const PAGE: u32 = 20;
@@ -68,9 +68,9 @@ impl FromStr for LogCursor {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct LogList {
     /// From when on it was read.
-    pub start_time: String,
+    pub start_time: Moment,
     /// To when.
-    pub end_time: String,
+    pub end_time: Moment,
     /// The entries, the youngest first.
     pub logs: Vec<LogView>,
     /// By which the next page is asked for, if there is one.
@@ -88,7 +88,7 @@ pub struct LogView {
     /// From where.
     pub ip: Option<String>,
     /// When.
-    pub datetime: String,
+    pub datetime: Moment,
     /// Who did it, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub performer: Option<LogPerformer>,
@@ -132,7 +132,7 @@ pub struct LogCountView {
     /// How many.
     pub count: u64,
     /// The day.
-    pub datetime: String,
+    pub datetime: Moment,
 }
 
 impl Management {
@@ -154,8 +154,8 @@ impl Management {
         let more = found.len() > limit;
         found.truncate(limit);
         Ok(LogList {
-            start_time: rfc_2822(from),
-            end_time: rfc_2822(until),
+            start_time: Moment(from),
+            end_time: Moment(until),
             next_page: found
                 .last()
                 .filter(|_| more)
@@ -231,7 +231,7 @@ fn view(record: LogRecord, scope: LogScope) -> LogView {
         // One that cannot be read tells nothing more.
         metadata: serde_json::from_str(&record.metadata).unwrap_or_default(),
         ip: record.ip,
-        datetime: rfc_2822(record.position.at),
+        datetime: Moment(record.position.at),
         performer: record.performer.map(|name| LogPerformer {
             kind: "user".to_owned(),
             name,
@@ -246,7 +246,7 @@ impl From<LogCount> for LogCountView {
         Self {
             kind: count.kind,
             count: count.count,
-            datetime: rfc_2822(count.day),
+            datetime: Moment(count.day),
         }
     }
 }

@@ -10,39 +10,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ManagementError;
-use crate::management::Management;
-
-/// The most permissions that are listed. Quay lists all; the most in use are some hundred.
-const PERMISSIONS_MAX: u32 = 5_000;
+use crate::management::{Management, WHOLE_LIST_MAX};
+use crate::prototypes::RoleName;
 
 /// A permission to be given.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[schemars(rename = "ChangePermission")]
 pub struct PermissionDocument {
     /// What it allows.
-    pub role: WantedRole,
-}
-
-/// What a permission allows. Each includes the ones before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum WantedRole {
-    /// To pull.
-    Read,
-    /// To push.
-    Write,
-    /// Everything.
-    Admin,
-}
-
-impl From<WantedRole> for RepositoryRole {
-    fn from(role: WantedRole) -> Self {
-        match role {
-            WantedRole::Read => Self::Read,
-            WantedRole::Write => Self::Write,
-            WantedRole::Admin => Self::Admin,
-        }
-    }
+    pub role: RoleName,
 }
 
 /// A permission of a user or a robot.
@@ -71,14 +47,14 @@ pub struct TeamPermissionView {
 /// The permissions of users and robots, by their names.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct UserPermissions {
-    /// The permissions; at most 5,000.
+    /// The permissions; at most 10,000.
     pub permissions: BTreeMap<String, UserPermissionView>,
 }
 
 /// The permissions of teams, by their names.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct TeamPermissions {
-    /// The permissions; at most 5,000.
+    /// The permissions; at most 10,000.
     pub permissions: BTreeMap<String, TeamPermissionView>,
 }
 
@@ -124,7 +100,7 @@ impl Management {
     ) -> Result<UserPermissions, ManagementError> {
         let found = self
             .database
-            .account_permissions(repository.id, None, PERMISSIONS_MAX)
+            .account_permissions(repository.id, None, WHOLE_LIST_MAX)
             .await?;
         Ok(UserPermissions {
             permissions: found
@@ -141,7 +117,7 @@ impl Management {
     ) -> Result<TeamPermissions, ManagementError> {
         let found = self
             .database
-            .team_permissions(repository.id, None, PERMISSIONS_MAX)
+            .team_permissions(repository.id, None, WHOLE_LIST_MAX)
             .await?;
         Ok(TeamPermissions {
             permissions: found

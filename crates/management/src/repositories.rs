@@ -13,8 +13,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ManagementError;
+use crate::forms::{Moment, text};
 use crate::management::Management;
-use crate::time_stamps::rfc_2822;
 
 /// The most characters of a description. Quay has no bound; the longest in use are README files of some kilobytes.
 const DESCRIPTION_CHARS_MAX: usize = 10_000;
@@ -255,10 +255,10 @@ pub struct RepositoryTag {
     /// How many bytes the layers have; unknown of an index.
     pub size: Option<u64>,
     /// Since when it points there.
-    pub last_modified: String,
+    pub last_modified: Moment,
     /// When it ends, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub expiration: Option<String>,
+    pub expiration: Option<Moment>,
     /// What it points to.
     pub manifest_digest: String,
 }
@@ -296,7 +296,7 @@ impl Management {
         full.parse::<RepositoryName>().map_err(|error| {
             ManagementError::invalid("repository", format!("is no name: {error}"))
         })?;
-        check_description(&new.description)?;
+        text("description", &new.description, DESCRIPTION_CHARS_MAX)?;
         let created = self
             .database
             .create_repository(&CreateRepository {
@@ -435,8 +435,8 @@ impl Management {
                 let told = RepositoryTag {
                     name: tag.name.clone(),
                     size: tag.layers_size,
-                    last_modified: rfc_2822(tag.start),
-                    expiration: tag.end.map(rfc_2822),
+                    last_modified: Moment(tag.start),
+                    expiration: tag.end.map(Moment),
                     manifest_digest: tag.digest,
                 };
                 (tag.name, told)
@@ -475,7 +475,7 @@ impl Management {
         document: &DescriptionDocument,
         actor: &Actor,
     ) -> Result<Success, ManagementError> {
-        check_description(&document.description)?;
+        text("description", &document.description, DESCRIPTION_CHARS_MAX)?;
         let change = RepositoryChange::Description(&document.description);
         self.change_repository(repository, change, actor).await
     }
@@ -583,21 +583,4 @@ fn entry(found: ListedRepository, listing: &RepositoryListing<'_>) -> Repository
             .then(|| f64::from(u32::try_from(found.actions).unwrap_or(u32::MAX))),
         is_starred: listing.asker.map(|_| found.starred),
     }
-}
-
-fn check_description(text: &str) -> Result<(), ManagementError> {
-    if text.contains('\0') {
-        return Err(ManagementError::invalid(
-            "description",
-            "holds a NUL character, which cannot be stored",
-        ));
-    }
-    let characters = text.chars().count();
-    if characters > DESCRIPTION_CHARS_MAX {
-        return Err(ManagementError::invalid(
-            "description",
-            format!("has {characters} characters; at most {DESCRIPTION_CHARS_MAX} are kept"),
-        ));
-    }
-    Ok(())
 }

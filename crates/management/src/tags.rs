@@ -9,8 +9,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::ManagementError;
+use crate::forms::Moment;
 use crate::management::Management;
-use crate::time_stamps::rfc_2822;
 
 /// The end of the year 9999, behind which Quay's answers cannot name a time.
 const EXPIRATION_MAX: i64 = 253_402_300_799;
@@ -113,10 +113,10 @@ pub struct TagView {
     /// How many bytes the layers have; unknown of an index.
     pub size: Option<u64>,
     /// `start_ts` in words.
-    pub last_modified: String,
+    pub last_modified: Moment,
     /// `end_ts` in words.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub expiration: Option<String>,
+    pub expiration: Option<Moment>,
     /// Whether it cannot be moved or deleted.
     pub immutable: bool,
 }
@@ -130,8 +130,8 @@ impl From<TagHistory> for TagView {
             is_manifest_list: is_index(&tag.media_type),
             manifest_digest: tag.digest,
             size: tag.layers_size,
-            last_modified: rfc_2822(tag.start),
-            expiration: tag.end.map(rfc_2822),
+            last_modified: Moment(tag.start),
+            expiration: tag.end.map(Moment),
             immutable: tag.immutable,
             name: tag.name,
         }
