@@ -16,8 +16,8 @@ use roadstead_auth::{
     TokenRefusal,
 };
 use roadstead_distribution::{
-    BodyError, DeleteError, ManifestPushError, PullError, PushError, Refusal, Shortfall,
-    TagChangeError,
+    BodyError, DeleteError, LabelError, ManifestPushError, PullError, PushError, Refusal,
+    Shortfall, TagChangeError,
 };
 use roadstead_management::ManagementError;
 use roadstead_metadata::MetadataError;
@@ -115,6 +115,8 @@ pub(crate) enum ApiError {
     Delete(#[from] DeleteError),
     #[error(transparent)]
     TagChange(#[from] TagChangeError),
+    #[error(transparent)]
+    Label(#[from] LabelError),
     #[error(transparent)]
     Proxy(#[from] ProxyError),
     /// An operation of the API needs an account.
@@ -364,6 +366,8 @@ impl ApiError {
             Self::Delete(error) => usual(error.code()),
             Self::TagChange(TagChangeError::Refused(refusal)) => refused(refusal),
             Self::TagChange(error) => usual(error.code()),
+            Self::Label(LabelError::Refused(refusal)) => refused(refusal),
+            Self::Label(error) => usual(error.code()),
             Self::Demand(error) => demand(error),
             Self::Proxy(ProxyError::Range { .. }) => usual(ErrorCode::RangeInvalid),
             Self::Proxy(error) if error.is_temporary() => usual(ErrorCode::Unavailable),

@@ -12,6 +12,7 @@ mod app_tokens;
 mod applications;
 pub(crate) mod call;
 mod logs;
+mod manifests;
 mod openapi;
 pub(crate) mod operation;
 mod organizations;

@@ -395,6 +395,48 @@ impl TagChangeError {
     }
 }
 
+/// Why the labels of a manifest were not changed. Nothing has changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum LabelError {
+    /// Nothing may be changed here.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The manifest has no such label, or is gone.
+    #[error("the manifest has no label `{id}`")]
+    Unknown {
+        /// The label.
+        id: String,
+    },
+    /// The label came with the manifest.
+    #[error("label `{id}` is a part of the manifest; push another one without it")]
+    OfManifest {
+        /// The label.
+        id: String,
+    },
+    /// There are too many.
+    #[error("the manifest has as many labels as one may have; take one away first")]
+    TooMany,
+    /// The metadata could not be read or changed.
+    #[error("the metadata could not be read or changed")]
+    Metadata {
+        /// How.
+        #[source]
+        source: MetadataError,
+    },
+}
+
+impl LabelError {
+    /// The code to answer a client with.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Refused(refusal) => refusal.code(),
+            Self::Unknown { .. } => ErrorCode::ManifestUnknown,
+            Self::OfManifest { .. } | Self::TooMany => ErrorCode::ManifestInvalid,
+            Self::Metadata { source } => code_of_metadata(source),
+        }
+    }
+}
+
 /// Takes a failure of the metadata over into each error.
 macro_rules! from_metadata {
     ($($error:ident),*) => {
@@ -407,6 +449,7 @@ macro_rules! from_metadata {
 }
 from_metadata!(
     PushError,
+    LabelError,
     ManifestPushError,
     PullError,
     DeleteError,

@@ -59,7 +59,7 @@ mod uploads;
 
 pub use blobs::{BlobStream, Blobs};
 pub use body::{Announced, BodyError, ChunkRange};
-pub use error::{DeleteError, ManifestPushError, PullError, PushError, TagChangeError};
+pub use error::{DeleteError, LabelError, ManifestPushError, PullError, PushError, TagChangeError};
 pub use garbage::{
     GarbageCollector, GarbageOptions, GarbageParts, GarbageReport, GarbageRound, WaitingAt,
 };

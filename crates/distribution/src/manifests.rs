@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use roadstead_metadata::{
-    Actor, Delete, Deletion, ManifestLookup, MinLocations, PutManifest, PutManifestOutcome,
-    QuotaLimitKind, Repository, StoredManifest,
+    Actor, Delete, Deletion, LabelChange, LabelRecord, LabelsOf, ManifestLookup, MinLocations,
+    NewLabel, PutManifest, PutManifestOutcome, QuotaLimitKind, Repository, StoredManifest,
 };
 use roadstead_oci::{Algorithm, Digest, Manifest, Reference, Tag};
 
-use crate::error::{DeleteError, ManifestPushError, PullError};
+use crate::error::{DeleteError, LabelError, ManifestPushError, PullError};
 use crate::labels::{self, Found};
 use crate::quota;
 use crate::referrers::{self, ReferrersAfter, ReferrersPage};
@@ -243,6 +243,51 @@ impl<'a> Manifests<'a> {
         }
     }
 
+    /// Adds a label to a manifest that [`Manifests::get`] found. It does nothing to tags.
+    ///
+    /// # Errors
+    /// [`LabelError::Refused`], [`LabelError::Unknown`] when the manifest is gone, [`LabelError::TooMany`], [`LabelError::Metadata`].
+    pub async fn add_label(
+        &self,
+        repository: &Repository,
+        manifest: &StoredManifest,
+        new: &NewLabel<'_>,
+        actor: &Actor,
+    ) -> Result<LabelRecord, LabelError> {
+        let inner = self.inner;
+        inner.require_writable(repository)?;
+        let of = LabelsOf {
+            repository,
+            manifest,
+            actor,
+            now: inner.now(),
+        };
+        let ids = &*inner.environment.ids;
+        changed_label(inner.database.add_label(&of, new, ids).await?, new.key)
+    }
+
+    /// Takes a label away that somebody added.
+    ///
+    /// # Errors
+    /// [`LabelError::Refused`], [`LabelError::Unknown`], [`LabelError::OfManifest`], [`LabelError::Metadata`].
+    pub async fn delete_label(
+        &self,
+        repository: &Repository,
+        manifest: &StoredManifest,
+        id: &str,
+        actor: &Actor,
+    ) -> Result<(), LabelError> {
+        let inner = self.inner;
+        inner.require_writable(repository)?;
+        let of = LabelsOf {
+            repository,
+            manifest,
+            actor,
+            now: inner.now(),
+        };
+        changed_label(inner.database.delete_label(&of, id).await?, id).map(drop)
+    }
+
     /// Lists the manifests whose subject is `subject`, which need not exist, from behind `after`. Only those of `artifact_type`, if
     /// one is given. Bounded by [`DistributionOptions::page_entries_max`](crate::DistributionOptions::page_entries_max) and by
     /// [`DistributionOptions::referrers_page_bytes_max`](crate::DistributionOptions::referrers_page_bytes_max).
@@ -266,6 +311,16 @@ impl<'a> Manifests<'a> {
             entries,
         )
         .await
+    }
+}
+
+fn changed_label(change: LabelChange, id: &str) -> Result<LabelRecord, LabelError> {
+    let id = id.to_owned();
+    match change {
+        LabelChange::Changed(label) => Ok(label),
+        LabelChange::Unknown => Err(LabelError::Unknown { id }),
+        LabelChange::OfManifest => Err(LabelError::OfManifest { id }),
+        LabelChange::TooMany => Err(LabelError::TooMany),
     }
 }
 

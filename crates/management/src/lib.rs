@@ -13,6 +13,7 @@ mod error;
 mod forms;
 mod logs;
 mod management;
+mod manifests;
 mod organizations;
 mod permissions;
 mod prototypes;
@@ -37,6 +38,9 @@ pub use logs::{
     NoLogCursor,
 };
 pub use management::{Management, ManagementOptions};
+pub use manifests::{
+    LabelList, LabelMediaType, LabelView, ManifestLayer, ManifestView, NewLabelDocument, OneLabel,
+};
 pub use organizations::{
     Collaborator, Collaborators, GrantedPermission, GrantedPermissions, Member, MemberTeam,
     Members, NewOrganizationDocument, OrganizationChanges, OrganizationDocument,

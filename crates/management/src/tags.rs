@@ -138,7 +138,8 @@ impl From<TagHistory> for TagView {
     }
 }
 
-fn is_index(media_type: &str) -> bool {
+/// Whether manifests of this type are indexes.
+pub(crate) fn is_index(media_type: &str) -> bool {
     [MediaType::OCI_INDEX, MediaType::DOCKER_MANIFEST_LIST]
         .iter()
         .any(|index| index.as_str() == media_type)

@@ -87,6 +87,8 @@ pub(crate) const KINDS: &[&str] = &[
     "revert_tag",
     "change_tag_expiration",
     "change_tag_immutability",
+    "manifest_label_add",
+    "manifest_label_delete",
 ];
 
 /// Somebody who sends a request, and from where.

@@ -1,8 +1,9 @@
 //! Labels: what an image's configuration and a manifest's annotations say of it, as rows of Quay's `label` and `manifestlabel`, and what two of
 //! them do to the tags that point to it.
 //!
-//! Labels are written with a manifest's row and never again. What could not be read then is owed; see [`owed`].
+//! Labels are written with a manifest's row. What could not be read then is owed; see [`owed`]. What people add later is in [`changes`].
 
+pub(crate) mod changes;
 pub(crate) mod owed;
 
 use std::collections::BTreeMap;

@@ -101,6 +101,7 @@ pub use image_events::{IMAGE_COMPLETE, IMAGE_EVENTS_KEPT, ImageEvent, SettledIma
 pub use immutability::ImmutableTags;
 pub use instances::Instance;
 pub use jobs::{ClaimJobs, Job};
+pub use labels::changes::{LabelChange, LabelRecord, LabelsOf, NewLabel};
 pub use labels::owed::OwedLabels;
 pub use labels::{Labels, PushedLabels};
 pub use locations::{LocationRow, LocationState, PlacedBlob};

@@ -598,6 +598,120 @@ async fn tags_are_listed_moved_ended_deleted_and_brought_back() {
 }
 
 #[tokio::test]
+async fn manifests_are_shown_and_labels_are_added_and_taken_away() {
+    let server = Postgres::shared().database();
+    let world = world(&server).await;
+    let digest = world.push_image("v1").await;
+    let base = format!("/repository/{APP}/manifest/{digest}");
+    let shown = get(&world, &base).await;
+    assert_eq!(shown["digest"], digest.to_string());
+    assert_eq!(shown["is_manifest_list"], false);
+    assert_eq!(
+        shown["config_media_type"],
+        "application/vnd.oci.image.config.v1+json"
+    );
+    assert_eq!(shown["layers"][0]["compressed_size"], 2);
+    let text = shown["manifest_data"].as_str().unwrap();
+    assert_eq!(
+        super::world::sha256(text.as_bytes()),
+        digest,
+        "as it was pushed"
+    );
+
+    let labels = format!("{base}/labels");
+    let new = json!({ "key": "reviewed-by", "value": "ö {}", "media_type": null });
+    let added = send(&world, "admin", "POST", &labels, new.clone()).await;
+    assert_eq!(added.status, StatusCode::CREATED, "{added:?}");
+    let label = added.json()["label"].clone();
+    assert_eq!(
+        (&label["value"], &label["source_type"], &label["media_type"]),
+        (&json!("ö {}"), &json!("api"), &json!("text/plain"))
+    );
+    let json = json!({ "key": "found", "value": "[1]" });
+    let found = done(&world, "POST", &labels, json).await;
+    assert_eq!(found["label"]["media_type"], "application/json");
+    let listed = get(&world, &labels).await;
+    assert_eq!(listed["labels"].as_array().unwrap().len(), 2);
+    let filtered = get(&world, &format!("{labels}?filter=rev")).await;
+    assert_eq!(filtered["labels"], json!([label]));
+    let one = format!("{labels}/{}", label["id"].as_str().unwrap());
+    assert_eq!(get(&world, &one).await, label);
+    assert_eq!(status(&world, "DELETE", &one, Value::Null).await, 204);
+    for (method, path, document, expected) in [
+        ("DELETE", one.clone(), Value::Null, 404),
+        ("GET", one, Value::Null, 404),
+        ("GET", format!("{labels}/none"), Value::Null, 404),
+        (
+            "POST",
+            labels.clone(),
+            json!({ "key": "quay.immutable", "value": "true" }),
+            400,
+        ),
+        (
+            "POST",
+            labels.clone(),
+            json!({ "key": "Upper", "value": "" }),
+            400,
+        ),
+        (
+            "POST",
+            labels.clone(),
+            json!({ "key": "", "value": "" }),
+            400,
+        ),
+        (
+            "POST",
+            labels.clone(),
+            json!({ "key": "a--b", "value": "" }),
+            400,
+        ),
+        (
+            "POST",
+            labels.clone(),
+            json!({ "key": "nul", "value": "\u{0}" }),
+            400,
+        ),
+        ("POST", labels.clone(), json!({ "key": "a" }), 400),
+        (
+            "POST",
+            labels.clone(),
+            json!({ "key": "a", "value": "", "media_type": "text/html" }),
+            400,
+        ),
+        (
+            "GET",
+            format!("/repository/{APP}/manifest/v1"),
+            Value::Null,
+            400,
+        ),
+        (
+            "GET",
+            format!("/repository/{APP}/manifest/sha256:{}", "0".repeat(64)),
+            Value::Null,
+            404,
+        ),
+    ] {
+        let found = status(&world, method, &path, document.clone()).await;
+        assert_eq!(found, expected, "{method} {path} {document}");
+    }
+    server.psql("UPDATE label SET source_type_id = 1");
+    let kept = format!("{labels}/{}", found["label"]["id"].as_str().unwrap());
+    assert_eq!(status(&world, "DELETE", &kept, Value::Null).await, 400);
+    let closed = json!({ "state": "READ_ONLY" });
+    done(
+        &world,
+        "PUT",
+        &format!("/repository/{APP}/changestate"),
+        closed,
+    )
+    .await;
+    assert_eq!(status(&world, "POST", &labels, new).await, 405);
+    assert_eq!(status(&world, "DELETE", &kept, Value::Null).await, 405);
+    let bob = send(&world, "bob", "GET", &base, Value::Null).await;
+    assert_eq!(bob.problem().0, 403);
+}
+
+#[tokio::test]
 async fn owners_say_where_their_images_belong_within_a_bound() {
     let server = Postgres::shared().database();
     let world = world(&server).await;

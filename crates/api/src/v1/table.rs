@@ -8,8 +8,8 @@ use crate::percent::{EncodingFault, decode};
 use crate::v1::call::PathParameters;
 use crate::v1::operation::Operation;
 use crate::v1::{
-    app_tokens, applications, logs, openapi, organizations, permissions, placement, prototypes,
-    quotas, replication, repositories, robots, tags, teams, users, webhooks,
+    app_tokens, applications, logs, manifests, openapi, organizations, permissions, placement,
+    prototypes, quotas, replication, repositories, robots, tags, teams, users, webhooks,
 };
 
 /// What every path of the API begins with.
@@ -35,6 +35,7 @@ static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
         repositories::operations(),
         permissions::operations(),
         tags::operations(),
+        manifests::operations(),
         placement::operations(),
         logs::operations(),
     ]
