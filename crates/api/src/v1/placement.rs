@@ -19,6 +19,15 @@ use crate::v1::call::{Call, malformed};
 use crate::v1::operation::{About, Object, Operation, QueryKind, QueryParameter};
 use crate::v1::repositories::REPOSITORY;
 
+/// The most locations that a document names.
+const LOCATIONS_MAX: usize = 100;
+
+/// The most copies, and the most locations that a push waits for.
+const COPIES_MAX: u32 = 1_000;
+
+/// The longest that a push may be said to wait: a day. The operator's bound is another.
+const DEADLINE_SECONDS_MAX: u32 = 86_400;
+
 /// The most rules that the administrators of one namespace may set, of the 1,000 that a registry may have.
 const RULES_MAX: usize = 20;
 
@@ -263,11 +272,20 @@ async fn set_of_namespace(
             "name `locations`, `copies`, `regions` or `min_locations`",
         ));
     }
+    if let Some(regions) = &document.regions {
+        check_names(regions)?;
+    }
+    check("min_locations", document.min_locations, 0, COPIES_MAX)?;
+    check(
+        "deadline_seconds",
+        document.deadline_seconds,
+        1,
+        DEADLINE_SECONDS_MAX,
+    )?;
     if let Some(rule) = &rule {
         set_rule(inner, rule).await?;
     }
     if let Some(regions) = &document.regions {
-        check_names(regions)?;
         replication
             .set_regions(&place.namespace, regions)
             .await
@@ -315,6 +333,7 @@ fn wording(
 ) -> Result<Option<RuleWording>, ApiError> {
     let locations = document.locations.clone().unwrap_or_default();
     check_names(&locations)?;
+    check("copies", document.copies, 1, COPIES_MAX)?;
     if locations.is_empty() && document.copies.is_none() {
         return if document.tags.is_some() || document.only == Some(true) {
             Err(malformed("a rule names `locations` or `copies`, or both"))
@@ -332,10 +351,21 @@ fn wording(
 }
 
 fn check_names(locations: &[String]) -> Result<(), ApiError> {
-    if locations.len() > 100 {
-        return Err(malformed("at most 100 locations can be named"));
+    if locations.len() > LOCATIONS_MAX {
+        return Err(malformed(format!(
+            "at most {LOCATIONS_MAX} locations can be named"
+        )));
     }
     Ok(())
+}
+
+fn check(name: &str, number: Option<u32>, least: u32, most: u32) -> Result<(), ApiError> {
+    match number {
+        Some(number) if !(least..=most).contains(&number) => Err(malformed(format!(
+            "`{name}` is a number between {least} and {most}"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Sets a rule, if the namespace has not too many.
