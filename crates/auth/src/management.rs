@@ -386,6 +386,14 @@ impl Authenticator {
         }
     }
 
+    /// Whether what the one who signed in came with reaches repositories at all: an OAuth token may not.
+    pub fn reaches_repositories(&self, identity: &Identity) -> bool {
+        match identity {
+            Identity::Anonymous => true,
+            Identity::User(user) => Reach::of(&user.proof).repository.is_some(),
+        }
+    }
+
     /// Whether the one who signed in may see everything that is in the registry.
     pub fn sees_all(&self, identity: &Identity) -> bool {
         match identity {

@@ -45,6 +45,16 @@ impl Avatar {
         }
     }
 
+    /// Of a user or a robot with this name and address.
+    pub(crate) fn of_user(name: &str, email: &str, robot: bool) -> Self {
+        Self::of(name, email, if robot { "robot" } else { "user" })
+    }
+
+    /// Of an organisation with this name and address.
+    pub(crate) fn of_organization(name: &str, email: &str) -> Self {
+        Self::of(name, email, "org")
+    }
+
     /// Of an account.
     pub(crate) fn of_account(account: &AccountRecord) -> Self {
         let kind = if account.robot {

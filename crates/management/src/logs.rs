@@ -9,6 +9,7 @@ use roadstead_runtime::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::avatar::Avatar;
 use crate::error::ManagementError;
 use crate::forms::Moment;
 use crate::management::Management;
@@ -106,6 +107,8 @@ pub struct LogPerformer {
     pub name: String,
     /// Whether that is a robot.
     pub is_robot: bool,
+    /// What stands for it.
+    pub avatar: Avatar,
 }
 
 /// Where something happened.
@@ -115,6 +118,8 @@ pub struct LogNamespace {
     pub kind: String,
     /// The name.
     pub name: String,
+    /// What stands for it.
+    pub avatar: Avatar,
 }
 
 /// How many entries there are.
@@ -215,17 +220,16 @@ fn midnight(field: &'static str, text: &str) -> Result<Timestamp, ManagementErro
 
 fn view(record: LogRecord, scope: LogScope) -> LogView {
     let namespace = match scope {
-        LogScope::Everything => record.namespace.map(|name| LogNamespace {
-            kind: if record.namespace_is_organization {
-                "org"
-            } else {
-                "user"
-            }
-            .to_owned(),
-            name,
+        LogScope::Everything => record.namespace.map(|name| {
+            log_namespace(
+                name,
+                &record.namespace_email,
+                record.namespace_is_organization,
+            )
         }),
         LogScope::Namespace(_) | LogScope::Repository(_) => None,
     };
+    let (email, is_robot) = (record.performer_email, record.performer_is_robot);
     LogView {
         kind: record.kind,
         // One that cannot be read tells nothing more.
@@ -234,10 +238,24 @@ fn view(record: LogRecord, scope: LogScope) -> LogView {
         datetime: Moment(record.position.at),
         performer: record.performer.map(|name| LogPerformer {
             kind: "user".to_owned(),
+            avatar: Avatar::of_user(&name, &email, is_robot),
             name,
-            is_robot: record.performer_is_robot,
+            is_robot,
         }),
         namespace,
+    }
+}
+
+fn log_namespace(name: String, email: &str, organization: bool) -> LogNamespace {
+    let (kind, avatar) = if organization {
+        ("org", Avatar::of_organization(&name, email))
+    } else {
+        ("user", Avatar::of_user(&name, email, false))
+    };
+    LogNamespace {
+        kind: kind.to_owned(),
+        name,
+        avatar,
     }
 }
 

@@ -9,6 +9,7 @@ use roadstead_metadata::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::avatar::Avatar;
 use crate::error::ManagementError;
 use crate::management::{Management, WHOLE_LIST_MAX};
 use crate::prototypes::RoleName;
@@ -30,6 +31,8 @@ pub struct UserPermissionView {
     pub name: String,
     /// Whether that is a robot.
     pub is_robot: bool,
+    /// What stands for it.
+    pub avatar: Avatar,
     /// Whether it belongs to the organisation; not told in a user's namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub is_org_member: Option<bool>,
@@ -42,6 +45,8 @@ pub struct TeamPermissionView {
     pub role: String,
     /// The team.
     pub name: String,
+    /// What stands for it.
+    pub avatar: Avatar,
 }
 
 /// The permissions of users and robots, by their names.
@@ -76,6 +81,7 @@ impl From<AccountPermission> for UserPermissionView {
     fn from(permission: AccountPermission) -> Self {
         Self {
             role: permission.role.name().to_owned(),
+            avatar: Avatar::of_user(&permission.username, &permission.email, permission.robot),
             name: permission.username,
             is_robot: permission.robot,
             is_org_member: permission.in_organization,
@@ -87,6 +93,7 @@ impl From<TeamPermission> for TeamPermissionView {
     fn from(permission: TeamPermission) -> Self {
         Self {
             role: permission.role.name().to_owned(),
+            avatar: Avatar::of_team(&permission.team),
             name: permission.team,
         }
     }

@@ -73,6 +73,16 @@ async fn status(world: &World, method: &str, path: &str, document: Value) -> u16
     }
 }
 
+/// The document without what user interfaces show of somebody, which has to be there.
+fn without_avatar(mut document: Value) -> Value {
+    let avatar = document
+        .as_object_mut()
+        .and_then(|members| members.remove("avatar"));
+    let avatar = avatar.unwrap_or_default();
+    assert_eq!(avatar["name"], document["name"], "{document}");
+    document
+}
+
 fn names(list: &Value) -> Vec<&str> {
     let repositories = list["repositories"].as_array().unwrap();
     repositories
@@ -328,7 +338,7 @@ async fn permissions_are_given_and_taken_and_count_at_once() {
     assert_eq!(sees("bob").await, 403);
     let bob = format!("{base}/user/bob");
     assert_eq!(
-        done(&world, "PUT", &bob, read.clone()).await,
+        without_avatar(done(&world, "PUT", &bob, read.clone()).await),
         json!({ "role": "read", "name": "bob", "is_robot": false, "is_org_member": false })
     );
     assert_eq!(sees("bob").await, 200);
@@ -340,7 +350,7 @@ async fn permissions_are_given_and_taken_and_count_at_once() {
         (&json!(true), &json!(true))
     );
     assert_eq!(
-        done(&world, "PUT", &format!("{base}/team/owners"), read.clone()).await,
+        without_avatar(done(&world, "PUT", &format!("{base}/team/owners"), read.clone()).await),
         json!({ "role": "read", "name": "owners" })
     );
     let listed = get(&world, &format!("{base}/user/")).await;
@@ -856,7 +866,7 @@ async fn owners_read_what_happened_and_nobody_else_does() {
         json!({ "repo": "app", "namespace": "acme", "description": "number 24" })
     );
     assert_eq!(
-        youngest["performer"],
+        without_avatar(youngest["performer"].clone()),
         json!({ "kind": "user", "name": "admin", "is_robot": false })
     );
     let count = async |path: &str| {
@@ -912,7 +922,7 @@ async fn owners_read_what_happened_and_nobody_else_does() {
     done(&of_all, "PUT", &path, json!({ "description": "x" })).await;
     let logs = get(&of_all, "/superuser/logs").await;
     assert_eq!(
-        logs["logs"][0]["namespace"],
+        without_avatar(logs["logs"][0]["namespace"].clone()),
         json!({ "kind": "org", "name": "acme" })
     );
 }

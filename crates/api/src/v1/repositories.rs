@@ -148,6 +148,9 @@ pub(super) async fn named(inner: &Inner, path: RepositoryPath) -> Result<Reposit
 }
 
 async fn list(inner: &Inner, call: Call<'_>) -> Result<Response<Body>, ApiError> {
+    if !inner.authenticator.reaches_repositories(&call.identity) {
+        return Err(ApiError::Forbidden);
+    }
     let namespace = call.text("namespace")?;
     let (public, starred) = (call.flag("public")?, call.flag("starred")?);
     if namespace.is_none() && !starred && !public {

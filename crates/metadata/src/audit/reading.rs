@@ -62,10 +62,14 @@ pub struct LogRecord {
     pub ip: Option<String>,
     /// Who did it; none: the anonymous, or somebody whose account is gone.
     pub performer: Option<String>,
+    /// The address of that account.
+    pub performer_email: String,
     /// Whether that is a robot.
     pub performer_is_robot: bool,
     /// In which namespace, if that is still there.
     pub namespace: Option<String>,
+    /// The address of that account.
+    pub namespace_email: String,
     /// Whether that is an organisation.
     pub namespace_is_organization: bool,
 }
@@ -89,8 +93,10 @@ struct RecordRow {
     metadata_json: String,
     ip: Option<String>,
     performer: Option<String>,
+    performer_email: Option<String>,
     performer_is_robot: Option<bool>,
     namespace: Option<String>,
+    namespace_email: Option<String>,
     namespace_is_organization: Option<bool>,
 }
 
@@ -153,8 +159,9 @@ impl Database {
                 "read the log of actions",
                 &format!(
                     r#"SELECT l.id, k.name AS kind, l.datetime, l.metadata_json, l.ip,
-                              p.username AS performer, p.robot AS performer_is_robot,
-                              a.username AS namespace, a.organization AS namespace_is_organization
+                              p.username AS performer, p.email AS performer_email, p.robot AS performer_is_robot,
+                              a.username AS namespace, a.email AS namespace_email,
+                              a.organization AS namespace_is_organization
                        FROM (SELECT l.id, l.kind_id, l.account_id, l.performer_id, l.datetime, l.ip, l.metadata_json
                              FROM logentry3 l WHERE {}
                              ORDER BY l.datetime DESC, l.id DESC LIMIT {limit}) l
@@ -209,8 +216,10 @@ impl From<RecordRow> for LogRecord {
             metadata: row.metadata_json,
             ip: row.ip,
             performer: row.performer,
+            performer_email: row.performer_email.unwrap_or_default(),
             performer_is_robot: row.performer_is_robot.unwrap_or(false),
             namespace: row.namespace,
+            namespace_email: row.namespace_email.unwrap_or_default(),
             namespace_is_organization: row.namespace_is_organization.unwrap_or(false),
         }
     }

@@ -26,6 +26,8 @@ pub enum Grantee<'a> {
 pub struct AccountPermission {
     /// Whose.
     pub username: String,
+    /// The account's address.
+    pub email: String,
     /// Whether that is a robot.
     pub robot: bool,
     /// Whether it belongs to the repository's organisation, as a robot or by a team. None: the namespace is a user's.
@@ -97,6 +99,7 @@ impl RepositoryRole {
 #[derive(Debug, FromQueryResult)]
 struct AccountRow {
     username: String,
+    email: String,
     robot: bool,
     in_organization: bool,
     organization: bool,
@@ -121,7 +124,7 @@ impl Database {
             .reader()
             .rows(
                 "list the permissions of accounts",
-                r#"SELECT u.username, u.robot, ro.name AS role, o.organization,
+                r#"SELECT u.username, u.email, u.robot, ro.name AS role, o.organization,
                           (u.robot OR EXISTS (SELECT 1 FROM teammember tm JOIN team t ON t.id = tm.team_id
                                               WHERE tm.user_id = u.id AND t.organization_id = o.id)) AS in_organization
                    FROM repositorypermission p
@@ -140,6 +143,7 @@ impl Database {
                     role: RepositoryRole::named(&row.role)?,
                     in_organization: row.organization.then_some(row.in_organization),
                     username: row.username,
+                    email: row.email,
                     robot: row.robot,
                 })
             })

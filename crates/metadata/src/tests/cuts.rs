@@ -1,5 +1,6 @@
 //! What is left of an operation whose connection is lost in the middle: all of it or nothing, wherever that was.
 
+mod owners;
 mod upkeep;
 
 use std::collections::BTreeMap;
