@@ -90,7 +90,7 @@ impl Need {
                 "The person whose account it is, by the password or an OAuth token with `user:admin`."
             }
             Self::NewOrganization => {
-                "Every person, by the password or an OAuth token with `org:admin`."
+                "Every person whom the operator lets make organizations, by the password or an OAuth token with `org:admin`."
             }
             Self::NamespaceMember => "Members of the namespace's teams.",
             Self::NamespaceCreate => {
@@ -171,6 +171,9 @@ struct Manager {
     superuser: bool,
     full_access: bool,
     reads_all: bool,
+    /// Whether repositories in the namespace of one's own are not to be made.
+    restricted: bool,
+    makes_organizations: bool,
     reach: Reach,
 }
 
@@ -194,7 +197,7 @@ impl Reach {
                 reads_account: true,
                 changes_account: true,
             },
-            Proof::Robot | Proof::AppToken { .. } => Self {
+            Proof::Robot { .. } | Proof::AppToken { .. } => Self {
                 repository: Some(RepositoryRole::Admin),
                 create: true,
                 organizations: false,
@@ -217,13 +220,15 @@ impl Manager {
         let superpowers = match user.proof {
             Proof::Password => true,
             Proof::OauthToken { scopes, .. } => OauthScopes::superuser(scopes),
-            Proof::Robot | Proof::AppToken { .. } => false,
+            Proof::Robot { .. } | Proof::AppToken { .. } => false,
         };
         Self {
             id: user.id,
             superuser: superpowers && options.is_superuser(&user.username),
             full_access: superpowers && options.has_full_access(&user.username),
             reads_all: superpowers && options.reads_all(&user.username),
+            restricted: options.is_restricted(&user.username),
+            makes_organizations: options.creates_organizations(&user.username),
             reach: Reach::of(&user.proof),
         }
     }
@@ -288,7 +293,7 @@ fn allows(
         Need::Nothing => true,
         Need::Account => reach.reads_account || reach.organizations,
         Need::OwnAccount => reach.changes_account,
-        Need::NewOrganization => reach.organizations,
+        Need::NewOrganization => manager.makes_organizations && reach.organizations,
         Need::NamespaceMember => {
             let member = namespace.is_some_and(|namespace| namespace.team_role.is_some());
             (rules || member || manager.reads_all) && (reach.organizations || reach.reads_account)
@@ -296,7 +301,8 @@ fn allows(
         Need::NamespaceCreate => {
             let creator =
                 namespace.is_some_and(|namespace| namespace.team_role >= Some(TeamRole::Creator));
-            (rules || creator) && reach.create
+            let own = namespace.is_some_and(|namespace| namespace.id == manager.id);
+            (rules || creator) && reach.create && !(own && manager.restricted)
         }
         Need::NamespaceInspect => (rules || manager.reads_all) && reach.organizations,
         Need::NamespaceAdmin => rules && reach.organizations,
@@ -386,14 +392,6 @@ impl Authenticator {
         }
     }
 
-    /// Whether what the one who signed in came with reaches repositories at all: an OAuth token may not.
-    pub fn reaches_repositories(&self, identity: &Identity) -> bool {
-        match identity {
-            Identity::Anonymous => true,
-            Identity::User(user) => Reach::of(&user.proof).repository.is_some(),
-        }
-    }
-
     /// Whether the one who signed in may see everything that is in the registry.
     pub fn sees_all(&self, identity: &Identity) -> bool {
         match identity {
@@ -415,12 +413,20 @@ impl Identity {
         }
     }
 
+    /// Whether what they came with reaches repositories at all: an OAuth token may not.
+    pub fn reaches_repositories(&self) -> bool {
+        match self {
+            Self::Anonymous => true,
+            Self::User(user) => Reach::of(&user.proof).repository.is_some(),
+        }
+    }
+
     /// What it was proved with, as the log of actions tells it.
     pub fn credential(&self) -> Credential {
         match self {
             Self::Anonymous => Credential::Account,
             Self::User(user) => match &user.proof {
-                Proof::Password | Proof::Robot => Credential::Account,
+                Proof::Password | Proof::Robot { .. } => Credential::Account,
                 Proof::AppToken { uuid } => Credential::AppToken(uuid.clone()),
                 Proof::OauthToken { uuid, .. } => Credential::OauthToken(uuid.clone()),
             },

@@ -136,8 +136,8 @@ fn the_smallest_configuration_has_quays_defaults_and_no_warnings() {
     assert_eq!(garbage.pause, Duration::from_secs(30));
     assert_eq!(garbage.namespace_grace, Duration::ZERO);
     assert!(!quota.enabled && quota.verified && quota.invalidated && quota.editable);
-    assert!(!management.user_initialize && management.user_creation);
-    assert!(!management.superusers_make_organizations && management.change_tag_expiration);
+    assert!(!management.user_initialize);
+    assert!(management.change_tag_expiration);
     assert_eq!(
         (management.app_token_life, quota.default_bytes),
         (None, None)

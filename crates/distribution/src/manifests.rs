@@ -255,7 +255,7 @@ impl<'a> Manifests<'a> {
         actor: &Actor,
     ) -> Result<LabelRecord, LabelError> {
         let inner = self.inner;
-        inner.require_writable(repository)?;
+        inner.require_own(repository)?;
         let of = LabelsOf {
             repository,
             manifest,
@@ -278,7 +278,7 @@ impl<'a> Manifests<'a> {
         actor: &Actor,
     ) -> Result<(), LabelError> {
         let inner = self.inner;
-        inner.require_writable(repository)?;
+        inner.require_own(repository)?;
         let of = LabelsOf {
             repository,
             manifest,

@@ -20,6 +20,12 @@ pub enum Refusal {
         /// The repository.
         repository: RepositoryPath,
     },
+    /// The repository follows another registry, and only its mirroring may change it.
+    #[error("repository `{repository}` is a mirror; change the repository that it follows")]
+    RepositoryMirrored {
+        /// The repository.
+        repository: RepositoryPath,
+    },
     /// The namespace holds as much as its quota allows. Quay's words.
     #[error("Quota has been exceeded on namespace")]
     QuotaExceeded,
@@ -35,9 +41,10 @@ impl Refusal {
     /// The code to answer a client with.
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::RegistryReadOnly | Self::RepositoryReadOnly { .. } | Self::QuotaExceeded => {
-                ErrorCode::Denied
-            }
+            Self::RegistryReadOnly
+            | Self::RepositoryReadOnly { .. }
+            | Self::RepositoryMirrored { .. }
+            | Self::QuotaExceeded => ErrorCode::Denied,
             Self::PushesDisabled | Self::NotForImages { .. } => ErrorCode::Unsupported,
         }
     }
@@ -66,5 +73,18 @@ pub(crate) fn require_writable(writes: Writes, repository: &Repository) -> Resul
                 repository: repository_path(),
             })
         }
+    }
+}
+
+/// Checks that owners may change what `repository` holds: as pushes, but not while it is a mirror, whose robot changes it by pushing.
+pub(crate) fn require_own(writes: Writes, repository: &Repository) -> Result<(), Refusal> {
+    require_writable(writes, repository)?;
+    match repository.state {
+        RepositoryState::Mirror | RepositoryState::OrganizationMirror => {
+            Err(Refusal::RepositoryMirrored {
+                repository: repository.path.clone(),
+            })
+        }
+        RepositoryState::Normal | RepositoryState::ReadOnly => Ok(()),
     }
 }

@@ -22,7 +22,7 @@ use crate::manifests::Manifests;
 use crate::memory::Budget;
 use crate::options::{DistributionOptions, Writes};
 use crate::pull_log::PullLog;
-use crate::refusal::{Refusal, require_writable};
+use crate::refusal::{Refusal, require_own, require_writable};
 use crate::tags::Tags;
 use crate::uploads::{Abandoned, SessionLocks, Uploads};
 
@@ -76,6 +76,10 @@ impl Inner {
 
     pub(crate) fn require_writable(&self, repository: &Repository) -> Result<(), Refusal> {
         require_writable(self.options.writes, repository)
+    }
+
+    pub(crate) fn require_own(&self, repository: &Repository) -> Result<(), Refusal> {
+        require_own(self.options.writes, repository)
     }
 
     /// What every blob must reach, besides what the database says.

@@ -90,7 +90,7 @@ impl<'a> Tags<'a> {
         actor: &Actor,
     ) -> Result<u64, TagChangeError> {
         let inner = self.inner;
-        inner.require_writable(repository)?;
+        inner.require_own(repository)?;
         let queue = inner.options.replication_queue.as_deref();
         let moved = inner
             .database
@@ -131,7 +131,7 @@ impl<'a> Tags<'a> {
         actor: &Actor,
     ) -> Result<(), TagChangeError> {
         let inner = self.inner;
-        inner.require_writable(repository)?;
+        inner.require_own(repository)?;
         let change = self.change(repository, tag, actor);
         if until.is_some_and(|until| until <= change.now) {
             return Err(TagChangeError::Past);
@@ -153,7 +153,7 @@ impl<'a> Tags<'a> {
         actor: &Actor,
     ) -> Result<(), TagChangeError> {
         let inner = self.inner;
-        inner.require_writable(repository)?;
+        inner.require_own(repository)?;
         let change = self.change(repository, tag, actor);
         let changed = inner
             .database

@@ -27,10 +27,6 @@ pub struct Management {
 pub struct ManagementOptions {
     /// `FEATURE_USER_INITIALIZE`: whether the first account of an empty registry may be made through the API.
     pub initialize: bool,
-    /// `FEATURE_USER_CREATION` and `FEATURE_DIRECT_LOGIN`: whether everybody may make themselves an account.
-    pub user_creation: bool,
-    /// `SUPERUSERS_ORG_CREATION_ONLY`: whether only superusers may make organisations.
-    pub superusers_make_organizations: bool,
     /// The durations that a namespace may keep deleted tags for; none: they cannot be changed (`FEATURE_CHANGE_TAG_EXPIRATION`).
     pub tag_windows: Option<Vec<Duration>>,
     /// `FEATURE_QUOTA_MANAGEMENT` and `FEATURE_EDIT_QUOTA`: whether quotas are shown and changed.
@@ -46,8 +42,6 @@ impl Default for ManagementOptions {
         let days = |days: u64| Duration::from_hours(24 * days);
         Self {
             initialize: false,
-            user_creation: true,
-            superusers_make_organizations: false,
             tag_windows: Some([0, 1, 7, 14, 28].map(days).to_vec()),
             quotas: false,
             default_quota_bytes: None,

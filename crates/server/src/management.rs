@@ -43,8 +43,6 @@ pub(crate) fn management_options(config: &Config) -> ManagementOptions {
     let management = &config.management;
     ManagementOptions {
         initialize: management.user_initialize,
-        user_creation: management.user_creation,
-        superusers_make_organizations: management.superusers_make_organizations,
         tag_windows: management
             .change_tag_expiration
             .then(|| config.tags.expiration_options.clone()),

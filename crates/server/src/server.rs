@@ -9,9 +9,7 @@ use roadstead_api::{
     ApiOptions, ExternalUrl, Health, HealthOptions, Redirects, RegistryService, ServiceParts,
     StorageProxy,
 };
-use roadstead_auth::{
-    AuthOptions, Authenticator, PasswordKey, SigningKeyOptions, SigningKeys,
-};
+use roadstead_auth::{AuthOptions, Authenticator, PasswordKey, SigningKeyOptions, SigningKeys};
 use roadstead_config::{Config, Delivery, Network, RegistryState, UrlScheme};
 use roadstead_distribution::{
     DistributionOptions, GarbageCollector, Registry, RegistryParts, Writes,

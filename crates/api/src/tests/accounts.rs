@@ -426,7 +426,7 @@ async fn a_registry_with_accounts_is_not_initialized_again() {
 
 #[tokio::test]
 async fn nobody_makes_themselves_an_account_where_that_is_switched_off() {
-    let world = World::with(|settings| settings.management.user_creation = false).await;
+    let world = World::with(|settings| settings.auth.user_creation = false).await;
     let document = json!({ "username": "eve", "password": "eve-password" });
     let answer = world
         .request("POST", "/api/v1/user/")

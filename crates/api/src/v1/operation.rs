@@ -140,14 +140,14 @@ impl Operation {
 
     /// The document that it takes.
     pub(crate) fn takes<T: JsonSchema>(mut self) -> Self {
-        self.takes = Some(|generator| generator.subschema_for::<T>());
+        self.takes = Some(SchemaGenerator::subschema_for::<T>);
         self
     }
 
     /// The document that it gives, and the status.
     pub(crate) fn gives<T: JsonSchema>(mut self, status: StatusCode) -> Self {
         self.status = status;
-        self.gives = Some(|generator| generator.subschema_for::<T>());
+        self.gives = Some(SchemaGenerator::subschema_for::<T>);
         self
     }
 

@@ -101,10 +101,6 @@ pub(super) fn operations() -> Vec<Operation> {
 
 async fn create(inner: &Inner, mut call: Call<'_>) -> Result<Response<Body>, ApiError> {
     let document: NewOrganizationDocument = call.document(inner).await?;
-    let superuser = inner.authenticator.is_superuser(&call.identity);
-    if inner.management.options().superusers_make_organizations && !superuser {
-        return Err(ApiError::Forbidden);
-    }
     inner
         .management
         .create_organization(&document, call.username(), &call.actor())

@@ -148,7 +148,7 @@ pub(super) async fn named(inner: &Inner, path: RepositoryPath) -> Result<Reposit
 }
 
 async fn list(inner: &Inner, call: Call<'_>) -> Result<Response<Body>, ApiError> {
-    if !inner.authenticator.reaches_repositories(&call.identity) {
+    if !call.identity.reaches_repositories() {
         return Err(ApiError::Forbidden);
     }
     let namespace = call.text("namespace")?;

@@ -231,7 +231,7 @@ async fn change_own(inner: &Inner, mut call: Call<'_>) -> Result<Response<Body>,
 }
 
 async fn create(inner: &Inner, mut call: Call<'_>) -> Result<Response<Body>, ApiError> {
-    if !inner.management.options().user_creation {
+    if !inner.authenticator.options().user_creation {
         return Err(ManagementError::NotConfigured {
             key: "FEATURE_USER_CREATION",
         }

@@ -14,6 +14,8 @@ fn person() -> Manager {
         superuser: false,
         full_access: false,
         reads_all: false,
+        restricted: false,
+        makes_organizations: true,
         reach: Reach::of(&Proof::Password),
     }
 }
@@ -106,8 +108,13 @@ fn every_caller_meets_the_needs_of_the_table_and_no_other() {
         reads_all: true,
         ..person()
     };
+    let restricted = Manager {
+        restricted: true,
+        makes_organizations: false,
+        ..owner
+    };
     let robot = Manager {
-        reach: Reach::of(&Proof::Robot),
+        reach: Reach::of(&Proof::Robot { credential: None }),
         ..person()
     };
     let cases: Vec<(&str, Option<Manager>, PathStanding, Vec<Need>)> = vec![
@@ -154,6 +161,16 @@ fn every_caller_meets_the_needs_of_the_table_and_no_other() {
             Some(owner),
             standing(),
             [&with_account[..], &all_of_namespace].concat(),
+        ),
+        (
+            "a restricted owner",
+            Some(restricted),
+            standing(),
+            [&with_account[..], &all_of_namespace]
+                .concat()
+                .into_iter()
+                .filter(|need| ![NewOrganization, NamespaceCreate].contains(need))
+                .collect(),
         ),
         (
             "a reader",

@@ -67,7 +67,8 @@ impl Accounts {
                 .unwrap_or_default(),
             app_specific_tokens: keys.flag("FEATURE_APP_SPECIFIC_TOKENS", true),
             encrypted_passwords_only: encrypted_passwords_only(keys, secret_key.is_some()),
-            user_creation: keys.flag("FEATURE_USER_CREATION", true),
+            user_creation: keys.flag("FEATURE_USER_CREATION", true)
+                && keys.flag("FEATURE_DIRECT_LOGIN", true),
             superusers_create_organizations: keys
                 .flag("FEATURE_SUPERUSERS_ORG_CREATION_ONLY", false),
             restricted_users: keys.flag("FEATURE_RESTRICTED_USERS", false),

@@ -9,10 +9,6 @@ use crate::reader::Keys;
 pub struct Management {
     /// `FEATURE_USER_INITIALIZE`: whether the first account of an empty registry may be made through the API (default: false).
     pub user_initialize: bool,
-    /// `FEATURE_USER_CREATION` and `FEATURE_DIRECT_LOGIN`: whether everybody may make themselves an account (default: true).
-    pub user_creation: bool,
-    /// `FEATURE_SUPERUSERS_ORG_CREATION_ONLY`: whether only superusers may make organisations (default: false).
-    pub superusers_make_organizations: bool,
     /// `FEATURE_CHANGE_TAG_EXPIRATION`: whether a namespace may choose for how long it keeps deleted tags (default: true).
     pub change_tag_expiration: bool,
     /// `APP_SPECIFIC_TOKEN_EXPIRATION`: for how long new app tokens are good, such as `90d`; none: for ever (the default).
@@ -23,13 +19,10 @@ const APP_TOKEN_LIFE: &str = "APP_SPECIFIC_TOKEN_EXPIRATION";
 
 impl Management {
     pub(super) fn read(keys: &mut Keys) -> Self {
-        let direct_login = keys.flag("FEATURE_DIRECT_LOGIN", true);
         // Without it, and with none: for ever.
         let app_token_life = Some(keys.duration(APP_TOKEN_LIFE, Duration::ZERO));
         Self {
             user_initialize: keys.flag("FEATURE_USER_INITIALIZE", false),
-            user_creation: keys.flag("FEATURE_USER_CREATION", true) && direct_login,
-            superusers_make_organizations: keys.flag("FEATURE_SUPERUSERS_ORG_CREATION_ONLY", false),
             change_tag_expiration: keys.flag("FEATURE_CHANGE_TAG_EXPIRATION", true),
             app_token_life: app_token_life.filter(|life| !life.is_zero()),
         }

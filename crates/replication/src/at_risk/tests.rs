@@ -66,5 +66,5 @@ fn a_position_that_nobody_wrote_is_refused() {
         assert_eq!(text.parse::<ExposedPosition>(), Err(NoPosition), "{text}");
     }
     let beginning = ExposedPosition::default();
-    assert_eq!(beginning.to_string().parse(), Some(beginning));
+    assert_eq!(beginning.to_string().parse(), Ok(beginning));
 }
