@@ -126,27 +126,24 @@ async fn create(
     console: &mut Console,
 ) -> anyhow::Result<ExitCode> {
     let (username, email) = (arguments.username.clone(), arguments.email.clone());
-    let drawn = match arguments.password.read(console)? {
-        Some(password) => {
-            let new = NewUserDocument {
-                username: username.clone(),
-                password,
-                email,
-            };
-            opened.management.create_user(&new, &operator()).await?;
-            None
-        }
-        None => {
-            let new = InstallUser {
-                username: username.clone(),
-                email,
-            };
-            let made = opened
-                .management
-                .create_install_user(&new, &operator())
-                .await?;
-            Some(Secret::new(made.password.expose()))
-        }
+    let drawn = if let Some(password) = arguments.password.read(console)? {
+        let new = NewUserDocument {
+            username: username.clone(),
+            password,
+            email,
+        };
+        opened.management.create_user(&new, &operator()).await?;
+        None
+    } else {
+        let new = InstallUser {
+            username: username.clone(),
+            email,
+        };
+        let made = opened
+            .management
+            .create_install_user(&new, &operator())
+            .await?;
+        Some(Secret::new(made.password.expose()))
     };
     said(
         "created",
@@ -163,12 +160,11 @@ async fn password(
     console: &mut Console,
 ) -> anyhow::Result<ExitCode> {
     let username = &arguments.username;
-    let (password, drawn) = match arguments.password.read(console)? {
-        Some(password) => (password, None),
-        None => {
-            let (password, drawn) = opened.management.draw_password()?;
-            (password, Some(drawn))
-        }
+    let (password, drawn) = if let Some(password) = arguments.password.read(console)? {
+        (password, None)
+    } else {
+        let (password, drawn) = opened.management.draw_password()?;
+        (password, Some(drawn))
     };
     let changes = InstallUserChanges {
         password: Some(password),
