@@ -56,7 +56,7 @@ pub struct Initialized {
     pub username: String,
     /// The e-mail address.
     pub email: Option<String>,
-    /// The password in the form in which a client may keep it: not in this version.
+    /// The password in the form in which a client may keep it; null without `SECRET_KEY`.
     pub encrypted_password: Option<Shown>,
 }
 
@@ -80,7 +80,7 @@ pub struct InstalledUser {
     pub email: Option<String>,
     /// The password. It is shown this once.
     pub password: Shown,
-    /// The password in the form in which a client may keep it: not in this version.
+    /// The password in the form in which a client may keep it; null without `SECRET_KEY`.
     pub encrypted_password: Option<Shown>,
 }
 
@@ -384,8 +384,13 @@ impl Management {
             access_token: drawn.map(|drawn| drawn.token),
             username: username.to_owned(),
             email: email.map(str::to_owned),
-            encrypted_password: None,
+            encrypted_password: self.encrypted_password(user.password.secret()),
         })
+    }
+
+    /// A password in the form in which a client may keep it, and sign in with it. None without `SECRET_KEY`.
+    pub fn encrypted_password(&self, password: &Secret) -> Option<Shown> {
+        self.authenticator.encrypted_password(password).map(Shown)
     }
 
     /// Makes an account, with the password that its owner chose.
@@ -413,8 +418,8 @@ impl Management {
         Ok(InstalledUser {
             username: username.to_owned(),
             email: email.map(str::to_owned),
+            encrypted_password: self.encrypted_password(&secret),
             password: Shown(secret),
-            encrypted_password: None,
         })
     }
 

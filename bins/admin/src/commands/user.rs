@@ -5,6 +5,7 @@ mod tests;
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use roadstead_management::{InstallUser, InstallUserChanges, InstallUserDocument, NewUserDocument};
 use roadstead_secrets::Secret;
@@ -44,6 +45,10 @@ pub(crate) enum Command {
     },
     /// Delete an account with everything in its namespace
     Delete(DeleteArguments),
+    /// Read a password from standard input and print it in the form in which a client may keep it
+    ///
+    /// It is encrypted under SECRET_KEY, and signs in as the password does until that is changed.
+    EncryptPassword,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -117,6 +122,7 @@ pub(crate) async fn run(
         Command::Enable { username } => enable(username, true, opened, console).await,
         Command::Disable { username } => enable(username, false, opened, console).await,
         Command::Delete(arguments) => delete(arguments, opened, console).await,
+        Command::EncryptPassword => encrypt_password(opened, console),
     }
 }
 
@@ -220,6 +226,18 @@ async fn list(
     } else {
         print(&users, console);
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn encrypt_password(opened: &Opened, console: &mut Console) -> anyhow::Result<ExitCode> {
+    let password = match console.ask("")? {
+        Some(password) if !password.is_empty() => Secret::new(password),
+        _ => bail!("there is no password on standard input"),
+    };
+    let Some(encrypted) = opened.management.encrypted_password(&password) else {
+        bail!("this needs SECRET_KEY in config.yaml, the same in every region");
+    };
+    console.line(encrypted.expose());
     Ok(ExitCode::SUCCESS)
 }
 

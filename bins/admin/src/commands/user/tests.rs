@@ -98,6 +98,16 @@ async fn an_account_is_made_with_a_password_that_is_never_on_the_command_line() 
             .await
             .contains("lower-case")
     );
+    assert!(
+        refused(&world, "", "user encrypt-password")
+            .await
+            .contains("no password")
+    );
+    assert!(
+        refused(&world, "some-password\n", "user encrypt-password")
+            .await
+            .contains("SECRET_KEY")
+    );
     // The operator may change superusers too: who else would, when the password is lost.
     let output = done(&world, "user password admin --json").await;
     let document: Value = serde_json::from_str(&output).unwrap();
