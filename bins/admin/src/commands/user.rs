@@ -47,7 +47,7 @@ pub(crate) enum Command {
     Delete(DeleteArguments),
     /// Read a password from standard input and print it in the form in which a client may keep it
     ///
-    /// It is encrypted under SECRET_KEY, and signs in as the password does until that is changed.
+    /// It is encrypted under `SECRET_KEY`, and signs in as the password does until that is changed.
     EncryptPassword,
 }
 
