@@ -134,6 +134,8 @@ pub(crate) enum ApiError {
     #[error("changes are not taken from the pages of other sites")]
     ForeignSite,
     #[error(transparent)]
+    Refused(Refusal),
+    #[error(transparent)]
     Login(#[from] LoginError),
     #[error(transparent)]
     Management(#[from] ManagementError),
@@ -374,6 +376,7 @@ impl ApiError {
             Self::Proxy(_) => (S::BAD_GATEWAY, ErrorCode::Unavailable),
             Self::SignIn | Self::UnusableCredentials => usual(ErrorCode::Unauthorized),
             Self::Forbidden | Self::ForeignSite => usual(ErrorCode::Denied),
+            Self::Refused(refusal) => refused(refusal),
             Self::Login(error) => login(error),
             Self::Management(error) => management(error),
             Self::Image(ImageNameError::Reference(error)) => usual(error.code()),
@@ -517,7 +520,8 @@ impl ApiError {
                     headers.insert(ALLOW, allowed);
                 }
             }
-            Self::Push(PushError::Refused(_))
+            Self::Refused(_)
+            | Self::Push(PushError::Refused(_))
             | Self::ManifestPush(ManifestPushError::Refused(_))
             | Self::Delete(DeleteError::Refused(_))
                 if status == StatusCode::METHOD_NOT_ALLOWED =>

@@ -33,6 +33,7 @@ mod webhooks;
 use http::header::ORIGIN;
 use http::{HeaderMap, Response};
 use roadstead_auth::{Credentials, Identity, Need, Secret, Subject};
+use roadstead_distribution::Refusal;
 
 use crate::authorization::{Presentation, credentials};
 use crate::body::Body;
@@ -74,6 +75,9 @@ pub(crate) async fn answer(
     };
     if !path.are_sane() {
         return Err(RouteError::NotFound.into());
+    }
+    if !head.is_read() && !operation.while_read_only && inner.registry.only_reads() {
+        return Err(ApiError::Refused(Refusal::RegistryReadOnly));
     }
     if !head.is_read() && is_foreign(inner, head) {
         return Err(ApiError::ForeignSite);

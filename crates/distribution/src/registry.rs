@@ -265,6 +265,11 @@ impl Registry {
         crate::uploads::clean_up(&self.inner).await
     }
 
+    /// Whether the registry is one that only reads, so that nothing in its database may be changed by anybody.
+    pub fn only_reads(&self) -> bool {
+        self.inner.options.writes == Writes::ReadOnly
+    }
+
     /// Notes that somebody pulled a manifest, for the log. Never waits: [`Registry::keep_books`] writes it. A registry that only reads notes
     /// nothing.
     pub fn note_pull(
@@ -274,7 +279,7 @@ impl Registry {
         media_type: &MediaType,
         actor: &Actor,
     ) {
-        if self.inner.options.writes != Writes::ReadOnly {
+        if !self.only_reads() {
             let entry = LogEntry::pull(actor, repository, reference, media_type, self.inner.now());
             self.inner.pull_log.note(entry);
         }

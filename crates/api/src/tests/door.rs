@@ -1,6 +1,7 @@
 //! The door of the API: how its callers sign in, what a foreign page can do, and what is told of what is not there.
 
 use http::StatusCode;
+use roadstead_distribution::Writes;
 
 use super::world::{PASSWORD, World, basic};
 
@@ -146,4 +147,22 @@ async fn no_answer_of_the_registry_sends_a_browser_to_where_a_client_says() {
         assert!(!answer.status.is_redirection(), "{path}: {answer:?}");
         assert_eq!(answer.header("location"), "", "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_registry_that_only_reads_changes_nothing_by_the_api_but_how_copies_are_made() {
+    let world = World::with(|settings| settings.distribution.writes = Writes::ReadOnly).await;
+    for (method, path) in [
+        ("POST", "/api/v1/organization/"),
+        ("PUT", "/api/v1/user/"),
+        ("POST", "/api/v1/repository"),
+        ("POST", "/api/v1/superuser/users/"),
+    ] {
+        let answer = world.request(method, path).body("{}").await;
+        assert_eq!(answer.problem().0, 405, "{path}: {answer:?}");
+        assert!(answer.json()["detail"].to_string().contains("read-only"));
+    }
+    assert_eq!(world.get("/api/v1/user/").await.status, StatusCode::OK);
+    let paused = world.request("POST", "/api/v1/replication/pause").send();
+    assert_eq!(paused.await.status, StatusCode::OK);
 }

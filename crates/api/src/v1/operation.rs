@@ -93,6 +93,8 @@ pub(crate) struct Operation {
     pub(crate) takes: Option<SchemaOf>,
     pub(crate) status: StatusCode,
     pub(crate) gives: Option<SchemaOf>,
+    /// Whether it is done although the registry only reads: what it changes is no content and no rights.
+    pub(crate) while_read_only: bool,
     pub(crate) handler: Handler,
 }
 
@@ -116,6 +118,7 @@ impl Operation {
             takes: None,
             status: StatusCode::NO_CONTENT,
             gives: None,
+            while_read_only: false,
             handler,
         }
     }
@@ -148,6 +151,12 @@ impl Operation {
     pub(crate) fn gives<T: JsonSchema>(mut self, status: StatusCode) -> Self {
         self.status = status;
         self.gives = Some(SchemaGenerator::subschema_for::<T>);
+        self
+    }
+
+    /// Also in a registry that only reads.
+    pub(crate) const fn while_read_only(mut self) -> Self {
+        self.while_read_only = true;
         self
     }
 

@@ -106,6 +106,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(retry(inner, call)),
         )
         .summary("Tries copies that failed again at once.")
+        .while_read_only()
         .takes::<Again>()
         .gives::<Retried>(StatusCode::OK),
         Operation::new(
@@ -116,6 +117,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(pause(inner, call)),
         )
         .summary("Lets copying rest, from and to a location or everywhere.")
+        .while_read_only()
         .takes::<Extent>()
         .gives::<Object>(StatusCode::OK),
         Operation::new(
@@ -126,6 +128,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(resume(inner, call)),
         )
         .summary("Lets copying go on.")
+        .while_read_only()
         .takes::<Extent>()
         .gives::<Object>(StatusCode::OK),
         Operation::new(
@@ -145,6 +148,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(limit(inner, call)),
         )
         .summary("Limits how fast copies are, or takes a limit away.")
+        .while_read_only()
         .takes::<Limit>()
         .gives::<Object>(StatusCode::OK),
     ]

@@ -45,6 +45,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(add(inner, call)),
         )
         .summary("Has somebody told.")
+        .while_read_only()
         .takes::<Addition>()
         .gives::<Added>(StatusCode::CREATED),
         Operation::new(
@@ -54,7 +55,8 @@ pub(super) fn operations() -> Vec<Operation> {
             Need::Superuser,
             |inner, call| Box::pin(remove(inner, call)),
         )
-        .summary("Has somebody not told any more."),
+        .summary("Has somebody not told any more.")
+        .while_read_only(),
         Operation::new(
             Method::GET,
             "/replication/events",
