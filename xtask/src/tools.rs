@@ -42,7 +42,7 @@ const AZURITE_DAY: &str = "2025-12-01";
 /// Where the tests look for it, in the directory that they are told.
 const AZURITE_DIRECTORY: &str = "azurite-3.35.0";
 
-/// The property-based client of the API, from PyPI, with everything that it needs in the versions that it was tried with.
+/// The property-based client of the API, from Python's index, with everything that it needs in the versions that it was tried with.
 const SCHEMATHESIS: [&str; 27] = [
     "anyio==4.16.0",
     "certifi==2026.10.19.post1",

@@ -16,7 +16,6 @@
 //! | `/v2/<name>/referrers/<digest>` | [`Route::Referrers`] (end-12) |
 //! | `/health`, `/health/instance`, `/health/endtoend`, `/status`, `/health/warning` | [`Route::Health`] |
 //! | `/health/locations` | [`Route::Locations`] |
-//! | `/api/v1/replication`, `/api/v1/replication/...` | [`Route::Replication`] |
 //! | `/api/v1/...` | [`Route::Api`], which `v1` reads on |
 //! | `/_internal_ping`, `/v1/_internal_ping` | [`Route::InternalPing`] |
 //! | `/v1/_ping` | [`Route::LegacyPing`] |

@@ -37,7 +37,6 @@ pub struct Access {
     username: Option<String>,
     proof: Option<TokenProof>,
     sees_all: bool,
-    superuser: bool,
     granted: HashMap<RepositoryPath, Level>,
     pub(crate) holder: Holder,
     issued: Timestamp,
@@ -51,7 +50,6 @@ impl Access {
             username: None,
             proof: None,
             sees_all: false,
-            superuser: false,
             granted: HashMap::new(),
             holder: Holder::Anonymous,
             issued: Timestamp::UNIX_EPOCH,
@@ -72,11 +70,6 @@ impl Access {
     /// Whether the bearer is a superuser who may read everything. It widens listings; in a repository only the token's grants count.
     pub const fn sees_all(&self) -> bool {
         self.sees_all
-    }
-
-    /// Whether the bearer is a superuser who came as such, with the account's own password: who administers the registry as a whole.
-    pub const fn is_superuser(&self) -> bool {
-        self.superuser
     }
 
     /// Whether the token grants `action` in `repository`, which need not exist.
@@ -280,7 +273,6 @@ impl Authenticator {
         if let Some(claimed) = claimed {
             access.holder = self.holder(&claimed).await?;
             if let Holder::Unconfirmed = access.holder {
-                access.superuser = false;
                 access.sees_all = false;
             }
         }
@@ -376,14 +368,9 @@ impl Authenticator {
             claims.context.entity_kind.as_deref(),
             Some("user" | "appspecifictoken")
         );
-        let by_password = claims.context.entity_kind.as_deref() == Some("user");
         let issued = Timestamp::from_timestamp(claims.iat, 0).unwrap_or_default();
         let proof = claims.context.proof();
         let access = Access {
-            superuser: by_password
-                && username
-                    .as_deref()
-                    .is_some_and(|username| options.is_superuser(username)),
             sees_all: is_user
                 && username.as_deref().is_some_and(|username| {
                     options.has_full_access(username) || options.reads_all(username)

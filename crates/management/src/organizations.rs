@@ -360,16 +360,11 @@ impl Management {
         actor: &Actor,
     ) -> Result<(), ManagementError> {
         let organization = self.organization_account(name).await?;
-        let sent = document
-            .contact_email
-            .as_deref()
-            .map(|text| ("contact_email", text))
-            .or(document.email.as_deref().map(|text| ("email", text)));
-        if let Some((field, text)) = sent {
-            forms::email(field, Some(text))?;
-        }
+        let (contact, email) = (document.contact_email.as_deref(), document.email.as_deref());
+        forms::email("contact_email", contact)?;
+        forms::email("email", email)?;
         let changes = AccountChanges {
-            email: sent.map(|(_, text)| text),
+            email: contact.or(email),
             tag_window_s: self.tag_window_of(document.tag_expiration_s)?,
             invoice_email: document.invoice_email,
             invoice_email_address: invoice_address(document.invoice_email_address.as_deref())?,

@@ -54,13 +54,9 @@ impl World {
         .await
     }
 
-    /// The same with a `DATABASE_SECRET_KEY`.
-    pub(crate) async fn with_secret_key() -> Self {
-        Self::with(|config| {
-            config.database.secret_key =
-                Some(roadstead_config::Secret::new("a key for tests".to_owned()));
-        })
-        .await
+    /// The same without a key for what the database holds encrypted, as with a configuration that has none.
+    pub(crate) async fn without_secret_key() -> Self {
+        Self::with(|config| config.database.own_key_file = None).await
     }
 
     async fn with(change: impl FnOnce(&mut Config)) -> Self {

@@ -14,7 +14,7 @@ use crate::body::Body;
 use crate::error::Problem;
 use crate::response::With as _;
 use crate::v1::call::PAGES_MAX;
-use crate::v1::operation::{Object, Operation, QueryKind, QueryParameter};
+use crate::v1::operation::{About, Object, Operation, QueryKind, QueryParameter};
 use crate::v1::table::{PREFIX, REPOSITORY, operations as all};
 
 /// Where the schemas are in the document.
@@ -89,12 +89,10 @@ fn describe(
     let mut parameters: Vec<Value> = operation
         .path_parameters()
         .map(|name| {
-            let schema = if name == REPOSITORY {
-                // Of one word more a path would be another.
-                json!({ "type": "string", "pattern": "^[^/]+/[^/]+$" })
-            } else {
-                json!({ "type": "string", "minLength": 1 })
-            };
+            let mut schema = json!({ "type": "string", "minLength": 1 });
+            if name == REPOSITORY {
+                schema["description"] = json!("The namespace and the name, with a slash between.");
+            }
             json!({ "name": name, "in": "path", "required": true, "schema": schema })
         })
         .collect();
@@ -139,8 +137,13 @@ fn describe(
         "parameters": parameters,
         "responses": responses,
     });
-    if operation.need == Need::Nothing {
-        described["security"] = json!([]);
+    match operation.need {
+        Need::Nothing if operation.about != About::Document => described["security"] = json!([]),
+        // What is public is everybody's.
+        Need::RepositoryRead => {
+            described["security"] = json!([{ "password": [] }, { "oauth": [] }, {}]);
+        }
+        _ => {}
     }
     if let Some(schema) = operation.takes {
         let schema = schema(taken);

@@ -303,8 +303,8 @@ fn every_caller_meets_the_needs_of_the_table_and_no_other() {
 #[test]
 fn a_disabled_namespace_is_closed_to_all_but_superusers_with_full_access() {
     let mut closed = in_team(TeamRole::Admin);
-    for part in closed.namespace.iter_mut() {
-        part.enabled = false;
+    if let Some(namespace) = &mut closed.namespace {
+        namespace.enabled = false;
     }
     let full = Manager {
         full_access: true,
@@ -315,8 +315,8 @@ fn a_disabled_namespace_is_closed_to_all_but_superusers_with_full_access() {
     assert!(!allows(Some(person()), Need::RepositoryRead, &closed, true));
     assert!(allows(Some(full), Need::NamespaceAdmin, &closed, true));
     let mut open = public();
-    for part in open.namespace.iter_mut() {
-        part.enabled = false;
+    if let Some(namespace) = &mut open.namespace {
+        namespace.enabled = false;
     }
     assert!(!allows(None, Need::RepositoryRead, &open, true));
 }

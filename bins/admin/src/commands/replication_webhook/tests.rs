@@ -29,7 +29,7 @@ async fn said(
 
 #[tokio::test]
 async fn webhooks_are_added_listed_and_removed_without_a_word_of_their_secrets() {
-    let world = World::with_secret_key().await;
+    let world = World::new().await;
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("secret");
     fs::write(&file, "s3cret of some length\n").unwrap();
@@ -78,7 +78,7 @@ id  address                     location   namespace  signed  pending  delivered
 
 #[tokio::test]
 async fn what_cannot_be_added_is_refused_with_what_to_do() {
-    let world = World::new().await;
+    let world = World::without_secret_key().await;
     let file = ["--secret-file", "/no/such/file"];
     for (input, line, expected) in [
         ("", &["add", "ftp://example/"][..], "only http and https"),

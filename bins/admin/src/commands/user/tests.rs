@@ -55,7 +55,7 @@ async fn refused(world: &World, input: &'static str, line: &str) -> String {
 
 #[tokio::test]
 async fn an_account_is_made_with_a_password_that_is_never_on_the_command_line() {
-    let world = World::with_secret_key().await;
+    let world = World::new().await;
     let output = done(&world, "user create alice --email alice@example.test").await;
     let password = output
         .lines()
@@ -139,7 +139,7 @@ async fn an_account_is_made_with_a_password_that_is_never_on_the_command_line() 
 
 #[tokio::test]
 async fn organizations_robots_and_tokens_are_made_and_taken_away() {
-    let world = World::with_secret_key().await;
+    let world = World::new().await;
     done(&world, "user create alice").await;
     assert!(
         refused(&world, "", "org create tools --owner nobody")
