@@ -1,0 +1,1 @@
+//! TCP, TLS and the PROXY protocol in, HTTP connections out.

@@ -1,0 +1,1 @@
+//! Redis as a hint: wake-ups and invalidations between processes, which nothing depends on.
