@@ -13,20 +13,27 @@ const BOOTSTRAP_LIMIT: Duration = Duration::from_mins(8);
 /// The release that is made when this machine does not say which it runs.
 const RELEASE: &str = "stable";
 
-/// The directory of a Debian system (variant minbase, some 200 MiB), made by debootstrap from the mirror that this machine uses.
+/// The directory of a Debian system (variant minbase with curl and certificate authorities, some 200 MiB), made by debootstrap from the mirror that this machine uses.
 /// It is kept in the target directory, so that only the first run of the tests makes it. Needs root, as debootstrap does.
 pub async fn minimal_system() -> PathBuf {
     let release = release();
     let directory = target_directory()
         .join("test-cache")
-        .join(format!("minbase-{release}"));
+        .join(format!("minbase-with-curl-{release}"));
+    // Of the tests of one process one makes it.
+    static MAKING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _making = MAKING.lock().await;
     if directory.exists() {
         return directory;
     }
     let unfinished = directory.with_extension(std::process::id().to_string());
     let mut command = Command::new("debootstrap");
     command
-        .args(["--variant=minbase", &release])
+        .args([
+            "--variant=minbase",
+            "--include=ca-certificates,curl",
+            &release,
+        ])
         .arg(&unfinished);
     run(&mut command, BOOTSTRAP_LIMIT).await.expect_success();
     // Another process may have been faster; both trees are good.

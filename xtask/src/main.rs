@@ -6,6 +6,7 @@
 mod bench;
 mod ci;
 mod dev;
+mod packages;
 mod process;
 mod regions;
 mod test;
@@ -48,6 +49,14 @@ enum Workflow {
         #[arg(long)]
         release: bool,
     },
+    /// Build the container image with buildah, which needs root and debootstrap.
+    Image {
+        /// What it is called.
+        #[arg(long, default_value = "localhost/roadstead")]
+        tag: String,
+    },
+    /// Build the Debian package.
+    Deb,
     /// Check the shape of the tree: layers, manifests, file openings, module names, links.
     Tidy,
     /// Everything that has to pass before a change lands: test, fmt, clippy, deny, tidy, doc.
@@ -85,6 +94,8 @@ fn run(workflow: Workflow) -> Result<()> {
             reset,
             release,
         } => dev::run(&workspace, data_dir, reset, release),
+        Workflow::Image { tag } => packages::image(&workspace, &tag),
+        Workflow::Deb => packages::deb(&workspace),
         Workflow::Tidy => tidy::run(&workspace),
         Workflow::Ci => ci::run(&workspace),
         Workflow::Bench { arguments } => bench::run(&workspace, &arguments),

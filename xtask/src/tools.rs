@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::process::{Step, say};
 
 /// What the tests run: the program, or the file, that shows whether it is there, and Debian's package that brings it.
-const TEST_PROGRAMS: [(&str, &str); 17] = [
+const TEST_PROGRAMS: [(&str, &str); 24] = [
     ("skopeo", "skopeo"),
     ("podman", "podman"),
     ("buildah", "buildah"),
@@ -22,7 +22,7 @@ const TEST_PROGRAMS: [(&str, &str); 17] = [
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
     ("tar", "tar"),
-    // Debian starts a cluster of its own with the package, on its own port; the tests leave it alone.
+    // Debian starts servers of its own with the packages of servers, on their own ports; the tests leave them alone.
     ("initdb", "postgresql"),
     ("psql", "postgresql-client"),
     // Swift's servers are modules that the tests start themselves; the packages named after them would start daemons.
@@ -31,6 +31,14 @@ const TEST_PROGRAMS: [(&str, &str); 17] = [
         "python3-swift",
     ),
     ("pip3", "python3-pip"),
+    ("redis-server", "redis-server"),
+    ("haproxy", "haproxy"),
+    ("nginx", "nginx"),
+    ("dpkg-deb", "dpkg"),
+    ("strip", "binutils"),
+    // What podman runs containers with where crun cannot set limits.
+    ("runc", "runc"),
+    ("slirp4netns", "slirp4netns"),
     ("node", "nodejs"),
     ("npm", "npm"),
 ];

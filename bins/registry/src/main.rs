@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use roadstead_cli::{ConfigurationArgs, LogArgs, MetricsArgs, StopSignals, failed};
 use roadstead_demo::DemoOptions;
+use roadstead_runtime::Environment;
 use roadstead_server::{FirstAccount, Migrations, Running, Settings};
 
 /// A geo-replicated OCI container registry
@@ -30,6 +31,8 @@ enum Command {
     Serve(ServeArgs),
     /// Serve the registry once another process has brought the database's schema up to date: the same as serve --no-migrate
     RegistryNomigrate(ServeArgs),
+    /// Bring the database's schema up to date and end
+    Migrate(MigrateArgs),
     /// Show what geo-replication does: two regions, an image, a store that fails; needs nothing else and goes on serving
     Demo(DemoArgs),
 }
@@ -83,6 +86,21 @@ impl ServeArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+struct MigrateArgs {
+    #[command(flatten)]
+    configuration: ConfigurationArgs,
+    /// To which revision: there is only the newest, which Quay's entry point calls head
+    #[arg(value_enum, default_value_t = Revision::Head)]
+    revision: Revision,
+}
+
+/// What a schema is migrated to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Revision {
+    Head,
+}
+
+#[derive(Args, Clone, Debug)]
 struct DemoArgs {
     /// Keep the demo's data here instead of in a temporary directory
     #[arg(long, value_name = "DIR")]
@@ -97,6 +115,7 @@ async fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Some(Command::Demo(args)) => demo(args).await,
+        Some(Command::Migrate(args)) => migrate(args, &cli.log).await,
         Some(Command::Serve(args)) => serve(args, &cli.log).await,
         Some(Command::RegistryNomigrate(args)) => {
             let args = ServeArgs {
@@ -146,6 +165,19 @@ async fn serve(args: ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn migrate(args: MigrateArgs, log: &LogArgs) -> anyhow::Result<()> {
+    log.init()?;
+    let mut stop = StopSignals::catch()?;
+    let loaded = args.configuration.load()?;
+    let environment = Environment::system();
+    let migrate = roadstead_server::migrate(&loaded.config, &environment);
+    if let Some(migrated) = stop.unless_asked(migrate).await {
+        migrated?;
+        tracing::info!("The database's schema is up to date");
+    }
+    Ok(())
+}
+
 #[expect(
     clippy::print_stdout,
     reason = "the one time that the password is shown; logs never hold it"
@@ -187,7 +219,7 @@ mod tests {
             None => cli.serve.migrations(),
             Some(Command::Serve(args)) => args.migrations(),
             Some(Command::RegistryNomigrate(_)) => Migrations::Refuse,
-            Some(Command::Demo(_)) => panic!("a demo"),
+            Some(Command::Migrate(_) | Command::Demo(_)) => panic!("serves nobody"),
         }
     }
 
@@ -212,5 +244,7 @@ mod tests {
             assert_eq!(migrations(refuse), Migrations::Refuse, "{refuse:?}");
         }
         assert!(Cli::try_parse_from(["registry", "repomirror"]).is_err());
+        assert!(Cli::try_parse_from(["registry", "migrate", "head"]).is_ok());
+        assert!(Cli::try_parse_from(["registry", "migrate", "9fa37f66a9b6"]).is_err());
     }
 }

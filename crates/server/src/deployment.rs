@@ -87,14 +87,7 @@ impl Deployment {
         {
             return Err(StartError::NoDatabase { path: path.clone() });
         }
-        let database = Database::open(&database_options(&config.database)).await?;
-        for warning in database.check_server(environment.clock.as_ref()).await? {
-            tracing::warn!("{warning}");
-        }
-        match migrations {
-            Migrations::Apply => database.migrate().await?,
-            Migrations::Refuse => database.check_schema().await?,
-        }
+        let database = open_database(config, migrations, &environment).await?;
 
         let http = HttpClient::new(&[])?;
         let opening = Opening {
@@ -171,6 +164,29 @@ impl Deployment {
             key,
         )?)
     }
+}
+
+/// Brings the schema of the configured database up to date, and does nothing else.
+pub async fn migrate(config: &Config, environment: &Environment) -> Result<(), StartError> {
+    let database = open_database(config, Migrations::Apply, environment).await?;
+    database.close().await;
+    Ok(())
+}
+
+async fn open_database(
+    config: &Config,
+    migrations: Migrations,
+    environment: &Environment,
+) -> Result<Database, StartError> {
+    let database = Database::open(&database_options(&config.database)).await?;
+    for warning in database.check_server(environment.clock.as_ref()).await? {
+        tracing::warn!("{warning}");
+    }
+    match migrations {
+        Migrations::Apply => database.migrate().await?,
+        Migrations::Refuse => database.check_schema().await?,
+    }
+    Ok(database)
 }
 
 /// Names the locations that hold blobs and that the configuration does not name, and those that begin empty beside them: one may be the

@@ -18,7 +18,7 @@ mod server;
 mod stores;
 
 pub use database::database_options;
-pub use deployment::{Deployment, Migrations, OpenLocal};
+pub use deployment::{Deployment, Migrations, OpenLocal, migrate};
 pub use error::StartError;
 pub use first_start::FirstAccount;
 pub use server::{Replicator, Running, Settings};

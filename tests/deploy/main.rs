@@ -1,0 +1,20 @@
+//! What is shipped in `deploy/`, run as its users run it.
+//!
+//! (The modules are marked as tests for the linter's sake, which lets tests unwrap.)
+
+#[cfg(test)]
+mod compose;
+#[cfg(test)]
+mod debian;
+#[cfg(test)]
+mod image;
+#[cfg(test)]
+mod podman;
+
+/// A file or directory of `deploy/`.
+#[cfg(test)]
+fn shipped(path: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../deploy")
+        .join(path)
+}
