@@ -52,6 +52,10 @@ impl MigratorTrait for Migrator {
 /// The table that lists the applied migrations.
 pub const MIGRATION_TABLE: &str = "roadstead_migration";
 
+/// What the name of a migration ends with if programs that do not know it must not work with its database. The others only add what older
+/// programs do not miss, so that two releases can run side by side while one replaces the other.
+pub const INCOMPATIBLE_SUFFIX: &str = "_incompatible";
+
 /// The names of the migrations that this program knows, oldest first.
 pub fn known_migrations() -> Vec<String> {
     Migrator::migrations()

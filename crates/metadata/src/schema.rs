@@ -12,7 +12,7 @@ mod takeover;
 use std::time::Duration;
 
 use roadstead_migrations::{
-    ALEMBIC_TABLE, MIGRATION_TABLE, Migrator, known_migrations, quay_tables,
+    ALEMBIC_TABLE, INCOMPATIBLE_SUFFIX, MIGRATION_TABLE, Migrator, known_migrations, quay_tables,
 };
 use sea_orm_migration::MigratorTrait;
 
@@ -161,7 +161,8 @@ struct Standing {
 }
 
 impl Standing {
-    /// Reads it, and refuses a database that a newer version of this program has migrated.
+    /// Reads it, and refuses a database that a newer version of this program has migrated so that this one must not work with it. Where the
+    /// newer one only added to it, this one goes on, as it has to while the newer one takes its place.
     async fn read(connection: &impl Connection) -> Result<Self, MetadataError> {
         let tables = tables_among(connection, &[MIGRATION_TABLE, ALEMBIC_TABLE]).await?;
         let exists = |table: &str| tables.iter().any(|found| found == table);
@@ -177,8 +178,21 @@ impl Standing {
             .filter(|name| !known.contains(name))
             .cloned()
             .collect();
-        if !unknown.is_empty() {
+        let complete = known.iter().all(|known| applied.contains(known));
+        // Of what a newer program has begun and not ended nothing is known.
+        if !unknown.is_empty()
+            && (!complete
+                || unknown
+                    .iter()
+                    .any(|name| name.ends_with(INCOMPATIBLE_SUFFIX)))
+        {
             return Err(SchemaError::TooNew { unknown }.into());
+        }
+        if !unknown.is_empty() {
+            tracing::warn!(
+                "A newer version has added to the schema ({}): this one goes on beside it, until it is replaced",
+                unknown.join(", ")
+            );
         }
         let quay = if exists(ALEMBIC_TABLE) {
             let sql =
