@@ -14,7 +14,7 @@ use crate::podman::{HOST, IMAGE, Podman, modes};
 const PASSWORD_FILE: &str = "/datastorage/admin-password";
 
 /// The chapter's configuration with stores that exist here, as a container reaches them.
-fn configuration(database: &str, stores: &[(&str, &S3Server)]) -> String {
+fn configuration(hostname: &str, database: &str, stores: &[(&str, &S3Server)]) -> String {
     let locations: String = stores
         .iter()
         .map(|(name, store)| {
@@ -30,7 +30,7 @@ fn configuration(database: &str, stores: &[(&str, &S3Server)]) -> String {
     let names: Vec<&str> = stores.iter().map(|(name, _)| *name).collect();
     let names = names.join(", ");
     format!(
-        "SERVER_HOSTNAME: georep.example.org\nPREFERRED_URL_SCHEME: http\nSETUP_COMPLETE: true\nAUTHENTICATION_TYPE: Database\n\
+        "SERVER_HOSTNAME: {hostname}\nPREFERRED_URL_SCHEME: http\nSETUP_COMPLETE: true\nAUTHENTICATION_TYPE: Database\n\
          DATABASE_SECRET_KEY: '1234567890'\nSECRET_KEY: '0987654321'\nSUPER_USERS: [admin]\nCREATE_NAMESPACE_ON_PUSH: true\n\
          DB_CONNECTION_ARGS: {{autorollback: true, threadlocals: true}}\nDB_URI: {database}\n\
          DISTRIBUTED_STORAGE_CONFIG:\n{locations}\
@@ -81,10 +81,12 @@ async fn two_regions_run_by_the_chapters_line_replicate_and_obey_its_commands(po
     us.create_bucket("quay");
     europe.create_bucket("quay");
     let stores = [("usstorage", &us), ("europestorage", &europe)];
-    let config = mount(podman, "config", &configuration(&uri, &stores));
 
     // As printed, but for the ports of the host, which may be taken here.
     let (http, https) = (free_port(), free_port());
+    // Where tokens are fetched, too.
+    let hostname = format!("127.0.0.1:{http}");
+    let config = mount(podman, "config", &configuration(&hostname, &uri, &stores));
     let (http_flag, https_flag) = (format!("{http}:8080"), format!("{https}:8443"));
     let preference = "QUAY_DISTRIBUTED_STORAGE_PREFERENCE=europestorage";
     podman
@@ -174,7 +176,7 @@ async fn two_regions_run_by_the_chapters_line_replicate_and_obey_its_commands(po
     ];
     assert_eq!(podman.go(&shell).await, "bash");
     let configured = ["exec", "quay", "cat", "/conf/stack/config.yaml"];
-    assert!(podman.go(&configured).await.contains("georep.example.org"));
+    assert!(podman.go(&configured).await.contains(&hostname));
     let curl = [
         "exec",
         "quay",
