@@ -4,6 +4,7 @@
 //! A server that cannot be started is a failed test, never a skipped one. Nothing here is part of a release.
 
 mod azurite;
+mod certificates;
 mod http;
 mod ports;
 mod postgres;
@@ -16,6 +17,7 @@ mod spawn;
 mod swift;
 
 pub use azurite::Azurite;
+pub use certificates::{CertificateAuthority, IssuedCertificate, Years};
 pub use ports::free_port;
 pub use postgres::{Postgres, PostgresDatabase, PostgresSettings};
 pub use programs::{installed_program, program_directory};
