@@ -15,7 +15,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
-use http::Uri;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use roadstead_auth::{Access, Action, Credentials, Secret, TokenError, TokenRefusal, TokenRequest};
 use roadstead_metadata::Repository;
@@ -110,7 +109,7 @@ impl Inner {
             }
         };
         if let Some(username) = access.username() {
-            head.note_user(username);
+            self.note_user(head, username)?;
         }
         Ok(Caller { access, presented })
     }
@@ -242,21 +241,16 @@ impl Inner {
         message: &str,
     ) -> ApiError {
         ApiError::Unauthorized {
-            challenge: self.challenge(&head.uri, &head.headers, scopes, error),
+            challenge: self.challenge(head, scopes, error),
             message: message.to_owned(),
         }
     }
 
     /// The challenge of the token specification of Docker's registry. All scopes stand in one parameter, divided by spaces: clients
     /// read one only.
-    fn challenge(
-        &self,
-        uri: &Uri,
-        headers: &HeaderMap,
-        scopes: &[String],
-        error: Option<&str>,
-    ) -> HeaderValue {
-        let realm = token_url(self.options.external_url.as_ref(), uri, headers);
+    fn challenge(&self, head: &Head, scopes: &[String], error: Option<&str>) -> HeaderValue {
+        let external = self.options.external_url.as_ref();
+        let realm = token_url(external, head.scheme, &head.uri, &head.headers);
         let service = &self.authenticator.options().hostname;
         let mut challenge = format!("Bearer realm=\"{realm}\",service=\"{service}\"");
         if !scopes.is_empty() {

@@ -156,6 +156,9 @@ pub(crate) enum ApiError {
     Malformed { problem: String },
     #[error("the metadata could not be read or changed")]
     Metadata(#[from] MetadataError),
+    /// One address or one account sends too many requests.
+    #[error("too many requests; wait as long as Retry-After says")]
+    RateLimited { retry_after: Duration },
     /// A task of ours ended before it had an answer.
     #[error("the work on the request was cut off")]
     CutOff,
@@ -407,6 +410,7 @@ impl ApiError {
             }
             Self::Webhook(_) => (S::BAD_REQUEST, ErrorCode::Unsupported),
             Self::Metadata(_) => usual(ErrorCode::InternalError),
+            Self::RateLimited { .. } => usual(ErrorCode::TooManyRequests),
             Self::CutOff => usual(ErrorCode::Unavailable),
         }
     }
@@ -578,7 +582,8 @@ impl ApiError {
             Self::Login(LoginError::Locked { retry_after } | LoginError::Busy { retry_after })
             | Self::TokenRefusal(TokenRefusal::Login(
                 LoginError::Locked { retry_after } | LoginError::Busy { retry_after },
-            )) => *retry_after,
+            ))
+            | Self::RateLimited { retry_after } => *retry_after,
             Self::Token(TokenError::Busy) => Duration::from_secs(1),
             _ if matches!(
                 status,

@@ -61,10 +61,15 @@ fn header(text: String) -> HeaderValue {
 }
 
 /// The URL of the token endpoint, for challenges. It is absolute where that is possible, since Docker's clients take no path here:
-/// with the configured host, otherwise with the host that the client asked for.
+/// with the configured host, otherwise with the host that the client asked for and the scheme that it did so by.
 ///
 /// A host that a client makes up reaches nobody but this client.
-pub(crate) fn token_url(external: Option<&ExternalUrl>, uri: &Uri, headers: &HeaderMap) -> String {
+pub(crate) fn token_url(
+    external: Option<&ExternalUrl>,
+    scheme: UrlScheme,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> String {
     const PATH: &str = "/v2/auth";
     if let Some(url) = external {
         return format!("{}{PATH}", url.as_str());
@@ -77,10 +82,6 @@ pub(crate) fn token_url(external: Option<&ExternalUrl>, uri: &Uri, headers: &Hea
     let Some(host) = host.filter(|host| is_host(host)) else {
         return PATH.to_owned();
     };
-    let scheme = headers
-        .get("x-forwarded-proto")
-        .and_then(UrlScheme::from_header)
-        .unwrap_or(UrlScheme::Http);
     format!("{}://{host}{PATH}", scheme.as_str())
 }
 
@@ -138,32 +139,40 @@ mod tests {
         );
         let host =
             |host: &'static str| HeaderMap::from_iter([(HOST, HeaderValue::from_static(host))]);
-        let mut forwarded = host("one.example");
-        forwarded.insert("x-forwarded-proto", HeaderValue::from_static("https"));
-        for (external, uri, headers, expected) in [
+        let (http, https) = (UrlScheme::Http, UrlScheme::Https);
+        for (external, scheme, uri, headers, expected) in [
             (
                 Some(&url),
+                http,
                 &path,
                 host("one.example"),
                 "https://registry.example.com/v2/auth",
             ),
             (
                 None,
+                http,
                 &path,
                 host("one.example:8080"),
                 "http://one.example:8080/v2/auth",
             ),
-            (None, &path, forwarded, "https://one.example/v2/auth"),
             (
                 None,
+                https,
+                &path,
+                host("one.example"),
+                "https://one.example/v2/auth",
+            ),
+            (
+                None,
+                http,
                 &absolute,
                 HeaderMap::new(),
                 "http://two.example:81/v2/auth",
             ),
-            (None, &path, HeaderMap::new(), "/v2/auth"),
-            (None, &path, host("a\",service=\"b"), "/v2/auth"),
+            (None, http, &path, HeaderMap::new(), "/v2/auth"),
+            (None, http, &path, host("a\",service=\"b"), "/v2/auth"),
         ] {
-            assert_eq!(token_url(external, uri, &headers), expected);
+            assert_eq!(token_url(external, scheme, uri, &headers), expected);
         }
     }
 }

@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
 use roadstead_storage::HttpClient;
+
+use crate::rate_limit::RateLimits;
 
 /// Settings of a [`RegistryService`](crate::RegistryService).
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct ApiOptions {
     /// `FEATURE_PROXY_STORAGE`: clients are sent to this registry's own storage proxy instead of to the store. Default `None`: there is no
     /// storage proxy.
     pub storage_proxy: Option<StorageProxy>,
+    /// How many requests are taken from one address and with one account. Default `None`: as many as come.
+    pub rate_limits: Option<RateLimits>,
     /// What `Retry-After` says when something is not available at present. Default 10 s: as long as a location that failed is
     /// passed over.
     pub retry_after: Duration,
@@ -46,6 +49,7 @@ impl Default for ApiOptions {
             redirects: Redirects::default(),
             cdn_namespaces: BTreeSet::new(),
             storage_proxy: None,
+            rate_limits: None,
             retry_after: Duration::from_secs(10),
         }
     }
@@ -144,15 +148,6 @@ impl UrlScheme {
             Self::Http => "http",
             Self::Https => "https",
         }
-    }
-
-    /// Reads what a balancer says in `X-Forwarded-Proto` about the connection that it took.
-    pub(crate) fn from_header(value: &HeaderValue) -> Option<Self> {
-        [Self::Http, Self::Https].into_iter().find(|scheme| {
-            value
-                .as_bytes()
-                .eq_ignore_ascii_case(scheme.as_str().as_bytes())
-        })
     }
 }
 

@@ -9,6 +9,7 @@
 //! | `http.route` | [`Route::label`](crate::Route::label), `none` where the path names nothing |
 //! | `url.path` | the path, escaped and cut to 512 bytes; never the query, and no segment longer than any name: they can hold secrets |
 //! | `repository.name`, `user.name` | where the path names one, where the client is known |
+//! | `client.address` | the client's, as far as balancers are believed |
 //! | `http.response.body.bytes` | bytes handed to the connection |
 //! | `http.response.complete` | whether that was all of them |
 //! | `duration_ms` | from the request's headers to the end of the answer |
@@ -16,6 +17,7 @@
 //! Level: `debug` for health checks and pings that succeed, `error` for 500, `warn` for other 5xx, otherwise `info`.
 //! `Authorization` and bodies are never logged.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -42,6 +44,7 @@ pub(crate) struct Entry {
     pub(crate) route: &'static str,
     pub(crate) repository: Option<RepositoryName>,
     pub(crate) user: Option<Arc<str>>,
+    pub(crate) client: Option<IpAddr>,
     pub(crate) status: StatusCode,
     pub(crate) started: Timestamp,
 }
@@ -100,6 +103,7 @@ impl Drop for Pending {
                     url.path = %entry.path,
                     repository.name = entry.repository.as_ref().map(RepositoryName::as_str),
                     user.name = entry.user.as_deref(),
+                    client.address = entry.client.map(tracing::field::display),
                     http.response.body.bytes = self.sent,
                     http.response.complete = self.sent == self.expected,
                     duration_ms = elapsed,

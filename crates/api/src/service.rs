@@ -16,7 +16,7 @@ use roadstead_management::Management;
 use roadstead_metadata::{Actor, Credential};
 use roadstead_queue::WakeUp;
 use roadstead_replication::Replication;
-use roadstead_runtime::{Environment, Tasks};
+use roadstead_runtime::{Environment, Tasks, Timestamp};
 use roadstead_webhooks::Webhooks;
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
@@ -25,8 +25,9 @@ use crate::body::Body;
 use crate::error::{ApiError, ErrorContext, ErrorForm};
 use crate::headers::{API_VERSION, API_VERSION_VALUE, REQUEST_ID};
 use crate::health::{self, Health};
-use crate::options::{ApiOptions, ExternalUrl};
+use crate::options::{ApiOptions, ExternalUrl, UrlScheme};
 use crate::query::{Query, QueryError};
+use crate::rate_limit::RateLimiter;
 use crate::request_body::RequestBody;
 use crate::request_log::{Entry, Pending, loggable_path};
 use crate::response::{With as _, finish, json_response};
@@ -74,6 +75,7 @@ pub struct ServiceParts {
 pub struct RegistryService {
     inner: Arc<Inner>,
     client: Option<IpAddr>,
+    scheme: UrlScheme,
 }
 
 #[derive(Debug)]
@@ -89,6 +91,7 @@ pub(crate) struct Inner {
     pub(crate) wake_up: WakeUp,
     pub(crate) options: ApiOptions,
     pub(crate) known_stores: KnownStores,
+    rate_limiter: Option<RateLimiter>,
 }
 
 /// A request without its body.
@@ -97,8 +100,12 @@ pub(crate) struct Head {
     pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
-    /// The address at the other end of the connection.
+    /// The client's address.
     pub(crate) client: Option<IpAddr>,
+    /// By which the client asked.
+    pub(crate) scheme: UrlScheme,
+    /// Whether the request counts under the limits of rates.
+    pub(crate) counted: bool,
     /// Who sent it, once that is known, for the log.
     pub(crate) user: OnceLock<Arc<str>>,
 }
@@ -122,11 +129,6 @@ impl Head {
                 self.client,
                 &String::from_utf8_lossy(user_agent.unwrap_or_default()),
             )
-    }
-
-    /// Keeps the name of the sender for the log.
-    pub(crate) fn note_user(&self, username: &str) {
-        self.user.get_or_init(|| username.into());
     }
 
     /// Whether the method is GET, or HEAD, which is answered like GET and without the body.
@@ -162,19 +164,31 @@ impl RegistryService {
                 environment,
                 tasks,
                 wake_up,
+                rate_limiter: options.rate_limits.clone().map(RateLimiter::new),
                 options,
                 known_stores: KnownStores::default(),
             }),
             client: None,
+            scheme: UrlScheme::Http,
         }
     }
 
-    /// The same service for one connection, whose other end has this address. The log of actions tells it.
+    /// The same service for a client of this address. Whoever has the connection says who that is: no header is read for it here. The log
+    /// of actions tells it, and it decides who is sent to a store, and whose requests are counted together.
     #[must_use]
     pub fn for_client(&self, address: IpAddr) -> Self {
         Self {
-            inner: Arc::clone(&self.inner),
             client: Some(address),
+            ..self.clone()
+        }
+    }
+
+    /// The same service for clients that ask by this scheme. Default: `http`.
+    #[must_use]
+    pub fn over(&self, scheme: UrlScheme) -> Self {
+        Self {
+            scheme,
+            ..self.clone()
         }
     }
 
@@ -191,6 +205,8 @@ impl RegistryService {
             uri: parts.uri,
             headers: parts.headers,
             client: self.client,
+            scheme: self.scheme,
+            counted: false,
             user: OnceLock::new(),
         };
         // Behind the erased body, so that this is compiled once.
@@ -218,7 +234,7 @@ where
 }
 
 impl Inner {
-    async fn answer(self: &Arc<Self>, head: Head, body: RequestBody) -> Response<Body> {
+    async fn answer(self: &Arc<Self>, mut head: Head, body: RequestBody) -> Response<Body> {
         let started = self.environment.now();
         let unread = body.unread();
         let request_id = self.request_id(&head.headers);
@@ -228,13 +244,15 @@ impl Inner {
             Err(_) => ("none", None),
         };
         let span = tracing::info_span!("http.server", request.id = %request_id, http.route = label);
-        let answered = match route {
-            Ok(route) => {
+        let taken = self.take(&mut head, route.as_ref().ok(), started);
+        let answered = match (taken, route) {
+            (Err(error), _) => Err(error),
+            (Ok(()), Ok(route)) => {
                 self.dispatch(&head, body, route)
                     .instrument(span.clone())
                     .await
             }
-            Err(error) => Err(error.into()),
+            (Ok(()), Err(error)) => Err(error.into()),
         };
         let response = answered.unwrap_or_else(|error| {
             let context = ErrorContext {
@@ -273,6 +291,7 @@ impl Inner {
             route: label,
             repository,
             user: head.user.into_inner(),
+            client: head.client,
             status: response.status(),
             started,
         };
@@ -338,6 +357,35 @@ impl Inner {
                     allowed: "GET, HEAD".into(),
                 })
             }
+        }
+    }
+
+    /// Takes a request of its address, before anything is looked up for it.
+    fn take(&self, head: &mut Head, route: Option<&Route>, now: Timestamp) -> Result<(), ApiError> {
+        let Some(limiter) = &self.rate_limiter else {
+            return Ok(());
+        };
+        head.counted = route.is_none_or(|route| limiter.counts(route, head.uri.query()));
+        match head.client {
+            Some(address) if head.counted => limiter
+                .take_from(address, now)
+                .map_err(|retry_after| ApiError::RateLimited { retry_after }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps the name of the sender for the log, and takes a request of this account.
+    pub(crate) fn note_user(&self, head: &Head, username: &str) -> Result<(), ApiError> {
+        let mut first = false;
+        head.user.get_or_init(|| {
+            first = true;
+            username.into()
+        });
+        match &self.rate_limiter {
+            Some(limiter) if head.counted && first => limiter
+                .take_of(username, self.environment.now())
+                .map_err(|retry_after| ApiError::RateLimited { retry_after }),
+            _ => Ok(()),
         }
     }
 

@@ -17,6 +17,7 @@ mod probes;
 mod pulls;
 mod pushes;
 mod quotas;
+mod rates;
 mod replication;
 mod robots;
 mod statements;

@@ -125,7 +125,7 @@ async fn identify(inner: &Inner, head: &Head) -> Result<Identity, ApiError> {
     };
     let identity = inner.authenticator.authenticate(presented).await?;
     if let Some(username) = identity.username() {
-        head.note_user(username);
+        inner.note_user(head, username)?;
     }
     Ok(identity)
 }

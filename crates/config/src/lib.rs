@@ -28,12 +28,13 @@ pub use env::{Environment, default_directory};
 pub use finding::{ConfigErrors, Finding, Origin};
 pub use secret::Secret;
 pub use sections::{
-    Accounts, Akamai, AzureCredentials, AzureStorage, Cdn, CdnProvider, CdnRule, CloudFlare,
-    CloudFront, Config, ConnectionPool, Continent, Database, DatabaseUri, Delivery, Driver,
-    Endpoint, Garbage, Hosting, LocalStorage, Location, Management, MultiCdnStorage, Network,
-    NotANetwork, OpenStackOptions, Postgres, PostgresHost, PostgresTls, Quota, Registry,
-    RegistryState, Replication, S3Credentials, S3Keys, S3Store, Scrub, SslMode, Storage,
-    SwiftAuthVersion, SwiftStorage, Tags, TargetServer, UrlScheme,
+    Accounts, Akamai, AzureCredentials, AzureStorage, Balancers, Cdn, CdnProvider, CdnRule,
+    CloudFlare, CloudFront, Config, ConnectionPool, Continent, Database, DatabaseUri, Delivery,
+    Driver, Endpoint, Garbage, Hosting, IpVersion, Limits, LocalStorage, Location, Management,
+    MultiCdnStorage, Network, NotANetwork, OpenStackOptions, Postgres, PostgresHost, PostgresTls,
+    Quota, Rate, RateLimits, Registry, RegistryState, Replication, S3Credentials, S3Keys, S3Store,
+    Scrub, SslMode, Storage, SwiftAuthVersion, SwiftStorage, Tags, TargetServer, Tls, TlsVersion,
+    UrlScheme,
 };
 
 use layers::Layers;

@@ -8,6 +8,7 @@ mod database;
 mod delivery;
 mod garbage;
 mod hosting;
+mod limits;
 mod management;
 mod quota;
 mod registry;
@@ -24,7 +25,8 @@ pub use database::{
 };
 pub use delivery::{Delivery, Network, NotANetwork};
 pub use garbage::Garbage;
-pub use hosting::{Hosting, UrlScheme};
+pub use hosting::{Balancers, Hosting, IpVersion, Tls, TlsVersion, UrlScheme};
+pub use limits::{Limits, Rate, RateLimits};
 pub use management::Management;
 pub use quota::Quota;
 pub use registry::{Registry, RegistryState};
@@ -44,6 +46,8 @@ use crate::reader::Keys;
 pub struct Config {
     /// The name under which clients reach the registry.
     pub hosting: Hosting,
+    /// How much is taken from one client, and how long requests may take to end.
+    pub limits: Limits,
     /// Where the metadata is.
     pub database: Database,
     /// Where the blobs are.
@@ -74,6 +78,7 @@ impl Config {
         let replication = Replication::read(keys);
         Self {
             hosting,
+            limits: Limits::read(keys),
             database,
             storage: Storage::read(keys, replication.enabled),
             delivery: Delivery::read(keys),
@@ -88,30 +93,17 @@ impl Config {
     }
 }
 
-/// Warns of files beside `config.yaml` that Quay would use and this version does not.
+/// Warns of the file beside `config.yaml` that Quay would use and this version does not.
 pub(crate) fn warn_of_neighbours(directory: &Path, warnings: &mut Vec<Finding>) {
-    for (name, problem, action) in [
-        (
-            "config.py",
-            "not executed: only config.yaml is read",
-            "move its settings into config.yaml",
-        ),
-        (
-            "ssl.key",
-            "TLS is not in this version: the registry speaks plain HTTP",
-            "end TLS at a proxy in front of it",
-        ),
-    ] {
-        let path = directory.join(name);
-        if path.exists() {
-            warnings.push(Finding {
-                origin: Origin::File { path, line: None },
-                key: String::new(),
-                value: None,
-                problem: problem.to_owned(),
-                allowed: String::new(),
-                action: action.to_owned(),
-            });
-        }
+    let path = directory.join("config.py");
+    if path.exists() {
+        warnings.push(Finding {
+            origin: Origin::File { path, line: None },
+            key: String::new(),
+            value: None,
+            problem: "not executed: only config.yaml is read".to_owned(),
+            allowed: String::new(),
+            action: "move its settings into config.yaml".to_owned(),
+        });
     }
 }

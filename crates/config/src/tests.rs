@@ -2,6 +2,7 @@
 
 mod databases;
 mod delivery;
+mod hosting;
 mod locations;
 mod quay;
 mod stores;
@@ -97,6 +98,7 @@ fn the_smallest_configuration_has_quays_defaults_and_no_warnings() {
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     let Config {
         hosting,
+        limits,
         database,
         storage,
         delivery,
@@ -113,6 +115,9 @@ fn the_smallest_configuration_has_quays_defaults_and_no_warnings() {
         Some("registry.example.org")
     );
     assert_eq!(hosting.preferred_url_scheme, UrlScheme::Http);
+    assert_eq!((hosting.tls, hosting.ip_version), (None, None));
+    assert_eq!(limits.shutdown, Duration::from_secs(30));
+    assert_eq!(limits.rates, None);
     let path = PathBuf::from("/var/lib/roadstead.db");
     assert_eq!(database.uri, DatabaseUri::Sqlite { path });
     assert_eq!(storage.preference, ["us", "eu"], "the order of the file");
@@ -528,14 +533,10 @@ fn directories_and_files_that_are_not_there_are_told_apart() {
 #[test]
 fn files_that_quay_would_use_and_this_version_does_not_are_named() {
     let fixture = small_and("");
-    fs::write(fixture.directory.path().join("ssl.key"), "").expect("a file");
     fs::write(fixture.directory.path().join("config.py"), "").expect("a file");
     assert_eq!(
         fixture.warnings(),
-        [
-            "config.py: not executed: only config.yaml is read; move its settings into config.yaml",
-            "ssl.key: TLS is not in this version: the registry speaks plain HTTP; end TLS at a proxy in front of it",
-        ]
+        ["config.py: not executed: only config.yaml is read; move its settings into config.yaml"]
     );
 }
 

@@ -70,7 +70,7 @@ pub(crate) async fn answer(
         })
         .await?;
     if let Some(username) = &username {
-        head.note_user(username);
+        inner.note_user(head, username)?;
     }
     let answer = Answer {
         token: token.value.expose(),

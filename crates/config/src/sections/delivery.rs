@@ -29,15 +29,24 @@ impl Delivery {
             cdn_namespaces: keys
                 .texts("CDN_SPECIFIC_NAMESPACES", "namespaces")
                 .unwrap_or_default(),
-            stream_networks: read_networks(keys, "ROADSTEAD_STREAM_NETWORKS").unwrap_or_default(),
-            redirect_networks: read_networks(keys, "ROADSTEAD_REDIRECT_NETWORKS"),
+            stream_networks: list_of_networks(keys, "ROADSTEAD_STREAM_NETWORKS")
+                .unwrap_or_default(),
+            redirect_networks: list_of_networks(keys, "ROADSTEAD_REDIRECT_NETWORKS"),
         }
     }
 }
 
-/// A list of networks; those that are none are refused and left out.
-fn read_networks(keys: &mut Keys, key: &'static str) -> Option<Vec<Network>> {
+fn list_of_networks(keys: &mut Keys, key: &'static str) -> Option<Vec<Network>> {
     let texts = keys.texts(key, "networks such as 10.0.0.0/8")?;
+    Some(read_networks(keys, key, texts))
+}
+
+/// The networks of a key; those that are none are refused and left out.
+pub(super) fn read_networks(
+    keys: &mut Keys,
+    key: &'static str,
+    texts: Vec<String>,
+) -> Vec<Network> {
     let mut networks = Vec::with_capacity(texts.len());
     for text in texts {
         match text.parse() {
@@ -51,5 +60,5 @@ fn read_networks(keys: &mut Keys, key: &'static str) -> Option<Vec<Network>> {
             }
         }
     }
-    Some(networks)
+    networks
 }

@@ -1,6 +1,13 @@
-//! Under which name and scheme clients reach the registry.
+//! Under which name and scheme clients reach the registry, and through what.
+
+mod balancers;
+mod tls;
 
 use std::net::Ipv6Addr;
+use std::path::PathBuf;
+
+pub use balancers::Balancers;
+pub use tls::{Tls, TlsVersion};
 
 use crate::reader::{Keys, Remark};
 
@@ -11,8 +18,18 @@ pub struct Hosting {
     /// balancer's. It is the audience of tokens and part of the URLs in responses. Required; `None` only for a registry
     /// without a configuration, which goes by the address it listens on.
     pub server_hostname: Option<String>,
-    /// `PREFERRED_URL_SCHEME`: the scheme of those URLs, `http` (the default) or `https`.
+    /// `PREFERRED_URL_SCHEME`: the scheme of those URLs, `http` or `https` (default: `https` where there is an `ssl.key` or
+    /// `EXTERNAL_TLS_TERMINATION`, else `http`).
     pub preferred_url_scheme: UrlScheme,
+    /// The certificate that is served, where there is one.
+    pub tls: Option<Tls>,
+    /// What stands before the registry.
+    pub balancers: Balancers,
+    /// `FEATURE_LISTEN_IP_VERSION`: `IPv4`, `IPv6` or `dual-stack`, in any case: what the addresses that are listened on stand for, where they
+    /// stand for all addresses or for this machine. Default (`None`): for what they say.
+    pub ip_version: Option<IpVersion>,
+    /// The directory of the configuration, in which `extra_ca_certs` may be; none without a configuration.
+    pub directory: Option<PathBuf>,
     /// `TESTING`: kept as it is. It changes nothing here, unlike in Quay, where it defaults to true and turns off locks.
     pub testing: bool,
 }
@@ -24,6 +41,17 @@ pub enum UrlScheme {
     Http,
     /// `https`
     Https,
+}
+
+/// A version of IP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IpVersion {
+    /// `IPv4`
+    V4,
+    /// `IPv6`
+    V6,
+    /// `dual-stack`
+    Both,
 }
 
 impl UrlScheme {
@@ -49,14 +77,60 @@ impl Hosting {
             );
             keys.refuse("SETUP_COMPLETE", value.as_ref(), remark);
         }
+        let balancers = balancers::read(keys);
+        let tls = tls::read(keys, balancers.tls_ends_before);
+        let ip_version = ip_version(keys);
         Self {
             server_hostname: server_hostname(keys),
-            preferred_url_scheme: keys.choice(
-                "PREFERRED_URL_SCHEME",
-                UrlScheme::Http,
-                &[("http", UrlScheme::Http), ("https", UrlScheme::Https)],
-            ),
+            preferred_url_scheme: preferred_url_scheme(keys, &balancers, tls.as_ref()),
+            tls,
+            balancers,
+            ip_version,
+            directory: match keys.data_dir() {
+                Some(_) => None,
+                None => Some(keys.directory().to_owned()),
+            },
             testing: keys.flag("TESTING", false),
+        }
+    }
+}
+
+fn preferred_url_scheme(keys: &mut Keys, balancers: &Balancers, tls: Option<&Tls>) -> UrlScheme {
+    const KEY: &str = "PREFERRED_URL_SCHEME";
+    let default = if tls.is_some() || balancers.tls_ends_before {
+        UrlScheme::Https
+    } else {
+        UrlScheme::Http
+    };
+    let schemes = [("http", UrlScheme::Http), ("https", UrlScheme::Https)];
+    let chosen = keys.choice(KEY, default, &schemes);
+    if chosen == UrlScheme::Http
+        && tls.is_some()
+        && let Some(value) = keys.value(KEY)
+    {
+        let remark = Remark::new(
+            "there is an ssl.key, so that whoever follows such a URL is redirected, and logins go unencrypted first",
+            "",
+            "set it to https",
+        );
+        keys.warn(KEY, Some(&value), remark);
+    }
+    chosen
+}
+
+/// Quay takes these in any case.
+fn ip_version(keys: &mut Keys) -> Option<IpVersion> {
+    const KEY: &str = "FEATURE_LISTEN_IP_VERSION";
+    let text = keys.text(KEY)?;
+    match text.to_ascii_lowercase().as_str() {
+        "ipv4" => Some(IpVersion::V4),
+        "ipv6" => Some(IpVersion::V6),
+        "dual-stack" => Some(IpVersion::Both),
+        _ => {
+            let value = keys.value(KEY);
+            let remark = Remark::new("unknown value", "IPv4, IPv6, dual-stack", "change it");
+            keys.refuse(KEY, value.as_ref(), remark);
+            None
         }
     }
 }

@@ -121,9 +121,10 @@ fn a_configuration_that_a_real_quay_ran_with_loads_as_it_stands() {
         ]
     );
     let warnings = fixture.warnings();
-    let [keys] = warnings.as_slice() else {
+    let [keys, balancer] = warnings.as_slice() else {
         panic!("every key is known: {warnings:#?}");
     };
+    assert!(balancer.contains("TRUSTED_PROXY_CIDR"), "{balancer}");
     assert!(
         keys.contains("without effect here: ") && keys.contains("FEATURE_REPO_MIRROR"),
         "{keys}"
