@@ -7,6 +7,8 @@ mod images;
 #[cfg(test)]
 mod peers;
 #[cfg(test)]
+mod secured;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod walk;

@@ -14,6 +14,8 @@ mod call;
 #[cfg(test)]
 mod configuration;
 #[cfg(test)]
+mod front_door;
+#[cfg(test)]
 mod health;
 #[cfg(test)]
 mod hostile;
@@ -25,6 +27,8 @@ mod manifests;
 mod names;
 #[cfg(test)]
 mod referrers;
+#[cfg(test)]
+mod shutdown;
 #[cfg(test)]
 mod start;
 #[cfg(test)]

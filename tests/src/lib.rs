@@ -4,6 +4,7 @@
 //! - [`Workshop`]: skopeo, podman and buildah, with a store of their own in a temporary directory.
 //! - [`Peer`]: docker-registry, as the other end of copies.
 //! - [`Remote`]: where a registry is, and as whom to speak to it.
+//! - [`Secured`]: a registry with a certificate.
 //! - [`minimal_system()`]: a Debian tree made by debootstrap.
 //!
 //! The programs have to be installed (Debian: skopeo, podman, buildah, docker-registry, debootstrap, busybox-static); a test that
@@ -18,10 +19,12 @@ mod call;
 mod minimal_system;
 mod peer;
 mod remote;
+mod secured;
 mod workshop;
 
 pub use call::{Call, Reply, call, sha256, with_parameter};
 pub use minimal_system::minimal_system;
 pub use peer::Peer;
 pub use remote::Remote;
+pub use secured::Secured;
 pub use workshop::{Shape, Workshop, digest_of_directory};

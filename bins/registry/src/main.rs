@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use roadstead_cli::{ConfigurationArgs, LogArgs, MetricsArgs, StopSignals, failed};
+use roadstead_cli::{ConfigurationArgs, LogArgs, MetricsArgs, ReloadSignals, StopSignals, failed};
 use roadstead_demo::DemoOptions;
 use roadstead_runtime::Environment;
 use roadstead_server::{FirstAccount, Migrations, Running, Settings};
@@ -41,7 +41,7 @@ enum Command {
 struct ServeArgs {
     #[command(flatten)]
     configuration: ConfigurationArgs,
-    /// The address to listen on
+    /// The address to listen on for HTTP, which redirects to HTTPS where there is an ssl.key
     #[arg(
         long,
         env = "ROADSTEAD_LISTEN",
@@ -49,6 +49,12 @@ struct ServeArgs {
         value_name = "ADDRESS:PORT"
     )]
     listen: SocketAddr,
+    /// The address to listen on for HTTPS, if there is an ssl.key beside config.yaml [default: port 8443 of --listen]
+    #[arg(long, env = "ROADSTEAD_LISTEN_TLS", value_name = "ADDRESS:PORT")]
+    listen_tls: Option<SocketAddr>,
+    /// The address to listen on for HTTPS behind the PROXY protocol [default: with FEATURE_PROXY_PROTOCOL port 7443 of --listen]
+    #[arg(long, env = "ROADSTEAD_LISTEN_TLS_PROXY", value_name = "ADDRESS:PORT")]
+    listen_tls_proxy: Option<SocketAddr>,
     #[command(flatten)]
     metrics: MetricsArgs,
     /// Leave the copying to other processes
@@ -135,6 +141,7 @@ async fn main() -> ExitCode {
 async fn serve(args: ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
     log.init()?;
     let mut stop = StopSignals::catch()?;
+    let mut reload = ReloadSignals::catch()?;
     let migrations = args.migrations();
     let loaded = match migrations {
         Migrations::Apply => args.configuration.load_or_begin()?,
@@ -142,6 +149,8 @@ async fn serve(args: ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
         Migrations::Refuse => args.configuration.load()?,
     };
     let settings = Settings {
+        listen_tls: args.listen_tls,
+        listen_tls_proxy: args.listen_tls_proxy,
         listen_for_metrics: args.metrics.metrics_listen,
         replicate: !args.no_replicator,
         migrations,
@@ -155,10 +164,21 @@ async fn serve(args: ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
         show_once(account);
     }
     tracing::info!(server.address = %running.address, "Serving on http://{}", running.address);
+    for address in [running.tls_address, running.tls_proxy_address] {
+        if let Some(address) = address {
+            tracing::info!(server.address = %address, "Serving on https://{address}");
+        }
+    }
     if let Some(address) = running.metrics_address {
         tracing::info!(server.address = %address, "Metrics are at http://{address}/metrics");
     }
-    stop.asked().await;
+    let mut asked = std::pin::pin!(stop.asked());
+    loop {
+        tokio::select! {
+            () = &mut asked => break,
+            () = reload.next() => running.reload().await,
+        }
+    }
     if !running.stop().await {
         tracing::warn!("Something was still running when the time to stop was over");
     }

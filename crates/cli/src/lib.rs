@@ -6,7 +6,7 @@ mod configuration;
 mod signals;
 
 pub use configuration::{ConfigurationArgs, ConfigurationError};
-pub use signals::StopSignals;
+pub use signals::{ReloadSignals, StopSignals};
 
 use std::error::Error;
 use std::net::SocketAddr;

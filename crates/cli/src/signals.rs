@@ -1,4 +1,4 @@
-//! When to stop: SIGTERM and SIGINT, and at once when either comes a second time.
+//! When to stop: SIGTERM and SIGINT, and at once when either comes a second time. When to look at files again: SIGHUP.
 
 use std::io;
 
@@ -45,6 +45,22 @@ impl StopSignals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+/// When to look at files again: SIGHUP, which would otherwise end the process.
+#[derive(Debug)]
+pub struct ReloadSignals(Signal);
+
+impl ReloadSignals {
+    /// From now on the signal does not end the process.
+    pub fn catch() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Returns when the signal comes, once for all that came since the last time. Dropped, it loses none.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
     }
 }
 

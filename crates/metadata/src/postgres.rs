@@ -101,6 +101,8 @@ pub struct PostgresTls {
     pub mode: SslMode,
     /// Certificates of authorities besides the system's.
     pub root_certificate: Option<PathBuf>,
+    /// More of them, in PEM form; used only where no file is named. Empty: none.
+    pub authorities: String,
     /// Our certificate.
     pub certificate: Option<PathBuf>,
     /// Its key.
@@ -206,6 +208,8 @@ impl PostgresOptions {
         }
         if let Some(path) = &self.tls.root_certificate {
             options = options.ssl_root_cert(path);
+        } else if !self.tls.authorities.is_empty() {
+            options = options.ssl_root_cert_from_pem(self.tls.authorities.clone().into_bytes());
         }
         if let Some(path) = &self.tls.certificate {
             options = options.ssl_client_cert(path);

@@ -48,6 +48,7 @@ fn postgres(from: &config::Postgres) -> PostgresOptions {
                 config::SslMode::VerifyFull => SslMode::VerifyFull,
             },
             root_certificate: from.tls.root_certificate.clone(),
+            authorities: String::new(),
             certificate: from.tls.certificate.clone(),
             key: from.tls.key.clone(),
         },

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use roadstead_config::{Config, DatabaseUri};
 use roadstead_locations::Locations;
-use roadstead_metadata::Database;
+use roadstead_metadata::{Database, DatabaseOptions, SslMode};
 use roadstead_placement::{LocationName, Topology};
 use roadstead_queue::WakeUp;
 use roadstead_replication::{Replication, ReplicationParts};
@@ -19,6 +19,7 @@ use crate::database::database_options;
 use crate::error::StartError;
 use crate::own_key;
 use crate::stores::{Opening, location_name};
+use crate::trust::Trust;
 
 /// Makes the [`Location`] of a local directory. Tests put faults in here.
 pub type OpenLocal = Arc<
@@ -48,6 +49,8 @@ pub struct Deployment {
     pub topology: Arc<Topology>,
     /// What object stores are reached with.
     pub http: HttpClient,
+    /// Which certificate authorities are trusted besides the system's.
+    pub trust: Trust,
     /// Time, ids, chance.
     pub environment: Environment,
     /// The replication queue's name; none when replication is off.
@@ -87,12 +90,14 @@ impl Deployment {
         {
             return Err(StartError::NoDatabase { path: path.clone() });
         }
-        let database = open_database(config, migrations, &environment).await?;
+        let trust = Trust::read(config.hosting.directory.as_deref());
+        let database = open_database(config, &trust, migrations, &environment).await?;
 
-        let http = HttpClient::new(&[])?;
+        let http = HttpClient::new(&trust.named())?;
         let opening = Opening {
             open_local: &open_local,
             http: http.clone(),
+            trust: &trust,
             environment: environment.clone(),
         };
         let configured = config.storage.locations.iter();
@@ -130,6 +135,7 @@ impl Deployment {
             locations,
             topology: Arc::new(topology),
             http,
+            trust,
             environment,
             queue: config
                 .replication
@@ -158,27 +164,29 @@ impl Deployment {
     /// Who is told of complete images. What is kept of them is encrypted with the key.
     pub fn webhooks(&self) -> Result<Webhooks, StartError> {
         let key = self.field_key.clone();
-        Ok(Webhooks::new(
-            self.database.clone(),
-            self.environment.clone(),
-            key,
-        )?)
+        Ok(
+            Webhooks::new(self.database.clone(), self.environment.clone(), key)?
+                .trusting(self.trust.pem().as_bytes())?,
+        )
     }
 }
 
 /// Brings the schema of the configured database up to date, and does nothing else.
 pub async fn migrate(config: &Config, environment: &Environment) -> Result<(), StartError> {
-    let database = open_database(config, Migrations::Apply, environment).await?;
+    let trust = Trust::read(config.hosting.directory.as_deref());
+    let database = open_database(config, &trust, Migrations::Apply, environment).await?;
     database.close().await;
     Ok(())
 }
 
 async fn open_database(
     config: &Config,
+    trust: &Trust,
     migrations: Migrations,
     environment: &Environment,
 ) -> Result<Database, StartError> {
-    let database = Database::open(&database_options(&config.database)).await?;
+    let options = trusting(database_options(&config.database), trust);
+    let database = Database::open(&options).await?;
     for warning in database.check_server(environment.clock.as_ref()).await? {
         tracing::warn!("{warning}");
     }
@@ -187,6 +195,20 @@ async fn open_database(
         Migrations::Refuse => database.check_schema().await?,
     }
     Ok(database)
+}
+
+/// A server of PostgreSQL that is to be checked, and for which no authority is named, is checked with those of the configuration too.
+fn trusting(mut options: DatabaseOptions, trust: &Trust) -> DatabaseOptions {
+    if let DatabaseOptions::Postgres(postgres) = &mut options {
+        let replicas = postgres.replicas.iter_mut().map(|replica| &mut replica.tls);
+        for tls in std::iter::once(&mut postgres.tls).chain(replicas) {
+            let checked = matches!(tls.mode, SslMode::VerifyCa | SslMode::VerifyFull);
+            if checked && tls.root_certificate.is_none() {
+                tls.authorities = trust.pem();
+            }
+        }
+    }
+    options
 }
 
 /// Names the locations that hold blobs and that the configuration does not name, and those that begin empty beside them: one may be the

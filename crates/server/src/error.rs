@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use roadstead_auth::{EncryptedFieldsError, FirstAccountError, KeyTextError};
+use roadstead_listener::CertificateError;
 use roadstead_metadata::MetadataError;
 use roadstead_placement::{LocationNameError, TopologyError};
 use roadstead_storage::StorageError;
@@ -125,10 +126,12 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The address cannot be listened on.
-    #[error("could not listen on {address}: free the port, or choose another with --listen")]
+    #[error("could not listen on {address}: free the port, or choose another with {option}")]
     Listen {
         /// The address.
         address: SocketAddr,
+        /// The option that names another.
+        option: &'static str,
         /// What the system said.
         #[source]
         source: std::io::Error,
@@ -143,6 +146,13 @@ pub enum StartError {
         /// What the system said.
         #[source]
         source: std::io::Error,
+    },
+    /// The certificate for HTTPS cannot be served.
+    #[error("could not serve HTTPS with ssl.cert and ssl.key")]
+    Certificate {
+        /// Why not.
+        #[from]
+        source: CertificateError,
     },
     /// `SERVER_HOSTNAME` is no host.
     #[error("SERVER_HOSTNAME")]

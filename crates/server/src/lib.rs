@@ -2,12 +2,12 @@
 //!
 //! Invariant: nothing is decided here; every choice is the configuration's or a crate's below.
 
-mod connections;
 mod database;
 mod deployment;
 mod encrypted_fields;
 mod error;
 mod first_start;
+mod front_door;
 mod garbage;
 mod instance;
 mod management;
@@ -16,9 +16,14 @@ mod own_key;
 mod probes;
 mod server;
 mod stores;
+mod trust;
 
 pub use database::database_options;
 pub use deployment::{Deployment, Migrations, OpenLocal, migrate};
 pub use error::StartError;
 pub use first_start::FirstAccount;
+pub use roadstead_listener::{
+    CertificateProblem, CertificateState, Certificates, check_certificate,
+};
 pub use server::{Replicator, Running, Settings};
+pub use trust::Trust;

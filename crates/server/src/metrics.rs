@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -9,12 +10,11 @@ use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use prometheus::{TEXT_FORMAT, TextEncoder};
+use roadstead_listener::{Door, IpVersion, Limits, Port, serve};
 use roadstead_locations::Locations;
 use roadstead_replication::Replication;
-use roadstead_runtime::{Shutdown, Tasks};
-use tokio::net::TcpListener;
+use roadstead_runtime::{Clock, Tasks};
 
-use crate::connections;
 use crate::error::StartError;
 
 /// Prometheus needs one connection; people look too.
@@ -38,20 +38,22 @@ pub(crate) struct Told {
 /// Where metrics are told, once it is listened there.
 #[derive(Debug)]
 pub(crate) struct MetricsListener {
-    listener: TcpListener,
-    pub(crate) address: SocketAddr,
+    port: Port,
 }
 
 impl MetricsListener {
-    pub(crate) async fn bind(address: SocketAddr) -> Result<Self, StartError> {
-        let failed = |source| StartError::ListenForMetrics { address, source };
-        let listener = connections::listen(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address })
+    pub(crate) fn bind(address: SocketAddr) -> Result<Self, StartError> {
+        let port = Port::bind(address, IpVersion::AsWritten)
+            .map_err(|source| StartError::ListenForMetrics { address, source })?;
+        Ok(Self { port })
+    }
+
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.port.address()
     }
 
     /// Tells it to whoever asks, until the shutdown.
-    pub(crate) async fn serve(self, told: Told, tasks: Tasks, shutdown: Shutdown) {
+    pub(crate) async fn serve(self, told: Told, clock: Arc<dyn Clock>, tasks: Tasks) {
         let service = service_fn(move |request: Request<Incoming>| {
             let told = told.clone();
             async move {
@@ -59,13 +61,14 @@ impl MetricsListener {
                 Ok::<_, Infallible>(answer)
             }
         });
-        connections::serve(
-            self.listener,
+        // No handshakes: nothing is encrypted there.
+        let limits = Limits::new(CONNECTIONS_MAX, 0, DRAIN);
+        serve(
+            Door::plain(self.port),
             move |_| service.clone(),
-            CONNECTIONS_MAX,
+            limits,
+            clock,
             tasks,
-            shutdown,
-            DRAIN,
         )
         .await;
     }

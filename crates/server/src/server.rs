@@ -4,16 +4,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::service::TowerToHyperService;
 use roadstead_api::{
-    ApiOptions, ExternalUrl, Health, HealthOptions, Redirects, RegistryService, ServiceParts,
-    StorageProxy,
+    ApiOptions, ExternalUrl, Health, HealthOptions, RateLimits, Redirects, RegistryService,
+    ServiceParts, StorageProxy,
 };
 use roadstead_auth::{AuthOptions, Authenticator, PasswordKey, SigningKeyOptions, SigningKeys};
-use roadstead_config::{Config, Delivery, Network, RegistryState, UrlScheme};
+use roadstead_config::{Config, Delivery, Network, Rate, RegistryState, UrlScheme};
 use roadstead_distribution::{
     DistributionOptions, GarbageCollector, Registry, RegistryParts, Writes,
 };
+use roadstead_listener::Certificates;
 use roadstead_locations::ProbeOptions;
 use roadstead_management::Management;
 use roadstead_metadata::{Features, ImmutableTags, QuotaChecks, QuotaSizes};
@@ -22,11 +22,11 @@ use roadstead_replication::{Replication, ScrubOptions};
 use roadstead_runtime::{Environment, Shutdown, Tasks};
 use roadstead_webhooks::Webhooks;
 
-use crate::connections;
 use crate::deployment::{Deployment, Migrations, OpenLocal};
 use crate::encrypted_fields;
 use crate::error::{StartError, secret_key};
 use crate::first_start::{FirstAccount, make_first_account};
+use crate::front_door::{Addresses, Ports, load_certificates};
 use crate::instance;
 use crate::management::management_options;
 use crate::metrics::{MetricsListener, Told};
@@ -35,13 +35,7 @@ use crate::probes;
 /// How often uploads that were given up are looked for: Quay's `BLOBUPLOAD_CLEANUP_FREQUENCY`.
 const UPLOAD_CLEAN_UP_INTERVAL: Duration = Duration::from_hours(1);
 
-/// Connections at once. Each holds a few kilobytes while it is idle and at most some megabytes while it carries a blob.
-const CONNECTIONS_MAX: usize = 8192;
-
-/// How long requests in flight may take to end after the shutdown.
-const DRAIN: Duration = Duration::from_secs(30);
-
-/// How long background work may take to end after that.
+/// How long background work may take to end after the requests in flight, of which uploads that were cut off are the last.
 const STOP: Duration = Duration::from_secs(10);
 
 /// How long the database may take to note the last pulls.
@@ -55,8 +49,13 @@ const STANDALONE_HOSTNAME: &str = "localhost";
 pub struct Settings {
     /// The configuration.
     pub config: Config,
-    /// Where to listen; port 0 takes a free one.
+    /// Where to listen for HTTP; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where to listen for HTTPS, if the configuration has a certificate. Default: port 8443 of the same address.
+    pub listen_tls: Option<SocketAddr>,
+    /// Where to listen for HTTPS behind the PROXY protocol, if it has one. Default: port 7443 of the same address with
+    /// `FEATURE_PROXY_PROTOCOL`, else nowhere.
+    pub listen_tls_proxy: Option<SocketAddr>,
     /// Where to tell Prometheus how this process fares; none: nowhere.
     pub listen_for_metrics: Option<SocketAddr>,
     /// Whether to copy blobs between locations in this process, when the configuration has replication switched on.
@@ -74,6 +73,8 @@ impl std::fmt::Debug for Settings {
         formatter
             .debug_struct("Settings")
             .field("listen", &self.listen)
+            .field("listen_tls", &self.listen_tls)
+            .field("listen_tls_proxy", &self.listen_tls_proxy)
             .field("listen_for_metrics", &self.listen_for_metrics)
             .field("replicate", &self.replicate)
             .field("migrations", &self.migrations)
@@ -87,6 +88,8 @@ impl Settings {
         Self {
             config,
             listen,
+            listen_tls: None,
+            listen_tls_proxy: None,
             listen_for_metrics: None,
             replicate: true,
             migrations: Migrations::default(),
@@ -99,8 +102,14 @@ impl Settings {
 /// A server that runs. Dropping it leaves its tasks running; end it with [`Running::stop`].
 #[derive(Debug)]
 pub struct Running {
-    /// Where it listens.
+    /// Where it listens for HTTP.
     pub address: SocketAddr,
+    /// Where it listens for HTTPS, if it does.
+    pub tls_address: Option<SocketAddr>,
+    /// Where it listens for HTTPS behind the PROXY protocol, if it does.
+    pub tls_proxy_address: Option<SocketAddr>,
+    /// The certificate that it serves, if it has one.
+    pub certificates: Option<Certificates>,
     /// Where it tells metrics, if it does.
     pub metrics_address: Option<SocketAddr>,
     /// What it stands on.
@@ -113,6 +122,8 @@ pub struct Running {
     pub first_account: Option<FirstAccount>,
     registry: Registry,
     tasks: Tasks,
+    /// How long requests in flight may take to end.
+    drain: Duration,
 }
 
 impl Running {
@@ -121,6 +132,8 @@ impl Running {
         let Settings {
             config,
             listen,
+            listen_tls,
+            listen_tls_proxy,
             listen_for_metrics,
             replicate,
             migrations,
@@ -128,21 +141,20 @@ impl Running {
             open_local,
         } = settings;
         // First of all: a port that is taken must not leave a half-made data directory behind.
-        let listener = connections::listen(listen)
-            .await
-            .map_err(|source| StartError::Listen {
-                address: listen,
-                source,
-            })?;
-        let address = listener.local_addr().map_err(|source| StartError::Listen {
-            address: listen,
-            source,
-        })?;
+        let wanted = Addresses {
+            http: listen,
+            tls: listen_tls,
+            tls_proxy: listen_tls_proxy,
+        };
+        let ports = Ports::bind(&config.hosting, wanted)?;
+        let addresses = ports.addresses();
+        let address = addresses.http;
+        let certificates = load_certificates(&config.hosting, &environment.clock).await?;
         let metrics = match listen_for_metrics {
-            Some(address) => Some(MetricsListener::bind(address).await?),
+            Some(address) => Some(MetricsListener::bind(address)?),
             None => None,
         };
-        let metrics_address = metrics.as_ref().map(|metrics| metrics.address);
+        let metrics_address = metrics.as_ref().map(MetricsListener::address);
         let deployment = match open_local {
             Some(open_local) => {
                 Deployment::open_with(&config, migrations, environment.clone(), open_local).await?
@@ -255,16 +267,22 @@ impl Running {
         if let Some(metrics) = metrics {
             spawn_metrics(metrics, &deployment, &replication, &tasks);
         }
-        tasks.spawn(connections::serve(
-            listener,
-            move |client| TowerToHyperService::new(service.for_client(client)),
-            CONNECTIONS_MAX,
-            tasks.clone(),
-            shutdown,
-            DRAIN,
-        ));
+        if let Some(certificates) = certificates.clone() {
+            tasks.spawn(async move { certificates.keep_fresh(&shutdown).await });
+        }
+        ports.serve(
+            &config.hosting,
+            certificates.clone(),
+            &service,
+            &config.limits,
+            &environment.clock,
+            &tasks,
+        );
         Ok(Self {
             address,
+            tls_address: addresses.tls,
+            tls_proxy_address: addresses.tls_proxy,
+            certificates,
             metrics_address,
             deployment,
             replication,
@@ -272,12 +290,21 @@ impl Running {
             first_account,
             registry,
             tasks,
+            drain: config.limits.shutdown,
         })
     }
 
-    /// Stops accepting, lets requests in flight end, gives leases back, and closes the database. Says whether all ended in time.
+    /// Looks at the certificate's files at once, and serves what is in them if it can be served.
+    pub async fn reload(&self) {
+        if let Some(certificates) = &self.certificates {
+            certificates.refresh().await;
+        }
+    }
+
+    /// Stops accepting, lets requests in flight end within `ROADSTEAD_SHUTDOWN_SECONDS`, cuts off the rest, gives leases back, and closes the
+    /// database. Says whether all ended in time.
     pub async fn stop(self) -> bool {
-        let ended = self.tasks.stop(DRAIN + STOP).await;
+        let ended = self.tasks.stop(self.drain + STOP).await;
         // Of the requests that ended last.
         match tokio::time::timeout(LAST_NOTES, self.registry.write_pull_notes()).await {
             Ok(Ok(())) => {}
@@ -305,7 +332,7 @@ impl Replicator {
         environment: Environment,
     ) -> Result<Option<Self>, StartError> {
         let metrics = match listen_for_metrics {
-            Some(address) => Some(MetricsListener::bind(address).await?),
+            Some(address) => Some(MetricsListener::bind(address)?),
             None => None,
         };
         let deployment = Deployment::open(config, Migrations::Refuse, environment).await?;
@@ -429,7 +456,8 @@ fn spawn_metrics(
         locations: deployment.locations.clone(),
         replication: replication.clone(),
     };
-    tasks.spawn(metrics.serve(told, tasks.clone(), tasks.shutdown()));
+    let clock = Arc::clone(&deployment.environment.clock);
+    tasks.spawn(metrics.serve(told, clock, tasks.clone()));
 }
 
 async fn clean_up_uploads(registry: Registry, environment: Environment, shutdown: Shutdown) {
@@ -574,10 +602,23 @@ fn api_options(config: &Config, deployment: &Deployment) -> Result<ApiOptions, S
             .delivery
             .proxy_storage
             .then(|| StorageProxy::new(deployment.http.clone())),
+        rate_limits: config.limits.rates.as_ref().map(rate_limits),
         cdn_namespaces: config.delivery.cdn_namespaces.iter().cloned().collect(),
         chunk_bytes_min: config.registry.upload_chunk_min_length.map(Into::into),
         ..ApiOptions::default()
     })
+}
+
+fn rate_limits(rates: &roadstead_config::RateLimits) -> RateLimits {
+    let rate = |rate: Rate| roadstead_api::Rate {
+        per_second: u32::try_from(rate.per_second).unwrap_or(u32::MAX),
+        burst: u32::try_from(rate.burst).unwrap_or(u32::MAX),
+    };
+    RateLimits {
+        address: rate(rates.address),
+        account: rate(rates.account),
+        exempt: rates.exempt.iter().cloned().collect(),
+    }
 }
 
 /// Who is sent to a store: everybody, as with Quay, but for networks that are streamed to.

@@ -21,6 +21,7 @@ use roadstead_storage::{
 
 use crate::deployment::OpenLocal;
 use crate::error::StartError;
+use crate::trust::Trust;
 
 /// What all stores of a process are opened with.
 pub(crate) struct Opening<'a> {
@@ -28,6 +29,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) open_local: &'a OpenLocal,
     /// What object stores are reached with.
     pub(crate) http: HttpClient,
+    /// Which certificate authorities are trusted besides the system's.
+    pub(crate) trust: &'a Trust,
     /// Time, ids, chance.
     pub(crate) environment: Environment,
 }
@@ -78,7 +81,11 @@ impl Opening<'_> {
             Driver::SwiftStorage(swift) => {
                 let http = match &swift.ca_certificate {
                     None => self.http.clone(),
-                    Some(path) => HttpClient::new(&[read_certificate(path)?])?,
+                    Some(path) => {
+                        let mut authorities = self.trust.named();
+                        authorities.push(read_certificate(path)?);
+                        HttpClient::new(&authorities)?
+                    }
                 };
                 let swift = swift_options(swift);
                 Location::swift(name, &swift, options, &http, self.environment.clone())?

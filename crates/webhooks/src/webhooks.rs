@@ -107,7 +107,15 @@ impl Webhooks {
             database,
             environment,
             key,
-            sender: Sender::new()?,
+            sender: Sender::new(&[])?,
+        })
+    }
+
+    /// The same, and what it sends to may have a certificate of these authorities, in PEM form, besides the system's.
+    pub fn trusting(self, authorities: &[u8]) -> Result<Self, SenderError> {
+        Ok(Self {
+            sender: Sender::new(authorities)?,
+            ..self
         })
     }
 
