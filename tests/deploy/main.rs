@@ -3,6 +3,8 @@
 //! (The modules are marked as tests for the linter's sake, which lets tests unwrap.)
 
 #[cfg(test)]
+mod balancers;
+#[cfg(test)]
 mod compose;
 #[cfg(test)]
 mod debian;
