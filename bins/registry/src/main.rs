@@ -152,7 +152,7 @@ async fn serve(args: ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
         listen_tls: args.listen_tls,
         listen_tls_proxy: args.listen_tls_proxy,
         listen_for_metrics: args.metrics.metrics_listen,
-        replicate: !args.no_replicator,
+        replicate: !args.no_replicator && args.configuration.copying(),
         migrations,
         ..Settings::new(loaded.config, args.listen)
     };

@@ -78,7 +78,20 @@ impl ConfigurationArgs {
         Ok(loaded)
     }
 
-    fn source_in(&self, environment: &Environment) -> Source {
+    /// Whether the environment wants copies made by this process, and says in one line what else it says of Quay's worker processes.
+    pub fn copying(&self) -> bool {
+        let services = Environment::process().services();
+        if !services.without_effect.is_empty() {
+            tracing::info!(
+                "QUAY_SERVICES and QUAY_OVERRIDE_SERVICES switch `storagereplication` here, and nothing else: without effect are {}",
+                services.without_effect.join(", ")
+            );
+        }
+        services.copying
+    }
+
+    /// Where the configuration is, as far as the command line and the environment say.
+    pub fn source_in(&self, environment: &Environment) -> Source {
         self.source(
             &default_directory(environment),
             environment.get(QUAYCONF).is_some(),

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use roadstead_config::env::{self, Environment};
 use roadstead_telemetry::{ErrorChain, InitError, LogFormat};
 
 /// How to log.
@@ -27,9 +28,9 @@ pub struct LogArgs {
         value_name = "FILTER"
     )]
     log: String,
-    /// How log lines look
-    #[arg(long, global = true, env = "ROADSTEAD_LOG_FORMAT", value_enum, default_value_t = Format::Text)]
-    log_format: Format,
+    /// How log lines look [default: text, or json where JSONLOG is true]
+    #[arg(long, global = true, env = "ROADSTEAD_LOG_FORMAT", value_enum)]
+    log_format: Option<Format>,
 }
 
 /// Where to tell how the process fares.
@@ -49,11 +50,24 @@ enum Format {
 impl LogArgs {
     /// Starts logging to standard error.
     pub fn init(&self) -> Result<(), InitError> {
+        let (format, filter) = self.with(&Environment::process());
+        roadstead_telemetry::init(format, &filter)
+    }
+
+    /// What Quay's variables make of it.
+    fn with(&self, environment: &Environment) -> (LogFormat, String) {
         let format = match self.log_format {
-            Format::Text => LogFormat::Text,
-            Format::Json => LogFormat::Json,
+            Some(Format::Json) => LogFormat::Json,
+            None if environment.is_true(env::JSONLOG) => LogFormat::Json,
+            Some(Format::Text) | None => LogFormat::Text,
         };
-        roadstead_telemetry::init(format, &self.log)
+        let filter = if environment.is_true(env::DEBUGLOG) {
+            // Of our own crates only: what others say of each request would bury it.
+            format!("{},roadstead=debug", self.log)
+        } else {
+            self.log.clone()
+        };
+        (format, filter)
     }
 }
 
@@ -65,4 +79,31 @@ impl LogArgs {
 pub fn failed(error: &(dyn Error + 'static)) -> ExitCode {
     eprintln!("error: {}", ErrorChain(error));
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quays_variables_say_how_to_log_where_nothing_else_does() {
+        let logging = |log_format, variables: &[(&str, &str)]| {
+            let log = "info".to_owned();
+            let environment: Environment = variables.iter().copied().collect();
+            let (format, filter) = LogArgs { log, log_format }.with(&environment);
+            (matches!(format, LogFormat::Json), filter)
+        };
+        let info = || "info".to_owned();
+        assert_eq!(logging(None, &[]), (false, info()));
+        assert_eq!(logging(None, &[(env::JSONLOG, "True")]), (true, info()));
+        assert_eq!(
+            logging(Some(Format::Text), &[(env::JSONLOG, "true")]),
+            (false, info())
+        );
+        assert_eq!(logging(None, &[(env::JSONLOG, "1")]), (false, info()));
+        assert_eq!(
+            logging(None, &[(env::DEBUGLOG, "true")]),
+            (false, "info,roadstead=debug".to_owned())
+        );
+    }
 }

@@ -17,6 +17,10 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 /// The most values that a document may hold once its anchors are unfolded. Large configurations have hundreds.
 const VALUES_MAX: usize = 50_000;
 
+/// The most bytes that the texts of a document may hold together once its anchors are unfolded: a long text repeated by every alias would be
+/// gigabytes.
+const TEXT_BYTES_MAX: usize = 16 << 20;
+
 /// The most lists and maps in brackets, and the most directives (`%TAG`). The parser's time grows with the square of
 /// either: with these bounds it stays far below a second.
 const BRACKETS_MAX: usize = 5_000;
@@ -148,6 +152,7 @@ struct Reading<'de> {
 struct Found {
     document: Document,
     values: usize,
+    text_bytes: usize,
 }
 
 impl<'de> Reading<'de> {
@@ -211,6 +216,18 @@ impl<'de> Reading<'de> {
         if found.values > VALUES_MAX {
             return Err(E::custom(format_args!(
                 "more than {VALUES_MAX} values, counting what aliases repeat"
+            )));
+        }
+        Ok(())
+    }
+
+    fn count_text<E: Error>(&self, text: &str) -> Result<(), E> {
+        let mut found = self.found.borrow_mut();
+        found.text_bytes += text.len();
+        if found.text_bytes > TEXT_BYTES_MAX {
+            return Err(E::custom(format_args!(
+                "more than {} MiB of text, counting what aliases repeat",
+                TEXT_BYTES_MAX >> 20
             )));
         }
         Ok(())
@@ -300,7 +317,8 @@ impl<'de> Visitor<'de> for ValueAt<'_, 'de> {
         Ok(value.into())
     }
 
-    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Value, E> {
+    fn visit_borrowed_str<E: Error>(self, value: &'de str) -> Result<Value, E> {
+        self.reading.count_text(value)?;
         if self.reading.is_plain(value) {
             Ok(plain(value))
         } else {
@@ -308,7 +326,8 @@ impl<'de> Visitor<'de> for ValueAt<'_, 'de> {
         }
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        self.reading.count_text(value)?;
         Ok(value.into())
     }
 

@@ -18,12 +18,89 @@ pub const QUAY_OVERRIDE_CONFIG: &str = "QUAY_OVERRIDE_CONFIG";
 /// this is what differs from region to region.
 pub const QUAY_DISTRIBUTED_STORAGE_PREFERENCE: &str = "QUAY_DISTRIBUTED_STORAGE_PREFERENCE";
 
-/// Every variable above.
-const VARIABLES: [&str; 3] = [
-    QUAYCONF,
-    QUAY_OVERRIDE_CONFIG,
-    QUAY_DISTRIBUTED_STORAGE_PREFERENCE,
+/// Start although numbers of the configuration cannot be used: any value does it.
+pub const IGNORE_VALIDATION: &str = "IGNORE_VALIDATION";
+
+/// `true`: log what is otherwise left out.
+pub const DEBUGLOG: &str = "DEBUGLOG";
+
+/// `true`: log in JSON.
+pub const JSONLOG: &str = "JSONLOG";
+
+/// The only ones of Quay's worker processes that shall run, separated by commas.
+pub const QUAY_SERVICES: &str = "QUAY_SERVICES";
+
+/// Which of Quay's worker processes shall run, as `name=true` or `name=false`, separated by commas.
+pub const QUAY_OVERRIDE_SERVICES: &str = "QUAY_OVERRIDE_SERVICES";
+
+/// A variable that there is, whatever reads it.
+#[derive(Clone, Copy, Debug)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether it counts.
+    pub used: bool,
+    /// What it does; of one without effect: why it has none.
+    pub about: &'static str,
+}
+
+const fn used(name: &'static str, about: &'static str) -> Variable {
+    Variable {
+        name,
+        used: true,
+        about,
+    }
+}
+
+const fn idle(name: &'static str, about: &'static str) -> Variable {
+    Variable {
+        name,
+        used: false,
+        about,
+    }
+}
+
+/// Every variable that Quay's containers or this registry know.
+#[rustfmt::skip]
+pub const VARIABLES: &[Variable] = &[
+    used(QUAYCONF, "The directory above `stack/`, which holds `config.yaml` (default: `/conf`)."),
+    used(QUAY_OVERRIDE_CONFIG, "A JSON object whose keys replace those of `config.yaml`, each as a whole."),
+    used(QUAY_DISTRIBUTED_STORAGE_PREFERENCE, "Location ids separated by whitespace: they replace DISTRIBUTED_STORAGE_PREFERENCE. This is what differs from region to region."),
+    used(IGNORE_VALIDATION, "Any value: numbers, sizes and durations that cannot be used are warnings, and their defaults count. What says where things are and who may do what stops a start all the same."),
+    used(DEBUGLOG, "`true`: debug lines of the registry are logged too, whatever --log says."),
+    used(JSONLOG, "`true`: lines are JSON, where neither --log-format nor ROADSTEAD_LOG_FORMAT says how they look."),
+    used(QUAY_SERVICES, "The only services that run: without `storagereplication` among them this process makes no copies. Other names are without effect."),
+    used(QUAY_OVERRIDE_SERVICES, "`storagereplication=false`: this process makes no copies. Other names are without effect."),
+    used("QUAYENTRY", "`registry`, or `registry-nomigrate` for --no-migrate."),
+    used("ROADSTEAD_LISTEN", "As --listen."),
+    used("ROADSTEAD_METRICS_LISTEN", "As --metrics-listen."),
+    used("ROADSTEAD_LOG", "As --log."),
+    used("ROADSTEAD_LOG_FORMAT", "As --log-format."),
+    used("HTTP_PROXY", "The proxy through which stores with `http` addresses are reached. Webhooks and the database are reached without one."),
+    used("HTTPS_PROXY", "The proxy through which stores with `https` addresses are reached."),
+    used("NO_PROXY", "The hosts that are reached without a proxy, separated by commas."),
+    idle("QUAY_LOGGING", "Lines go to standard error: `stdout` and `syslog` are for whoever runs the process."),
+    idle("DB_CONNECTION_POOLING", "Connections are pooled whatever it says."),
+    idle("WORKER_COUNT", "One process serves with all its processors; the same with `_REGISTRY`, `_WEB`, `_SECSCAN` and `_UNSUPPORTED_MINIMUM` behind it."),
+    idle("WORKER_CONNECTION_COUNT", "A process takes thousands of connections; the same with `_REGISTRY`, `_WEB` and `_SECSCAN` behind it."),
+    idle("USERS_DEBUG", "--log says what is logged."),
+    idle("QUAY_VERSION", "Programs know their own: --version."),
+    idle("QUAY_REGION", "A region is known by the first location of its preference."),
+    idle("MIGRATION_VERSION", "The schema is brought to this program's own."),
+    idle("ENSURE_NO_MIGRATION", "As --no-migrate, which is said by QUAYENTRY=registry-nomigrate."),
+    idle("QUAYPATH", "Programs are one file each."),
+    idle("QUAYDIR", "Programs are one file each."),
+    idle("QUAYCONFIG", "QUAYCONF says where the configuration is."),
+    idle("CERTDIR", "Certificates are read from the configuration's directory."),
+    idle("KUBERNETES_SERVICE_HOST", "The configuration is read from its directory on Kubernetes too; nothing is asked of the cluster."),
+    idle("QE_K8S_CONFIG_SECRET", "Nothing is asked of the cluster."),
+    idle("QE_K8S_NAMESPACE", "Nothing is asked of the cluster."),
+    idle("FORCE_INDEX_TEMPLATE_UPDATE", "Actions are logged in the database, not in Elasticsearch."),
+    idle("TEST", "Of Quay's own tests."),
 ];
+
+/// The worker of Quay that copies between locations.
+const COPYING: &str = "storagereplication";
 
 /// The environment variables that a configuration is loaded with.
 ///
@@ -42,8 +119,8 @@ impl Environment {
     #[must_use]
     pub fn process() -> Self {
         VARIABLES
-            .into_iter()
-            .filter_map(|name| Some((name, std::env::var_os(name)?)))
+            .iter()
+            .filter_map(|variable| Some((variable.name, std::env::var_os(variable.name)?)))
             .collect()
     }
 
@@ -54,6 +131,52 @@ impl Environment {
             .map(OsString::as_os_str)
             .filter(|value| !value.is_empty())
     }
+
+    /// Whether `name` is `true`, in any case.
+    pub fn is_true(&self, name: &str) -> bool {
+        self.get(name)
+            .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
+
+    /// What is said about Quay's worker processes.
+    pub fn services(&self) -> Services {
+        let mut services = Services {
+            copying: true,
+            without_effect: Vec::new(),
+        };
+        let names = |variable| {
+            let text = self.get(variable).map(OsStr::to_string_lossy);
+            let text = text.unwrap_or_default().into_owned();
+            let names = text.split(',').map(|name| name.trim().to_owned());
+            names
+                .filter(|name| !name.is_empty())
+                .collect::<Vec<String>>()
+        };
+        let only = names(QUAY_SERVICES);
+        if !only.is_empty() {
+            services.copying = only.iter().any(|name| name == COPYING);
+            services
+                .without_effect
+                .extend(only.into_iter().filter(|name| name != COPYING));
+        }
+        for entry in names(QUAY_OVERRIDE_SERVICES) {
+            match entry.split_once('=') {
+                Some((COPYING, "true")) => services.copying = true,
+                Some((COPYING, "false")) => services.copying = false,
+                _ => services.without_effect.push(entry),
+            }
+        }
+        services
+    }
+}
+
+/// What the environment says about Quay's worker processes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Services {
+    /// Whether this process copies between locations.
+    pub copying: bool,
+    /// What has no effect here.
+    pub without_effect: Vec<String>,
 }
 
 impl<N: Into<String>, V: Into<OsString>> FromIterator<(N, V)> for Environment {
@@ -95,6 +218,47 @@ mod tests {
             default_directory(&Environment::empty()),
             PathBuf::from("/conf/stack")
         );
+    }
+
+    #[test]
+    fn of_quays_workers_only_the_copying_one_is_known() {
+        let services = |only: &str, but: &str| {
+            let environment: Environment = [(QUAY_SERVICES, only), (QUAY_OVERRIDE_SERVICES, but)]
+                .into_iter()
+                .collect();
+            let services = environment.services();
+            (services.copying, services.without_effect.join(" "))
+        };
+        assert_eq!(services("", ""), (true, String::new()));
+        assert_eq!(
+            services("", "storagereplication=false"),
+            (false, String::new())
+        );
+        assert_eq!(
+            services("", "gcworker=false, storagereplication = false"),
+            (true, "gcworker=false storagereplication = false".to_owned())
+        );
+        assert_eq!(
+            services("web,gcworker", ""),
+            (false, "web gcworker".to_owned())
+        );
+        assert_eq!(
+            services("web", "storagereplication=true"),
+            (true, "web".to_owned())
+        );
+        assert_eq!(services("storagereplication", ",,"), (true, String::new()));
+    }
+
+    #[test]
+    fn every_variable_is_listed_once() {
+        for (index, variable) in VARIABLES.iter().enumerate() {
+            let rest = VARIABLES.get(index + 1..).unwrap_or_default();
+            assert!(
+                rest.iter().all(|other| other.name != variable.name),
+                "{}",
+                variable.name
+            );
+        }
     }
 
     #[test]

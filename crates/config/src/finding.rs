@@ -120,6 +120,11 @@ pub(crate) fn shown(path: &str, value: &Value) -> String {
     shortened(&show(names_a_secret(path), value))
 }
 
+/// As [`shown`], of a value that was passed on.
+pub(crate) fn shown_json(path: &str, value: &serde_json::Value) -> String {
+    Value::serialize(value).map_or_else(|_| MASK.to_owned(), |value| shown(path, &value))
+}
+
 fn show(secret: bool, value: &Value) -> String {
     match value {
         Value::Dict(_, entries) => {

@@ -2,10 +2,10 @@
 //!
 //! [`load`] reads what Quay reads, as Quay reads it (YAML 1.1, upper-case keys, `QUAY_OVERRIDE_CONFIG` and
 //! `QUAY_DISTRIBUTED_STORAGE_PREFERENCE` on top), and either returns a [`Config`] or every reason why not, all at once.
-//! Keys without an effect here are kept and named in a warning. New keys of ours begin with `ROADSTEAD_`.
+//! [`schema`] knows every key, used or not. New keys of ours begin with `ROADSTEAD_`.
 //!
-//! The doc comment of each field is the reference of its key. Adding a key: a documented field in its section under
-//! `sections/`, its name and default in that section's `read`, and, if it is ours alone, its name in `keys.rs`.
+//! Adding a key: a documented field in its section under `sections/`, its name and default in that section's `read`, and its line in the table
+//! under `schema/`; a test tells where the two differ.
 //!
 //! Invariant: only `server` and what stands above it sees this crate; the other crates take small option structs of their
 //! own. Nothing here connects to anything: whether a database or a store answers is found out by those that use it.
@@ -13,11 +13,12 @@
 mod document;
 pub mod env;
 mod finding;
-mod keys;
 mod layers;
 mod reader;
+pub mod schema;
 mod secret;
 mod sections;
+mod spelling;
 mod units;
 
 use std::collections::BTreeMap;
@@ -86,12 +87,38 @@ impl fmt::Debug for RawKeys {
     }
 }
 
+/// Everything that there is to say of a configuration, whether or not it can be used.
+#[derive(Debug)]
+pub struct Checked {
+    /// What the keys say, if nothing stops a start.
+    pub config: Option<Config>,
+    /// What stops a start, in the order of the file.
+    pub errors: Vec<Finding>,
+    /// What an operator should know: keys without an effect that something was expected of, and what looks like a mistake.
+    pub warnings: Vec<Finding>,
+    /// What an operator may want to know: keys without an effect that nobody misses, and what Quay would miss.
+    pub notes: Vec<Finding>,
+    /// Every key as it was read, known or not.
+    pub raw: RawKeys,
+    origins: BTreeMap<String, Origin>,
+}
+
+impl Checked {
+    /// Where the value of a key was read; `None`: it is not given.
+    pub fn origin(&self, key: &str) -> Option<&Origin> {
+        self.origins.get(key)
+    }
+
+    /// The value of a key as findings show it: shortened, secrets masked. `None`: it is not given.
+    pub fn shown(&self, key: &str) -> Option<String> {
+        self.raw
+            .get(key)
+            .map(|value| finding::shown_json(key, value))
+    }
+}
+
 /// Reads and checks the whole configuration.
-///
-/// # Errors
-///
-/// Everything that is wrong, at once and in the order of the file. A file that is not YAML at all is one finding.
-pub fn load(source: &Source, environment: &Environment) -> Result<Loaded, ConfigErrors> {
+pub fn check(source: &Source, environment: &Environment) -> Checked {
     let (directory, base) = match source {
         Source::Directory(directory) => (
             Some(directory.as_path()),
@@ -103,31 +130,69 @@ pub fn load(source: &Source, environment: &Environment) -> Result<Loaded, Config
     let layers = Layers::read(directory, environment, &mut errors);
     if errors.iter().any(|finding| finding.key.is_empty()) {
         // A layer is missing, so that what the keys lack would say nothing.
-        return Err(ConfigErrors::new(errors));
+        return Checked {
+            config: None,
+            errors: in_order(errors),
+            warnings: Vec::new(),
+            notes: Vec::new(),
+            raw: RawKeys(BTreeMap::new()),
+            origins: BTreeMap::new(),
+        };
     }
     let mut keys = Keys::new(layers, base, errors);
     let config = Config::read(&mut keys);
-    keys.warn_of_unused();
+    keys.finish();
+    if environment.get(env::IGNORE_VALIDATION).is_some() {
+        keys.let_numbers_give_way();
+    }
     if let Some(directory) = directory {
         sections::warn_of_neighbours(directory, &mut keys.warnings);
     }
-    if !keys.errors.is_empty() {
-        return Err(ConfigErrors::new(keys.errors));
-    }
-    let raw = keys
-        .values()
-        .iter()
+    let values = keys.values().iter();
+    let raw = values
         .map(|(key, value)| (key.clone(), serde_json::to_value(value).unwrap_or_default()))
         .collect();
-    let mut warnings = keys.warnings;
-    warnings.sort();
-    // What several parameters share is read once for each of them.
-    warnings.dedup();
-    Ok(Loaded {
-        config,
-        warnings,
+    let values = keys.values().keys();
+    let origins = values
+        .filter_map(|key| Some((key.clone(), keys.origin(key)?)))
+        .collect();
+    Checked {
+        config: keys.errors.is_empty().then_some(config),
+        errors: in_order(keys.errors),
+        warnings: in_order(keys.warnings),
+        notes: in_order(keys.notes),
         raw: RawKeys(raw),
-    })
+        origins,
+    }
+}
+
+/// By file or variable, line and key; each once, since what several parameters share is read once for each of them.
+fn in_order(mut findings: Vec<Finding>) -> Vec<Finding> {
+    findings.sort();
+    findings.dedup();
+    findings
+}
+
+/// As [`check`], for whoever can use nothing but a configuration that can be used.
+///
+/// # Errors
+///
+/// Everything that is wrong, at once and in the order of the file. A file that is not YAML at all is one finding.
+pub fn load(source: &Source, environment: &Environment) -> Result<Loaded, ConfigErrors> {
+    let Checked {
+        config,
+        errors,
+        warnings,
+        raw,
+        ..
+    } = check(source, environment);
+    config
+        .map(|config| Loaded {
+            config,
+            warnings,
+            raw,
+        })
+        .ok_or(ConfigErrors::new(errors))
 }
 
 #[cfg(test)]

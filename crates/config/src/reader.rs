@@ -11,8 +11,11 @@ use std::time::Duration;
 use figment::value::{Dict, Value};
 
 use crate::finding::{Finding, Origin, shown};
-use crate::keys::{OURS, OURS_PREFIX, known_to_quay, nearest};
 use crate::layers::Layers;
+use crate::schema::{
+    self, ASKED_FOR_BY_QUAY, Effect, Key, OURS_PREFIX, as_flag, as_number, as_size,
+};
+use crate::spelling::nearest;
 use crate::units;
 
 /// What a refusal or a warning says, besides where and about which value.
@@ -55,8 +58,17 @@ pub(crate) struct Keys {
     values: Dict,
     base: Base,
     read: BTreeSet<&'static str>,
+    misspelt: Vec<Misspelt>,
     pub(crate) errors: Vec<Finding>,
     pub(crate) warnings: Vec<Finding>,
+    pub(crate) notes: Vec<Finding>,
+}
+
+/// A name that was given, and the one that it is probably meant to be.
+#[derive(Debug)]
+struct Misspelt {
+    given: String,
+    meant: String,
 }
 
 impl Keys {
@@ -67,9 +79,23 @@ impl Keys {
             layers,
             base,
             read: BTreeSet::new(),
+            misspelt: Vec::new(),
             errors,
             warnings: Vec::new(),
+            notes: Vec::new(),
         }
+    }
+
+    /// The keys that were asked for so far.
+    #[cfg(test)]
+    pub(crate) fn read(&self) -> &BTreeSet<&'static str> {
+        &self.read
+    }
+
+    /// Where the value of a key was read, if there is one.
+    pub(crate) fn origin(&self, key: &str) -> Option<Origin> {
+        let value = self.values.get(key)?;
+        Some(self.layers.origin(key, Some(value)))
     }
 
     /// The data directory of a registry without a configuration.
@@ -170,16 +196,7 @@ impl Keys {
 
     /// `value`, which stands at `path`, as a boolean.
     pub(crate) fn flag_of(&mut self, path: &str, value: &Value) -> Option<bool> {
-        let flag = match value {
-            Value::Bool(_, flag) => Some(*flag),
-            Value::String(_, text) if text.eq_ignore_ascii_case("true") => Some(true),
-            Value::String(_, text) if text.eq_ignore_ascii_case("false") => Some(false),
-            _ => match value.to_u128() {
-                Some(1) => Some(true),
-                Some(0) => Some(false),
-                _ => None,
-            },
-        };
+        let flag = as_flag(value);
         if flag.is_none() {
             self.mismatch(
                 path,
@@ -211,10 +228,7 @@ impl Keys {
         value: &Value,
         range: RangeInclusive<u64>,
     ) -> Option<u64> {
-        let number = value
-            .to_u128()
-            .and_then(|number| u64::try_from(number).ok())
-            .filter(|number| range.contains(number));
+        let number = as_number(value).filter(|number| range.contains(number));
         if number.is_none() {
             let allowed = format!("a whole number from {} to {}", range.start(), range.end());
             if matches!(value, Value::Num(..)) {
@@ -247,25 +261,22 @@ impl Keys {
         let Some(value) = self.value(key) else {
             return default;
         };
-        let size = match &value {
-            Value::String(_, text) => units::bytes(text),
-            Value::Num(..) => value.to_u128().and_then(|size| u64::try_from(size).ok()),
-            _ => None,
-        };
-        size.filter(|size| range.contains(size)).unwrap_or_else(|| {
-            let remark = Remark::new(
-                "not a size that can be used",
-                format!(
-                    "{} to {} bytes: {}",
-                    range.start(),
-                    range.end(),
-                    units::BYTES_GRAMMAR
-                ),
-                "change it",
-            );
-            self.refuse(key, Some(&value), remark);
-            default
-        })
+        as_size(&value)
+            .filter(|size| range.contains(size))
+            .unwrap_or_else(|| {
+                let remark = Remark::new(
+                    "not a size that can be used",
+                    format!(
+                        "{} to {} bytes: {}",
+                        range.start(),
+                        range.end(),
+                        units::BYTES_GRAMMAR
+                    ),
+                    "change it",
+                );
+                self.refuse(key, Some(&value), remark);
+                default
+            })
     }
 
     /// A duration such as `2w`.
@@ -363,57 +374,162 @@ impl Keys {
         }
     }
 
-    /// Warns of every key that nothing has read: of those of Quay's in one warning for each place they were read in, since a configuration
-    /// of Quay's holds dozens.
-    pub(crate) fn warn_of_unused(&mut self) {
-        let unused: Vec<_> = self
-            .values
-            .iter()
-            .filter(|(key, _)| !self.read.contains(key.as_str()))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
-        let (quays, others): (Vec<_>, Vec<_>) = unused
-            .into_iter()
-            .partition(|(key, _)| known_to_quay().any(|known| known == key));
-        let mut places: BTreeMap<Origin, Vec<String>> = BTreeMap::new();
-        for (key, value) in quays {
-            let mut origin = self.layers.origin(&key, Some(&value));
-            if let Origin::File { line, .. } = &mut origin {
-                *line = None;
+    /// Notes that the name at `given` is unknown where the one at `meant` is known.
+    pub(crate) fn misspells(&mut self, given: &str, meant: &str) {
+        self.misspelt.push(Misspelt {
+            given: given.to_owned(),
+            meant: meant.to_owned(),
+        });
+    }
+
+    /// Says what there is to say of the keys that no section has read, once all have: of those of Quay's in one finding for each place that
+    /// they were read in, since a configuration of Quay's holds dozens.
+    pub(crate) fn finish(&mut self) {
+        let mut missed: BTreeMap<Origin, Vec<String>> = BTreeMap::new();
+        let mut idle: BTreeMap<Origin, Vec<String>> = BTreeMap::new();
+        for (name, value) in self.values.clone() {
+            let Some(key) = schema::key(&name) else {
+                self.warn_of_unknown(&name, &value);
+                continue;
+            };
+            if key.is_used() || self.read.contains(key.name) {
+                continue;
             }
-            places.entry(origin).or_default().push(key);
+            if !key.kind.fits(&value) {
+                self.say_of_strange(key, &value);
+            } else if key.effect == Effect::Refused {
+                self.refuse_unless_default(key, &value);
+            } else {
+                let mut origin = self.layers.origin(&name, Some(&value));
+                if let Origin::File { line, .. } = &mut origin {
+                    *line = None;
+                }
+                let place = if key.asks_in_vain(&value) {
+                    &mut missed
+                } else {
+                    &mut idle
+                };
+                place.entry(origin).or_default().push(name);
+            }
         }
-        self.warnings
-            .extend(places.into_iter().map(|(origin, keys)| Finding {
+        for (places, findings, problem) in [
+            (
+                missed,
+                &mut self.warnings,
+                "known to Quay, without effect here",
+            ),
+            (
+                idle,
+                &mut self.notes,
+                "known to Quay, and nothing that they say is missed here",
+            ),
+        ] {
+            findings.extend(places.into_iter().map(|(origin, keys)| Finding {
                 origin,
                 key: String::new(),
                 value: None,
-                problem: format!("known to Quay, without effect here: {}", keys.join(", ")),
+                problem: format!("{problem}: {}", keys.join(", ")),
                 allowed: String::new(),
                 action: String::new(),
             }));
-        for (key, value) in others {
-            let remark = if !is_upper_case(&key) {
-                Remark::new(
-                    "ignored, as Quay ignores keys that are not in upper case",
-                    "",
-                    "",
-                )
-            } else if key.starts_with(OURS_PREFIX) {
-                Remark::new(
-                    "unknown, without effect",
-                    OURS.join(", "),
-                    did_you_mean(&key, OURS),
-                )
-            } else {
-                Remark::new(
-                    "unknown, without effect",
-                    "",
-                    did_you_mean(&key, known_to_quay()),
-                )
-            };
-            self.warn(&key, Some(&value), remark);
         }
+        if self.data_dir().is_none() {
+            self.note_what_quay_asks_for();
+        }
+        self.unite_misspelt();
+    }
+
+    /// A key of the wrong kind that changes nothing.
+    fn say_of_strange(&mut self, key: &Key, value: &Value) {
+        let remark = Remark::new(
+            "not what belongs there; it has no effect here",
+            key.kind.allowed(),
+            "correct it, or take it out",
+        );
+        let finding = self.finding(key.name, Some(value), Some(shown(key.name, value)), remark);
+        if key.effect == Effect::Refused {
+            self.errors.push(finding);
+        } else {
+            self.warnings.push(finding);
+        }
+    }
+
+    fn refuse_unless_default(&mut self, key: &Key, value: &Value) {
+        let default = key.default_value();
+        if default.is_some_and(|default| key.kind.plain(&default) == key.kind.plain(value)) {
+            return;
+        }
+        let remark = Remark::new("it is not here", key.default, key.about);
+        self.refuse(key.name, Some(value), remark);
+    }
+
+    fn note_what_quay_asks_for(&mut self) {
+        for key in ASKED_FOR_BY_QUAY {
+            if !self.values.contains_key(key) {
+                let remark = Remark::new(
+                    "it is missing; Quay's own check of a configuration asks for it",
+                    "",
+                    "give it if instances of Quay start with this configuration",
+                );
+                let finding = self.finding(key, None, None, remark);
+                self.notes.push(finding);
+            }
+        }
+    }
+
+    fn warn_of_unknown(&mut self, name: &str, value: &Value) {
+        let is_ours = name.starts_with(OURS_PREFIX);
+        let near = if is_ours {
+            nearest(name, schema::ours())
+        } else {
+            nearest(name, schema::names())
+        };
+        let hint = near.map_or_else(String::new, |near| format!("did you mean {near}?"));
+        let remark = if !is_upper_case(name) {
+            let problem = "ignored, as Quay ignores keys that are not in upper case";
+            Remark::new(problem, "", hint)
+        } else if is_ours && near.is_none() {
+            let mut allowed: Vec<_> = schema::ours().collect();
+            allowed.sort_unstable();
+            Remark::new("unknown, without effect", allowed.join(", "), hint)
+        } else {
+            Remark::new("unknown, without effect", "", hint)
+        };
+        self.warn(name, Some(value), remark);
+        if let Some(near) = near {
+            self.misspells(name, near);
+        }
+    }
+
+    /// Says once, at what is misspelt, that a name is misspelt and that the right one is therefore missing.
+    fn unite_misspelt(&mut self) {
+        for Misspelt { given, meant } in std::mem::take(&mut self.misspelt) {
+            let is_missing = |finding: &Finding| finding.key == meant && finding.value.is_none();
+            let is_error = self.errors.iter().any(is_missing);
+            self.errors.retain(|finding| !is_missing(finding));
+            self.warnings.retain(|finding| !is_missing(finding));
+            self.notes.retain(|finding| !is_missing(finding));
+            if is_error {
+                let (misspelt, rest) = std::mem::take(&mut self.warnings)
+                    .into_iter()
+                    .partition(|finding| finding.key == given);
+                self.warnings = rest;
+                self.errors.extend::<Vec<_>>(misspelt);
+            }
+        }
+    }
+
+    /// Turns what is wrong with mere numbers into warnings: their defaults count.
+    pub(crate) fn let_numbers_give_way(&mut self) {
+        let (numbers, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.errors)
+            .into_iter()
+            .partition(|finding| schema::may_give_way(&finding.key));
+        self.errors = others;
+        self.warnings
+            .extend(numbers.into_iter().map(|finding| Finding {
+                problem: format!("{}; the default counts instead", finding.problem),
+                ..finding
+            }));
     }
 }
 

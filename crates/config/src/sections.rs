@@ -31,6 +31,7 @@ pub use management::Management;
 pub use quota::Quota;
 pub use registry::{Registry, RegistryState};
 pub use replication::{Replication, Scrub};
+pub(crate) use storage::drivers;
 pub use storage::{
     Akamai, AzureCredentials, AzureStorage, Cdn, CdnProvider, CdnRule, CloudFlare, CloudFront,
     Continent, Driver, Endpoint, LocalStorage, Location, MultiCdnStorage, OpenStackOptions,

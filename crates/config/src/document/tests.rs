@@ -146,6 +146,25 @@ fn anchors_that_unfold_without_end_are_refused() {
 }
 
 #[test]
+fn a_long_text_that_aliases_repeat_is_refused_before_it_fills_the_memory() {
+    let text = "x".repeat(400_000);
+    let aliases = vec!["*a"; 49_000].join(", ");
+    let laughs = unreadable(&format!("A: &a {text}\nB: [{aliases}]\n"));
+    assert!(
+        laughs.1.contains("more than 16 MiB of text"),
+        "{}",
+        laughs.1
+    );
+    let keys: String = (0..300).map(|key| format!("K{key}: *a\n")).collect();
+    let laughs = unreadable(&format!("A: &a {text}\n{keys}"));
+    assert!(
+        laughs.1.contains("more than 16 MiB of text"),
+        "{}",
+        laughs.1
+    );
+}
+
+#[test]
 fn texts_that_would_keep_the_parser_busy_are_refused_unread() {
     assert_eq!(
         unreadable(&"[".repeat(100_000)).1,

@@ -9,7 +9,7 @@ use crate::secret::Secret;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accounts {
     /// `SUPER_USERS`: the accounts that may administer the registry, the same in all regions (default: none; `admin` for a
-    /// registry without a configuration).
+    /// registry without a configuration). With `FEATURE_SUPER_USERS` (default: true) off: none.
     pub super_users: Vec<String>,
     /// `FEATURE_SUPERUSERS_FULL_ACCESS`: whether they may do everything in every namespace (default: false; true for a registry
     /// without a configuration).
@@ -24,7 +24,8 @@ pub struct Accounts {
     pub app_specific_tokens: bool,
     /// `FEATURE_REQUIRE_ENCRYPTED_BASIC_AUTH`: whether people's passwords are taken encrypted with `SECRET_KEY` only (default: false).
     pub encrypted_passwords_only: bool,
-    /// `FEATURE_USER_CREATION`: whether people may make accounts for themselves (default: true).
+    /// `FEATURE_USER_CREATION`: whether people may make accounts for themselves (default: true), unless `FEATURE_DIRECT_LOGIN` is off (default:
+    /// true) or `FEATURE_INVITE_ONLY_USER_CREATION` is on (default: false).
     pub user_creation: bool,
     /// `FEATURE_SUPERUSERS_ORG_CREATION_ONLY`: whether superusers alone make organisations, also by pushing (default: false).
     pub superusers_create_organizations: bool,
@@ -50,13 +51,7 @@ impl Accounts {
         refuse_other_authentication(keys);
         let secret_key = keys.text("SECRET_KEY");
         Self {
-            super_users: keys.texts("SUPER_USERS", "user names").unwrap_or_else(|| {
-                if standalone {
-                    vec!["admin".to_owned()]
-                } else {
-                    Vec::new()
-                }
-            }),
+            super_users: super_users(keys, standalone),
             super_users_full_access: keys.flag("FEATURE_SUPERUSERS_FULL_ACCESS", standalone),
             global_readonly_super_users: keys
                 .texts("GLOBAL_READONLY_SUPER_USERS", "user names")
@@ -67,8 +62,7 @@ impl Accounts {
                 .unwrap_or_default(),
             app_specific_tokens: keys.flag("FEATURE_APP_SPECIFIC_TOKENS", true),
             encrypted_passwords_only: encrypted_passwords_only(keys, secret_key.is_some()),
-            user_creation: keys.flag("FEATURE_USER_CREATION", true)
-                && keys.flag("FEATURE_DIRECT_LOGIN", true),
+            user_creation: user_creation(keys),
             superusers_create_organizations: keys
                 .flag("FEATURE_SUPERUSERS_ORG_CREATION_ONLY", false),
             restricted_users: keys.flag("FEATURE_RESTRICTED_USERS", false),
@@ -84,6 +78,27 @@ impl Accounts {
             token_lifetime_max: keys.seconds("REGISTRY_JWT_AUTH_MAX_FRESH_S", 3660, 3600..=604_800),
         }
     }
+}
+
+fn super_users(keys: &mut Keys, standalone: bool) -> Vec<String> {
+    let names = keys.texts("SUPER_USERS", "user names");
+    let default = || standalone.then(|| "admin".to_owned()).into_iter().collect();
+    if keys.flag("FEATURE_SUPER_USERS", true) {
+        names.unwrap_or_else(default)
+    } else {
+        Vec::new()
+    }
+}
+
+fn user_creation(keys: &mut Keys) -> bool {
+    let [allowed, with_passwords, invited_only] = [
+        ("FEATURE_USER_CREATION", true),
+        ("FEATURE_DIRECT_LOGIN", true),
+        ("FEATURE_INVITE_ONLY_USER_CREATION", false),
+    ]
+    .map(|(key, default)| keys.flag(key, default));
+    // Nobody is invited here.
+    allowed && with_passwords && !invited_only
 }
 
 /// `FEATURE_REQUIRE_ENCRYPTED_BASIC_AUTH`, which needs a `SECRET_KEY`: without it nobody could sign in.

@@ -17,6 +17,7 @@ mod swift;
 pub use azure::{AzureCredentials, AzureStorage};
 pub use cdn::{Akamai, Cdn, CloudFlare, CloudFront};
 pub use driver::Driver;
+pub(crate) use driver::drivers;
 pub use endpoint::Endpoint;
 pub use local::LocalStorage;
 pub use locations::Location;
@@ -24,7 +25,7 @@ pub use multi_cdn::{CdnProvider, CdnRule, Continent, MultiCdnStorage};
 pub use s3::{S3Credentials, S3Keys, S3Store};
 pub use swift::{OpenStackOptions, SwiftAuthVersion, SwiftStorage};
 
-use crate::reader::Keys;
+use crate::reader::{Keys, Remark};
 
 /// Where the blobs are.
 ///
@@ -54,9 +55,14 @@ const UPLOAD_MEMORY_BYTES_MIN: u64 = 16 * MIB;
 impl Storage {
     pub(super) fn read(keys: &mut Keys, replication: bool) -> Self {
         let (locations, names) = locations::read(keys);
+        let preference = preference::read_preference(keys, replication, &names);
+        let default_locations = preference::read_defaults(keys, replication, &names);
+        if keys.data_dir().is_none() {
+            warn_without_replication(keys, replication, &default_locations);
+        }
         Self {
-            preference: preference::read_preference(keys, replication, &names),
-            default_locations: preference::read_defaults(keys, replication, &names),
+            preference,
+            default_locations,
             upload_memory_bytes: keys.size(
                 "ROADSTEAD_UPLOAD_MEMORY_BYTES",
                 64 * MIB,
@@ -64,5 +70,18 @@ impl Storage {
             ),
             locations,
         }
+    }
+}
+
+/// Locations that shall hold everything, and nothing that copies to them: hardly ever meant, and a missing key looks the same.
+fn warn_without_replication(keys: &mut Keys, replication: bool, default_locations: &[String]) {
+    const KEY: &str = "FEATURE_STORAGE_REPLICATION";
+    if !replication && default_locations.len() > 1 && keys.value(KEY).is_none() {
+        let remark = Remark::new(
+            "it is missing: nothing is copied to DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS",
+            "true or false",
+            "set it",
+        );
+        keys.warn(KEY, None, remark);
     }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use figment::value::Value;
 
 use crate::reader::{Keys, Remark, did_you_mean};
+use crate::schema::Kind;
 
 /// What a parameter means here.
 enum Meaning {
@@ -196,7 +197,15 @@ impl Parameters {
     ) {
         for (name, value) in entries {
             let path = format!("{path}.{name}");
-            if HISTORIC.contains(&name.as_str()) || matches!(value, Value::Empty(..)) {
+            if HISTORIC.contains(&name.as_str()) {
+                if !Kind::Flag.fits(value) {
+                    let problem = "not what belongs there; it has no effect, here as in Quay";
+                    let remark = Remark::new(problem, Kind::Flag.allowed(), "take it out");
+                    keys.warn(&path, Some(value), remark);
+                }
+                continue;
+            }
+            if matches!(value, Value::Empty(..)) {
                 continue;
             }
             if name == "ssl" {
@@ -213,7 +222,7 @@ impl Parameters {
                 .map(|name| (*name, &Honoured))
                 .or_else(|| known(name));
             let Some((name, meaning)) = known else {
-                let hint = did_you_mean(name, names().chain(POOL));
+                let hint = did_you_mean(name, names().chain(POOL).chain(HISTORIC));
                 // Without the value: a misspelt password is one too.
                 keys.refuse_absent(&path, value, Remark::new("unknown argument", "", hint));
                 continue;

@@ -152,6 +152,15 @@ const DRIVERS: [(&str, [&[&str]; 2], Read); 13] = [
     ),
 ];
 
+/// Every driver with the names of its parameters, by name.
+pub(crate) fn drivers() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
+    DRIVERS.iter().map(|(name, parameters, _)| {
+        let mut parameters = parameters.concat();
+        parameters.sort_unstable();
+        (*name, parameters)
+    })
+}
+
 /// Reads what stands under the id at `path`. `None`: it was refused.
 pub(super) fn read(keys: &mut Keys, path: &str, entry: &Value) -> Option<Driver> {
     let (driver, parameters) = split(keys, path, entry)?;

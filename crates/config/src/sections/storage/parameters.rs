@@ -13,6 +13,7 @@ use figment::value::{Dict, Value};
 use crate::reader::{Keys, Remark, did_you_mean};
 use crate::secret::Secret;
 use crate::sections::hosting::is_host_and_port;
+use crate::spelling::nearest;
 
 /// Seconds of a day: no time limit is longer.
 const SECONDS_MAX: f64 = 86_400.0;
@@ -285,7 +286,11 @@ pub(super) fn refuse_unknown(
             let problem = format!("unknown parameter of {of_what}");
             let hint = did_you_mean(name, known.iter().copied());
             let remark = Remark::new(problem, known.join(", "), hint);
-            keys.refuse_absent(&format!("{path}.{name}"), value, remark);
+            let given = format!("{path}.{name}");
+            keys.refuse_absent(&given, value, remark);
+            if let Some(near) = nearest(name, known.iter().copied()) {
+                keys.misspells(&given, &format!("{path}.{near}"));
+            }
         }
     }
 }

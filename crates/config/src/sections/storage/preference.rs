@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use figment::value::Value;
-
 use super::locations::{CONFIG, QUAYS_DEFAULT_LOCATION};
 use crate::reader::{Keys, Remark, did_you_mean};
+use crate::schema::is_nothing;
 
 const PREFERENCE: &str = "DISTRIBUTED_STORAGE_PREFERENCE";
 const DEFAULTS: &str = "DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS";
@@ -22,8 +21,8 @@ pub(super) fn read_preference(keys: &mut Keys, replication: bool, names: &[Strin
         None if standalone => names.to_vec(),
         Some(_) | None if replication => {
             let value = keys.value(PREFERENCE);
-            // A value with ids that were all refused has been reported already.
-            if !matches!(&value, Some(Value::Array(_, items)) if !items.is_empty()) {
+            // A value that was refused has been reported already.
+            if value.as_ref().is_none_or(is_nothing) {
                 let remark = Remark::new(
                     "FEATURE_STORAGE_REPLICATION needs a preference",
                     format!("a list of {}", names.join(", ")),
@@ -50,8 +49,10 @@ pub(super) fn read_defaults(keys: &mut Keys, replication: bool, names: &[String]
             .cloned()
             .collect(),
     };
-    if replication && defaults.is_empty() {
-        let value = keys.value(DEFAULTS);
+    let value = keys.value(DEFAULTS);
+    // Of a value that was refused, and of ids without locations to hold them against, enough has been said.
+    let nothing_is_listed = value.as_ref().is_none_or(is_nothing);
+    if replication && defaults.is_empty() && nothing_is_listed && !names.is_empty() {
         let remark = Remark::new(
             "no location gets a copy of everything: what is pushed stays where it was pushed",
             "",

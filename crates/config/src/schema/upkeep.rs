@@ -1,0 +1,57 @@
+//! What is kept, for how long, and how much of it.
+
+use super::{Key, Kind, absent, fixed, harmless, used};
+
+const SECURITY: &str = "Belongs to FEATURE_SECURITY_SCANNER.";
+const MIRROR: &str = "Belongs to FEATURE_REPO_MIRROR.";
+
+#[rustfmt::skip]
+pub(super) const KEYS: &[Key] = &[
+    used("DEFAULT_TAG_EXPIRATION", Kind::Duration, "2w", "For how long a new namespace keeps deleted tags."),
+    used("TAG_EXPIRATION_OPTIONS", Kind::Texts, "[0s, 1d, 1w, 2w, 4w]", "The durations that a namespace may choose from."),
+    used("FEATURE_CHANGE_TAG_EXPIRATION", Kind::Flag, "true", "Whether a namespace may choose for how long it keeps deleted tags."),
+    used("FEATURE_IMMUTABLE_TAGS", Kind::Flag, "false", "Whether tags may be marked so that they can be neither moved nor deleted."),
+    used("FEATURE_IMMUTABLE_TAGS_CAN_EXPIRE", Kind::Flag, "false", "Whether such tags may have an end."),
+    used("FEATURE_GARBAGE_COLLECTION", Kind::Flag, "true", "Whether manifests and blobs that nothing can want any more are removed."),
+    used("FEATURE_REPOSITORY_GARBAGE_COLLECTION", Kind::Flag, "true", "Whether repositories that were deleted are removed."),
+    used("FEATURE_NAMESPACE_GARBAGE_COLLECTION", Kind::Flag, "true", "Whether namespaces that were deleted are removed."),
+    used("GARBAGE_COLLECTION_FREQUENCY", Kind::Number(1, 86_400), "30", "The seconds between two looks."),
+    used("NAMESPACE_GC_GRACE_PERIOD_SECONDS", Kind::Number(0, 31_536_000), "0", "For how long a deleted namespace is kept."),
+    fixed("FEATURE_AUTO_PRUNE", Kind::Flag, "false", "false", "Tags are not removed by policies here; Quay's instances on the same database do it."),
+    absent("DEFAULT_NAMESPACE_AUTOPRUNE_POLICY", Kind::Map, "", "Tags are not removed by policies here."),
+    used("FEATURE_QUOTA_MANAGEMENT", Kind::Flag, "false", "Whether sizes of namespaces are kept."),
+    used("FEATURE_VERIFY_QUOTA", Kind::Flag, "true", "Whether pushes are refused beyond a quota, where sizes are kept."),
+    used("FEATURE_EDIT_QUOTA", Kind::Flag, "true", "Whether quotas are shown and changed through the API, where sizes are kept."),
+    used("QUOTA_INVALIDATE_TOTALS", Kind::Flag, "true", "Whether sizes that are not kept are marked for Quay's backfill when they change."),
+    used("DEFAULT_SYSTEM_REJECT_QUOTA_BYTES", Kind::Number(0, i64::MAX.unsigned_abs()), "0", "What a namespace without a quota of its own may hold; 0: whatever it likes."),
+    fixed("FEATURE_QUOTA_SUPPRESS_FAILURES", Kind::Flag, "false", "false", "A push whose size cannot be counted fails."),
+    harmless("FEATURE_QUOTA_NOTIFICATIONS", Kind::Flag, "false", "Administrators are always told."),
+    harmless("QUOTA_BACKFILL", Kind::Flag, "true", "Sizes are kept with every push; what was there before is Quay's to count."),
+    harmless("QUOTA_TOTAL_DELAY_SECONDS", Kind::Number(0, 31_536_000), "1800", "Sizes are kept with every push."),
+    harmless("FEATURE_MANIFEST_SIZE_BACKFILL", Kind::Flag, "true", "Sizes are kept with every push."),
+    fixed("FEATURE_SECURITY_SCANNER", Kind::Flag, "false", "false", "Images are not scanned."),
+    harmless("FEATURE_SECURITY_SCANNER_V2", Kind::Flag, "false", SECURITY),
+    harmless("FEATURE_SECURITY_NOTIFICATIONS", Kind::Flag, "false", SECURITY),
+    harmless("SECSCAN_V4_NOTIFICATION_QUEUE_NAME", Kind::Text, "secscanv4", SECURITY),
+    harmless("SECURITY_SCANNER_INDEXING_INTERVAL", Kind::Number(0, 31_536_000), "30", SECURITY),
+    harmless("SECURITY_SCANNER_MAX_SCAN_RETRIES", Kind::Number(0, 1000), "5", SECURITY),
+    harmless("SECURITY_SCANNER_NOTIFICATIONS_QUEUE", Kind::Text, "", SECURITY),
+    harmless("SECURITY_SCANNER_V4_BATCH_SIZE", Kind::Number(0, 1_000_000), "0", SECURITY),
+    harmless("SECURITY_SCANNER_V4_ENDPOINT", Kind::Text, "", SECURITY),
+    harmless("SECURITY_SCANNER_V4_INDEXING", Kind::Flag, "true", SECURITY),
+    harmless("SECURITY_SCANNER_V4_INDEX_MAX_LAYER_SIZE", Kind::Any, "", SECURITY),
+    harmless("SECURITY_SCANNER_V4_MANIFEST_CLEANUP", Kind::Flag, "true", SECURITY),
+    harmless("SECURITY_SCANNER_V4_PSK", Kind::Text, "", SECURITY),
+    harmless("SECURITY_SCANNER_V4_REINDEX_THRESHOLD", Kind::Number(0, 31_536_000), "300", SECURITY),
+    fixed("FEATURE_REPO_MIRROR", Kind::Flag, "false", "false", "Other registries are not mirrored here; mirrors of Quay's keep their robot."),
+    fixed("FEATURE_ORG_MIRROR", Kind::Flag, "false", "false", "Other registries are not mirrored here."),
+    harmless("ORG_MIRROR_INTERVAL", Kind::Number(0, 31_536_000), "30", "Belongs to FEATURE_ORG_MIRROR."),
+    harmless("REPO_MIRROR_INTERVAL", Kind::Number(0, 31_536_000), "30", MIRROR),
+    harmless("REPO_MIRROR_MAX_MANIFEST_ENTRIES", Kind::Number(0, 1_000_000), "1000", MIRROR),
+    harmless("REPO_MIRROR_MAX_MANIFEST_LIST_SIZE", Kind::Number(0, 1 << 40), "10485760", MIRROR),
+    harmless("REPO_MIRROR_ROLLBACK", Kind::Flag, "false", MIRROR),
+    harmless("REPO_MIRROR_SERVER_HOSTNAME", Kind::Text, "", MIRROR),
+    harmless("REPO_MIRROR_TAG_ROLLBACK_PAGE_SIZE", Kind::Number(0, 1_000_000), "100", MIRROR),
+    harmless("REPO_MIRROR_TLS_VERIFY", Kind::Flag, "true", MIRROR),
+    harmless("SSRF_ALLOWED_HOSTS", Kind::Texts, "[]", MIRROR),
+];
