@@ -117,7 +117,9 @@ impl fmt::Display for ConfigErrors {
 
 /// The value at `path` as a finding shows it.
 pub(crate) fn shown(path: &str, value: &Value) -> String {
-    shortened(&show(names_a_secret(path), value))
+    // What stands inside a secret is one too.
+    let secret = path.split('.').any(names_a_secret);
+    shortened(&show(secret, value))
 }
 
 /// As [`shown`], of a value that was passed on.
@@ -171,7 +173,7 @@ fn names_a_secret(path: &str) -> bool {
     let name = path.rsplit('.').next().unwrap_or(path).to_ascii_lowercase();
     name.ends_with("key")
         || name.ends_with("psk")
-        || ["secret", "passw", "token", "credential"]
+        || ["secret", "passw", "token", "credential", "authorization"]
             .iter()
             .any(|word| name.contains(word))
 }

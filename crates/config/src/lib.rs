@@ -10,6 +10,7 @@
 //! Invariant: only `server` and what stands above it sees this crate; the other crates take small option structs of their
 //! own. Nothing here connects to anything: whether a database or a store answers is found out by those that use it.
 
+mod comparison;
 mod document;
 pub mod env;
 mod finding;
@@ -25,6 +26,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+pub use comparison::{Difference, Drift, Fingerprint, differences, drift};
 pub use env::{Environment, default_directory};
 pub use finding::{ConfigErrors, Finding, Origin};
 pub use secret::Secret;

@@ -44,6 +44,8 @@ pub struct Key {
     pub effect: Effect,
     /// What it is about; of a key without effect: why it has none.
     pub about: &'static str,
+    /// Whether regions of one registry may have different values: what is near, cheap or large enough differs from region to region.
+    pub regional: bool,
 }
 
 /// What a key does here.
@@ -170,6 +172,13 @@ impl Key {
         }
     }
 
+    const fn of_region(self) -> Self {
+        Self {
+            regional: true,
+            ..self
+        }
+    }
+
     /// The default as a value.
     pub(crate) fn default_value(&self) -> Option<Value> {
         written(self.default)
@@ -213,6 +222,7 @@ const fn used(name: &'static str, kind: Kind, default: &'static str, about: &'st
         default,
         effect: Effect::Used(Reload::Restart),
         about,
+        regional: false,
     }
 }
 

@@ -16,7 +16,8 @@ Quay knows is known here. A file that cannot be used stops the start with everyt
 without starting anything, `admin config explain KEY` what a key does and where its value comes from, and `admin config diff` in what two
 regions differ. [config.schema.json](config.schema.json) is a JSON Schema for editors.
 
-What the columns say: **restart**: it counts, and a change with the next start; **live**: a change counts within seconds; **none**: without effect,
+What the columns say: **restart**: it counts, and a change with the next start; **live**: a change counts within seconds; **by region**:
+regions may differ in it, and should be alike in everything else; **none**: without effect,
 and nobody misses it; **not here**: without effect, and a value is named in a warning, unless it says what is always so here; **refused**:
 any value but the default stops the start. Defaults of keys without effect are Quay's.
 ";
@@ -55,8 +56,14 @@ fn write_theme(page: &mut String, theme: &Theme) {
 
 fn effect(key: &Key) -> String {
     match key.effect {
-        Effect::Used(Reload::Restart) => "restart".to_owned(),
-        Effect::Used(Reload::Live) => "live".to_owned(),
+        Effect::Used(reload) => {
+            let reload = match reload {
+                Reload::Restart => "restart",
+                Reload::Live => "live",
+            };
+            let regional = if key.regional { ", by region" } else { "" };
+            format!("{reload}{regional}")
+        }
         Effect::Always(here) => format!("not here: always `{here}`"),
         Effect::Missed => "not here".to_owned(),
         Effect::Idle => "none".to_owned(),
