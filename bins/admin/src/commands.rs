@@ -2,6 +2,7 @@
 
 mod accounts;
 pub(crate) mod backfill;
+pub(crate) mod config;
 pub(crate) mod drain;
 pub(crate) mod gc;
 pub(crate) mod location_add;

@@ -16,7 +16,7 @@ use roadstead_cli::{ConfigurationArgs, LogArgs, failed};
 use roadstead_runtime::Environment;
 
 use crate::commands::{
-    backfill, drain, gc, location_add, location_list, org, placement, remove_location,
+    backfill, config, drain, gc, location_add, location_list, org, placement, remove_location,
     replication_at_risk, replication_control, replication_failed, replication_status,
     replication_webhook, robot, token, user, verify_placements,
 };
@@ -63,6 +63,9 @@ enum Command {
     /// Replication
     #[command(subcommand)]
     Replication(ReplicationCommand),
+    /// The configuration: what is wrong with it, what a key does, in what regions differ
+    #[command(subcommand)]
+    Config(config::Command),
     /// Garbage collection
     #[command(subcommand)]
     Gc(GcCommand),
@@ -156,6 +159,12 @@ fn arguments() -> Result<Cli, clap::Error> {
 
 async fn run(cli: Cli, console: &mut Console) -> anyhow::Result<ExitCode> {
     cli.log.init()?;
+    if let Command::Config(command) = &cli.command
+        && let Some(code) = config::look(command, &cli.configuration, console).await?
+    {
+        console.finish()?;
+        return Ok(code);
+    }
     let loaded = cli.configuration.load()?;
     let opened = Opened::open(&loaded.config, Environment::system()).await?;
     let code = dispatch(&cli.command, &opened, console).await?;
@@ -213,6 +222,7 @@ async fn dispatch(
         Command::Replication(ReplicationCommand::Webhook(command)) => {
             replication_webhook::run(command, opened, console).await
         }
+        Command::Config(command) => config::drift(command, opened, console).await,
         Command::Gc(GcCommand::Status(arguments)) => gc::status(arguments, opened, console).await,
         Command::Gc(GcCommand::Run(arguments)) => gc::run(arguments, opened, console).await,
         Command::User(command) => user::run(command, opened, console).await,

@@ -151,6 +151,7 @@ async fn serve(args: ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
     let settings = Settings {
         listen_tls: args.listen_tls,
         listen_tls_proxy: args.listen_tls_proxy,
+        raw: Some(loaded.raw),
         listen_for_metrics: args.metrics.metrics_listen,
         replicate: !args.no_replicator && args.configuration.copying(),
         migrations,

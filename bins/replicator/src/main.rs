@@ -35,7 +35,12 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     let mut stop = StopSignals::catch()?;
     let loaded = cli.configuration.load()?;
     let metrics = cli.metrics.metrics_listen;
-    let start = Replicator::start(&loaded.config, metrics, Environment::system());
+    let start = Replicator::start(
+        &loaded.config,
+        Some(loaded.raw),
+        metrics,
+        Environment::system(),
+    );
     let Some(started) = stop.unless_asked(start).await else {
         return Ok(());
     };

@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use figment::value::{Num, Value};
+use serde::Serialize;
 
 /// The longest form in which a value is shown, in characters.
 const SHOWN_CHARACTERS_MAX: usize = 120;
@@ -15,7 +16,8 @@ const SHOWN_CHARACTERS_MAX: usize = 120;
 const MASK: &str = "***";
 
 /// Where a value was read, or where a missing one was looked for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// A file.
     File {
@@ -47,7 +49,7 @@ impl fmt::Display for Origin {
 /// One thing about a configuration that an operator should know, as an error or as a warning.
 ///
 /// `Display` is one line.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
     /// Where it was read.
     pub origin: Origin,

@@ -39,6 +39,7 @@ pub use sections::{
     Scrub, SslMode, Storage, SwiftAuthVersion, SwiftStorage, Tags, TargetServer, Tls, TlsVersion,
     UrlScheme,
 };
+pub use spelling::nearest;
 
 use layers::Layers;
 use reader::{Base, Keys};

@@ -2,10 +2,7 @@
 
 /// The one of `names` that `given` most probably misspells: at most a third of its letters, and at most four, are
 /// different, missing, added or swapped with their neighbour.
-pub(crate) fn nearest<'a>(
-    given: &str,
-    names: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(given: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let given: Vec<char> = given.to_lowercase().chars().collect();
     let limit = (given.len() / 3).min(4);
     names

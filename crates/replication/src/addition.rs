@@ -1,10 +1,8 @@
 //! What a new location will bring: whether its store works from here, and what will be copied there. Nothing is changed.
 
-use bytes::Bytes;
 use roadstead_metadata::{LocationState, MetadataError};
-use roadstead_oci::{Algorithm, Digest};
 use roadstead_placement::LocationName;
-use roadstead_storage::{Location, ObjectKey, Staged, StorageError, Verification};
+use roadstead_storage::{StorageError, Verification};
 
 use crate::{Amount, Replication};
 
@@ -65,12 +63,8 @@ impl Replication {
         else {
             return Err(AdditionError::Removed { name: name.clone() });
         };
-        let content = format!(
-            "roadstead tries this location: {}",
-            self.environment.ids.uuid()
-        );
-        let verified = self
-            .round_trip(location, content.into_bytes().into())
+        let verified = location
+            .try_out(self.environment.ids.uuid())
             .await
             .map_err(|source| AdditionError::Store {
                 name: name.clone(),
@@ -99,28 +93,5 @@ impl Replication {
             blobs: row.blobs,
             bytes: row.bytes,
         }))
-    }
-
-    /// Everything that a push does to a store, and the deletion. What a failure leaves behind is a few bytes that nothing accounts for.
-    async fn round_trip(
-        &self,
-        location: &Location,
-        content: Bytes,
-    ) -> Result<Verification, StorageError> {
-        let digest = Digest::of(Algorithm::Sha256, &content);
-        let key = ObjectKey::Blob(digest.clone());
-        let id = self.environment.ids.uuid();
-        let mut writer = location.stage(id, &Staged::NOTHING).await?;
-        writer.write(content).await?;
-        writer.sync().await?;
-        let staged = writer.staged();
-        drop(writer);
-        location.publish(id, &staged, &key).await?;
-        let verified = location.verify(&digest).await?;
-        location.delete(&key).await?;
-        if location.stat(&key).await?.is_some() {
-            return Ok(Verification::Missing);
-        }
-        Ok(verified)
     }
 }

@@ -8,10 +8,12 @@
 
 mod field;
 mod key;
+mod keyed_hash;
 mod password;
 mod secret;
 
 pub use field::{DecryptError, EncryptError, FIELD_BYTES_MAX, NONCE_BYTES, is_encrypted};
 pub use key::{FieldKey, KeyTextError};
+pub use keyed_hash::KeyedHash;
 pub use password::{IV_BYTES, PasswordKey, UnsealError};
 pub use secret::Secret;

@@ -1,4 +1,4 @@
-//! Telling the others, through the database, that this process runs, how it sees the locations, and how fast it copies to them.
+//! Telling the others, through the database, that this process runs, how it sees the locations, how fast it copies to them, and how it is configured.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use roadstead_replication::Replication;
 use roadstead_runtime::Shutdown;
 
 use crate::deployment::Deployment;
+use crate::drift::Comparison;
 
 /// How often a process tells. Twelve writes a minute for two regions; an operator who looks sees what is a few seconds old.
 const EVERY: Duration = Duration::from_secs(10);
@@ -22,12 +23,18 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) async fn keep_telling(
     deployment: &Deployment,
     replication: &Replication,
+    mut comparison: Option<Comparison>,
     name: String,
     shutdown: &Shutdown,
 ) {
     while !shutdown.requested() {
         if let Err(error) = tell(deployment, replication, &name).await {
             tracing::debug!(%error, "Could not tell how this process sees the locations");
+        } else if let Some(comparison) = &mut comparison {
+            let (database, environment) = (&deployment.database, &deployment.environment);
+            if let Err(error) = comparison.tell(database, environment, &name).await {
+                tracing::debug!(%error, "Could not compare the configurations of the running processes");
+            }
         }
         tokio::select! {
             () = shutdown.wait() => return,

@@ -4,6 +4,7 @@
 
 mod database;
 mod deployment;
+mod drift;
 mod encrypted_fields;
 mod error;
 mod first_start;
@@ -12,6 +13,7 @@ mod garbage;
 mod instance;
 mod management;
 mod metrics;
+mod online;
 mod own_key;
 mod probes;
 mod server;
@@ -20,8 +22,10 @@ mod trust;
 
 pub use database::database_options;
 pub use deployment::{Deployment, Migrations, OpenLocal, migrate};
+pub use drift::{ConfigurationDrift, DriftReport};
 pub use error::StartError;
 pub use first_start::FirstAccount;
+pub use online::{Outcome, Verdict, check_online};
 pub use roadstead_listener::{
     CertificateProblem, CertificateState, Certificates, check_certificate,
 };

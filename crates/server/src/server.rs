@@ -9,7 +9,7 @@ use roadstead_api::{
     ServiceParts, StorageProxy,
 };
 use roadstead_auth::{AuthOptions, Authenticator, PasswordKey, SigningKeyOptions, SigningKeys};
-use roadstead_config::{Config, Delivery, Network, Rate, RegistryState, UrlScheme};
+use roadstead_config::{Config, Delivery, Network, Rate, RawKeys, RegistryState, UrlScheme};
 use roadstead_distribution::{
     DistributionOptions, GarbageCollector, Registry, RegistryParts, Writes,
 };
@@ -23,6 +23,7 @@ use roadstead_runtime::{Environment, Shutdown, Tasks};
 use roadstead_webhooks::Webhooks;
 
 use crate::deployment::{Deployment, Migrations, OpenLocal};
+use crate::drift::{Comparison, ConfigurationDrift};
 use crate::encrypted_fields;
 use crate::error::{StartError, secret_key};
 use crate::first_start::{FirstAccount, make_first_account};
@@ -49,6 +50,8 @@ const STANDALONE_HOSTNAME: &str = "localhost";
 pub struct Settings {
     /// The configuration.
     pub config: Config,
+    /// What the running processes compare of it; none: this one does not take part.
+    pub raw: Option<RawKeys>,
     /// Where to listen for HTTP; port 0 takes a free one.
     pub listen: SocketAddr,
     /// Where to listen for HTTPS, if the configuration has a certificate. Default: port 8443 of the same address.
@@ -87,6 +90,7 @@ impl Settings {
     pub fn new(config: Config, listen: SocketAddr) -> Self {
         Self {
             config,
+            raw: None,
             listen,
             listen_tls: None,
             listen_tls_proxy: None,
@@ -118,6 +122,8 @@ pub struct Running {
     pub replication: Replication,
     /// What collects its garbage. It does so by itself, and whenever it is told to.
     pub garbage: GarbageCollector,
+    /// In what the running processes differ that should not.
+    pub drift: ConfigurationDrift,
     /// The account that this start made.
     pub first_account: Option<FirstAccount>,
     registry: Registry,
@@ -131,6 +137,7 @@ impl Running {
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let Settings {
             config,
+            raw,
             listen,
             listen_tls,
             listen_tls_proxy,
@@ -245,15 +252,20 @@ impl Running {
             shutdown.clone(),
         ));
         tasks.spawn(keep_probed(&deployment, &tasks));
+        let drift = ConfigurationDrift::default();
         tasks.spawn({
             let (deployment, replication) = (deployment.clone(), replication.clone());
+            let comparison = raw.map(|raw| Comparison::new(raw, drift.clone()));
             let shutdown = shutdown.clone();
             let name = format!(
                 "{} {}",
                 address_for_people(&config, address),
                 environment.ids.uuid()
             );
-            async move { instance::keep_telling(&deployment, &replication, name, &shutdown).await }
+            async move {
+                instance::keep_telling(&deployment, &replication, comparison, name, &shutdown)
+                    .await;
+            }
         });
         let garbage = deployment.garbage(&config);
         tasks.spawn({
@@ -287,6 +299,7 @@ impl Running {
             deployment,
             replication,
             garbage,
+            drift,
             first_account,
             registry,
             tasks,
@@ -325,9 +338,10 @@ pub struct Replicator {
 
 impl Replicator {
     /// Starts copying, and tells metrics at an address if there is one. None when the configuration has replication switched off. The schema
-    /// must be there: a registry makes it.
+    /// must be there: a registry makes it. What is in `raw` is compared with the other processes' configurations.
     pub async fn start(
         config: &Config,
+        raw: Option<RawKeys>,
         listen_for_metrics: Option<SocketAddr>,
         environment: Environment,
     ) -> Result<Option<Self>, StartError> {
@@ -348,9 +362,13 @@ impl Replicator {
         }
         tasks.spawn({
             let (deployment, replication) = (deployment.clone(), replication.clone());
+            let comparison = raw.map(|raw| Comparison::new(raw, ConfigurationDrift::default()));
             let shutdown = tasks.shutdown();
             let name = format!("replicator {}", deployment.environment.ids.uuid());
-            async move { instance::keep_telling(&deployment, &replication, name, &shutdown).await }
+            async move {
+                instance::keep_telling(&deployment, &replication, comparison, name, &shutdown)
+                    .await;
+            }
         });
         spawn_replicator(config, &deployment, &replication, webhooks, &tasks);
         tasks.spawn(relay(&deployment, true, &tasks));

@@ -1,5 +1,6 @@
 //! The HTTP client that all object stores of a process are reached with.
 
+mod clock;
 mod fetch;
 
 use std::error::Error as StdError;

@@ -55,6 +55,7 @@ mod query;
 mod read;
 mod signed_url;
 mod staged;
+mod trial;
 mod writer;
 
 pub use self::http::{FetchError, FetchRequest, Fetched, HttpClient, HttpClientError};

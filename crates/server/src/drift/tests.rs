@@ -1,0 +1,123 @@
+//! What several processes on one database know of each other's configurations.
+
+use roadstead_config::{Environment as Variables, Source, env};
+use roadstead_metadata::{DatabaseOptions, Instance};
+use roadstead_runtime::{ManualClock, SeededIds};
+use roadstead_test_servers::Postgres;
+
+use super::*;
+
+fn raw(keys: &str) -> RawKeys {
+    let source = Source::Standalone {
+        data_dir: "data".into(),
+    };
+    let variables: Variables = [(env::QUAY_OVERRIDE_CONFIG, keys)].into_iter().collect();
+    roadstead_config::load(&source, &variables)
+        .unwrap_or_else(|errors| panic!("{errors}"))
+        .raw
+}
+
+struct Process {
+    name: &'static str,
+    comparison: Comparison,
+    drift: ConfigurationDrift,
+}
+
+impl Process {
+    fn new(name: &'static str, keys: &str) -> Self {
+        let drift = ConfigurationDrift::default();
+        Self {
+            name,
+            comparison: Comparison::new(raw(keys), drift.clone()),
+            drift,
+        }
+    }
+
+    async fn tell(&mut self, database: &Database, environment: &Environment) {
+        let instance = Instance {
+            name: self.name.to_owned(),
+            region: "us".parse().unwrap(),
+            seen_at: environment.now(),
+            locations: "[]".to_owned(),
+        };
+        let before = environment.now() - ENDED_AFTER;
+        database.note_instance(&instance, before).await.unwrap();
+        let told = self.comparison.tell(database, environment, self.name);
+        told.await.unwrap();
+    }
+}
+
+/// On either database: processes that differ are told by key, values are nowhere, and a process that has ended is forgotten.
+async fn processes_know_in_what_they_differ(database: &Database, dump: impl Fn() -> String) {
+    let clock = Arc::new(ManualClock::at("2026-01-01T00:00:00Z".parse().unwrap()));
+    let environment = Environment {
+        clock: Arc::<ManualClock>::clone(&clock),
+        ids: Arc::new(SeededIds::new(7)),
+    };
+    let common = r#""DATABASE_SECRET_KEY": "not-a-number", "DISABLE_PUSHES": false"#;
+    let mut us = Process::new(
+        "us-1",
+        &format!(r#"{{{common}, "SUPER_USERS": ["walrus"]}}"#),
+    );
+    let mut eu = Process::new(
+        "eu-1",
+        &format!(
+            r#"{{{common}, "SUPER_USERS": ["penguin"], "DISTRIBUTED_STORAGE_PREFERENCE": ["eustorage"]}}"#
+        ),
+    );
+    us.tell(database, &environment).await;
+    assert_eq!(us.drift.differing_keys(), 0, "alone");
+    eu.tell(database, &environment).await;
+    us.tell(database, &environment).await;
+    assert_eq!(
+        (us.drift.differing_keys(), eu.drift.differing_keys()),
+        (1, 1)
+    );
+    let report = compare(database, environment.now()).await.unwrap();
+    let keys: Vec<&str> = report.keys.iter().map(|drift| drift.key.as_str()).collect();
+    assert_eq!(keys, ["SUPER_USERS"], "a region's preference is its own");
+    assert_eq!(report.processes.len(), 2);
+    let dump = dump();
+    for secret in ["walrus", "penguin", "not-a-number"] {
+        assert!(!dump.contains(secret), "{dump}");
+    }
+
+    clock.advance(ENDED_AFTER + std::time::Duration::from_secs(1));
+    us.tell(database, &environment).await;
+    assert_eq!(us.drift.differing_keys(), 0, "the other has ended");
+    let told = database.configurations(Timestamp::MIN_UTC).await.unwrap();
+    assert_eq!(told.len(), 1, "and is forgotten");
+    eu.tell(database, &environment).await;
+    assert_eq!(eu.drift.differing_keys(), 1, "until it is heard of again");
+}
+
+#[tokio::test]
+async fn processes_on_postgres_know_in_what_they_differ() {
+    let server = Postgres::shared().database();
+    let source = Source::Standalone {
+        data_dir: "data".into(),
+    };
+    let uri = format!(r#"{{"DB_URI": "{}"}}"#, server.uri());
+    let variables = [(env::QUAY_OVERRIDE_CONFIG, uri)].into_iter().collect();
+    let config = roadstead_config::load(&source, &variables).unwrap().config;
+    let options = crate::database::database_options(&config.database);
+    let database = Database::open(&options).await.unwrap();
+    database.migrate().await.unwrap();
+    let dump = || server.psql("SELECT * FROM roadstead_configuration");
+    processes_know_in_what_they_differ(&database, dump).await;
+}
+
+#[tokio::test]
+async fn processes_on_sqlite_know_in_what_they_differ() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("registry.db");
+    let options = DatabaseOptions::Sqlite { path };
+    let database = Database::open(&options).await.unwrap();
+    database.migrate().await.unwrap();
+    let dump = || {
+        let files = std::fs::read_dir(directory.path()).unwrap();
+        let bytes = files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap());
+        String::from_utf8_lossy(&bytes.collect::<Vec<u8>>()).into_owned()
+    };
+    processes_know_in_what_they_differ(&database, dump).await;
+}

@@ -1,0 +1,121 @@
+//! What counts of a configuration that changes under a running server.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use roadstead_distribution::Writes;
+use roadstead_runtime::{Environment, ManualClock, SeededIds, Tasks};
+
+use super::*;
+use crate::{Running, Settings};
+
+fn write(directory: &Path, lines: &str) {
+    let yaml = format!(
+        "SERVER_HOSTNAME: registry.example.org\nDB_URI: sqlite:///DIR/registry.db\n\
+         DISTRIBUTED_STORAGE_CONFIG: {{us: [LocalStorage, {{storage_path: DIR/us}}]}}\n{lines}\n"
+    );
+    let yaml = yaml.replace("DIR", directory.to_str().unwrap());
+    fs::write(directory.join("config.yaml"), yaml).unwrap();
+}
+
+fn origin(directory: &Path) -> Origin {
+    let source = Source::Directory(directory.to_owned());
+    let variables = Variables::empty();
+    let raw = roadstead_config::load(&source, &variables)
+        .unwrap_or_else(|errors| panic!("{errors}"))
+        .raw;
+    Origin {
+        source,
+        variables,
+        raw,
+    }
+}
+
+async fn started(origin: &Origin) -> Running {
+    let config = roadstead_config::load(&origin.source, &origin.variables).unwrap().config;
+    let settings = Settings::new(config, (Ipv4Addr::LOCALHOST, 0).into());
+    Running::start(settings).await.unwrap()
+}
+
+fn live(running: &Running) -> Live {
+    Live {
+        superusers: Names::from(["alice"]),
+        readonly_superusers: Names::default(),
+        registry: running.registry.clone(),
+    }
+}
+
+#[tokio::test]
+async fn what_may_change_counts_at_once_and_what_may_not_or_cannot_be_used_does_not() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "SUPER_USERS: [alice]");
+    let origin = origin(directory.path());
+    let running = started(&origin).await;
+    let live = live(&running);
+    let mut reloading = Reloading::new(origin, live.clone());
+    let in_effect = reloading.in_effect();
+
+    write(
+        directory.path(),
+        "SUPER_USERS: [bob]\nGLOBAL_READONLY_SUPER_USERS: [carol]\nDISABLE_PUSHES: true\nV2_PAGINATION_SIZE: 70",
+    );
+    reloading.read().await;
+    assert!(live.superusers.contains("bob") && !live.superusers.contains("alice"));
+    assert!(live.readonly_superusers.contains("carol"));
+    assert_eq!(running.registry.writes(), Writes::PushesDisabled);
+    let counts = in_effect.borrow().clone();
+    assert_eq!(counts.get("DISABLE_PUSHES"), Some(&true.into()));
+    assert_eq!(counts.get("V2_PAGINATION_SIZE"), None, "it needs a restart");
+
+    write(directory.path(), "SUPER_USERS: mallory\nDISABLE_PUSHES: false");
+    reloading.read().await;
+    assert!(live.superusers.contains("bob"), "nothing of it counts");
+    assert_eq!(running.registry.writes(), Writes::PushesDisabled);
+    fs::write(directory.path().join("config.yaml"), "SUPER_USERS: [mallory").unwrap();
+    reloading.read().await;
+    fs::remove_file(directory.path().join("config.yaml")).unwrap();
+    reloading.read().await;
+    assert!(live.superusers.contains("bob"));
+
+    write(directory.path(), "SUPER_USERS: [bob]\nFEATURE_SUPER_USERS: false");
+    reloading.read().await;
+    assert!(!live.superusers.contains("bob"));
+    assert_eq!(running.registry.writes(), Writes::Taken);
+    assert!(running.stop().await);
+}
+
+#[tokio::test]
+async fn a_file_that_changes_is_read_without_being_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "");
+    let origin = origin(directory.path());
+    let running = started(&origin).await;
+    let live = live(&running);
+    let reloading = Reloading::new(origin, live.clone());
+    let mut in_effect = reloading.in_effect();
+    let clock = Arc::new(ManualClock::at("2026-01-01T00:00:00Z".parse().unwrap()));
+    let environment = Environment {
+        clock: Arc::<ManualClock>::clone(&clock),
+        ids: Arc::new(SeededIds::new(1)),
+    };
+    let tasks = Tasks::new();
+    let asked = Arc::new(Notify::new());
+    tasks.spawn({
+        let (shutdown, asked) = (tasks.shutdown(), Arc::clone(&asked));
+        async move {
+            let clock = environment.clock;
+            reloading.keep_current(asked, clock.as_ref(), &shutdown).await;
+        }
+    });
+    write(directory.path(), "SUPER_USERS: [bob]");
+    while !in_effect.has_changed().unwrap() {
+        clock.advance(EVERY);
+        tokio::task::yield_now().await;
+    }
+    in_effect.mark_unchanged();
+    assert!(live.superusers.contains("bob"));
+    asked.notify_one();
+    in_effect.changed().await.unwrap();
+    assert!(tasks.stop(Duration::from_secs(10)).await && running.stop().await);
+}
