@@ -8,6 +8,8 @@
 #[cfg(test)]
 mod backfill;
 #[cfg(test)]
+mod chapter;
+#[cfg(test)]
 mod crashes;
 #[cfg(test)]
 mod demands;

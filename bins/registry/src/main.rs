@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use roadstead_cli::{ConfigurationArgs, LogArgs, MetricsArgs, ReloadSignals, StopSignals, failed};
+use roadstead_config::RawKeys;
 use roadstead_demo::DemoOptions;
 use roadstead_runtime::Environment;
-use roadstead_server::{FirstAccount, Migrations, Running, Settings};
+use roadstead_server::{FirstAccount, Migrations, Origin, Running, Settings};
 
 /// A geo-replicated OCI container registry
 ///
@@ -151,9 +152,9 @@ async fn serve(args: ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
     let settings = Settings {
         listen_tls: args.listen_tls,
         listen_tls_proxy: args.listen_tls_proxy,
-        raw: Some(loaded.raw),
+        origin: Some(origin(&args.configuration, loaded.raw)),
         listen_for_metrics: args.metrics.metrics_listen,
-        replicate: !args.no_replicator && args.configuration.copying(),
+        replicate: !args.no_replicator && ConfigurationArgs::copying(),
         migrations,
         ..Settings::new(loaded.config, args.listen)
     };
@@ -199,6 +200,16 @@ async fn migrate(args: MigrateArgs, log: &LogArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Where the configuration came from, to be read again.
+fn origin(configuration: &ConfigurationArgs, raw: RawKeys) -> Origin {
+    let variables = roadstead_config::Environment::process();
+    Origin {
+        source: configuration.source_in(&variables),
+        variables,
+        raw,
+    }
+}
+
 #[expect(
     clippy::print_stdout,
     reason = "the one time that the password is shown; logs never hold it"
@@ -217,7 +228,10 @@ async fn demo(args: DemoArgs) -> anyhow::Result<()> {
     let options = DemoOptions {
         data_dir: args.data_dir,
     };
-    let Some(demo) = stop.unless_asked(roadstead_demo::run(options)).await else {
+    let Some(demo) = stop
+        .unless_asked(Box::pin(roadstead_demo::run(options)))
+        .await
+    else {
         return Ok(());
     };
     let demo = demo?;

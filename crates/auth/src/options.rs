@@ -7,6 +7,8 @@ use roadstead_metadata::{RepositoryPath, TAG_WINDOW};
 use roadstead_oci::RepositoryName;
 use roadstead_secrets::{FieldKey, PasswordKey};
 
+use crate::names::Names;
+
 /// Settings of an [`Authenticator`](crate::Authenticator). Every region of a registry must have the same.
 #[derive(Clone, Debug)]
 pub struct AuthOptions {
@@ -16,11 +18,11 @@ pub struct AuthOptions {
     /// stand before a repository's name in a scope.
     pub hostname: String,
     /// `SUPER_USERS`.
-    pub superusers: BTreeSet<String>,
+    pub superusers: Names,
     /// `FEATURE_SUPERUSERS_FULL_ACCESS`: whether superusers may do everything in every namespace. Without it they are users like others here.
     pub superusers_full_access: bool,
     /// `GLOBAL_READONLY_SUPER_USERS`: who may read everything, and has no superuser's powers besides, whatever `SUPER_USERS` says.
-    pub readonly_superusers: BTreeSet<String>,
+    pub readonly_superusers: Names,
     /// Whether robots may sign in: the reverse of `ROBOTS_DISALLOW`.
     pub robots: bool,
     /// `ROBOTS_WHITELIST`: robots that may sign in all the same.
@@ -68,9 +70,9 @@ impl AuthOptions {
         Self {
             service: "quay".to_owned(),
             hostname: hostname.into(),
-            superusers: BTreeSet::new(),
+            superusers: Names::default(),
             superusers_full_access: false,
-            readonly_superusers: BTreeSet::new(),
+            readonly_superusers: Names::default(),
             robots: true,
             robots_allowed: BTreeSet::new(),
             app_tokens: true,
@@ -96,7 +98,7 @@ impl AuthOptions {
     /// Quay's defaults, but `superuser` may do everything and namespaces spring into being on its pushes: one machine, one account.
     pub fn standalone(hostname: impl Into<String>, superuser: impl Into<String>) -> Self {
         Self {
-            superusers: BTreeSet::from([superuser.into()]),
+            superusers: Names::from([superuser.into()]),
             superusers_full_access: true,
             create_namespace_on_push: true,
             ..Self::new(hostname)

@@ -79,7 +79,7 @@ impl ConfigurationArgs {
     }
 
     /// Whether the environment wants copies made by this process, and says in one line what else it says of Quay's worker processes.
-    pub fn copying(&self) -> bool {
+    pub fn copying() -> bool {
         let services = Environment::process().services();
         if !services.without_effect.is_empty() {
             tracing::info!(

@@ -1,4 +1,4 @@
-//! When to stop: SIGTERM and SIGINT, and at once when either comes a second time. When to look at files again: SIGHUP.
+//! When to stop: SIGTERM and SIGINT, and at once when either comes a second time. When to read files again: SIGHUP.
 
 use std::io;
 
@@ -48,14 +48,14 @@ impl StopSignals {
     }
 }
 
-/// When to look at files again: SIGHUP, which would otherwise end the process.
+/// When to read the configuration and the certificate again: SIGHUP, which would otherwise end the process.
 #[derive(Debug)]
 pub struct ReloadSignals(Signal);
 
 impl ReloadSignals {
     /// From now on the signal does not end the process.
     pub fn catch() -> io::Result<Self> {
-        Ok(Self(signal(SignalKind::hangup())?))
+        signal(SignalKind::hangup()).map(Self)
     }
 
     /// Returns when the signal comes, once for all that came since the last time. Dropped, it loses none.

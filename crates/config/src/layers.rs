@@ -220,6 +220,17 @@ fn unreadable(problem: impl Into<String>, action: &str) -> Problem {
     }
 }
 
+/// The bytes of the file, up to the first that is too many.
+pub(crate) fn read_bytes(directory: &Path) -> Option<Vec<u8>> {
+    let path = directory.join(FILE_NAME);
+    // Asked first, because opening a pipe would wait for somebody to write to it.
+    let is_file = std::fs::metadata(&path).is_ok_and(|kind| kind.is_file());
+    let file = is_file.then(|| File::open(&path).ok()).flatten()?;
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
 fn read_file(directory: &Path) -> Result<String, Problem> {
     let path: PathBuf = directory.join(FILE_NAME);
     // Asked first, because opening a pipe would wait for somebody to write to it.

@@ -57,6 +57,16 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// What `config.yaml` holds, as far as a configuration may go; `None` while it cannot be read, and where there is none.
+    pub fn file_content(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Directory(directory) => layers::read_bytes(directory),
+            Self::Standalone { .. } => None,
+        }
+    }
+}
+
 /// A configuration that can be used.
 #[derive(Debug)]
 pub struct Loaded {
@@ -76,6 +86,19 @@ impl RawKeys {
     /// The keys and their values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &serde_json::Value)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
+    /// These, with the keys of `other` in place of those that a running process takes a change of.
+    #[must_use]
+    pub fn with_live_keys_of(&self, other: &Self) -> Self {
+        let is_live = |name: &str| schema::key(name).is_some_and(schema::Key::is_live);
+        let rest = self.0.iter().filter(|(name, _)| !is_live(name));
+        let live = other.0.iter().filter(|(name, _)| is_live(name));
+        let keys = rest.chain(live);
+        Self(
+            keys.map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+        )
     }
 
     /// The value of `key`.

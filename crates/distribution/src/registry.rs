@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -59,6 +60,8 @@ pub(crate) struct Inner {
     configured: BTreeSet<LocationName>,
     pub(crate) environment: Environment,
     pub(crate) options: DistributionOptions,
+    /// Whether pushes are taken; without effect where nothing is written at all.
+    takes_pushes: AtomicBool,
     pub(crate) sessions: SessionLocks,
     pub(crate) pull_log: PullLog,
     pub(crate) lately: Lately,
@@ -75,11 +78,22 @@ impl Inner {
     }
 
     pub(crate) fn require_writable(&self, repository: &Repository) -> Result<(), Refusal> {
-        require_writable(self.options.writes, repository)
+        require_writable(self.writes(), repository)
     }
 
     pub(crate) fn require_own(&self, repository: &Repository) -> Result<(), Refusal> {
-        require_own(self.options.writes, repository)
+        require_own(self.writes(), repository)
+    }
+
+    fn writes(&self) -> Writes {
+        match (
+            self.options.writes,
+            self.takes_pushes.load(Ordering::Relaxed),
+        ) {
+            (Writes::ReadOnly, _) => Writes::ReadOnly,
+            (Writes::Taken | Writes::PushesDisabled, true) => Writes::Taken,
+            (Writes::Taken | Writes::PushesDisabled, false) => Writes::PushesDisabled,
+        }
     }
 
     /// What every blob must reach, besides what the database says.
@@ -180,6 +194,7 @@ impl Registry {
                 fill_permits: Arc::new(Semaphore::new(options.fills_max)),
                 verified_memory: Budget::of(options.verified_memory_bytes),
                 kept_memory: Budget::of(options.kept_memory_bytes),
+                takes_pushes: AtomicBool::new(options.writes != Writes::PushesDisabled),
                 options,
                 sessions: SessionLocks::default(),
                 pull_log: PullLog::default(),
@@ -268,6 +283,16 @@ impl Registry {
     /// Whether the registry is one that only reads, so that nothing in its database may be changed by anybody.
     pub fn only_reads(&self) -> bool {
         self.inner.options.writes == Writes::ReadOnly
+    }
+
+    /// What may be written now.
+    pub fn writes(&self) -> Writes {
+        self.inner.writes()
+    }
+
+    /// Says whether pushes are taken from now on; requests that were let in before go on. A registry that only reads goes on doing so.
+    pub fn take_pushes(&self, taken: bool) {
+        self.inner.takes_pushes.store(taken, Ordering::Relaxed);
     }
 
     /// Notes that somebody pulled a manifest, for the log. Never waits: [`Registry::keep_books`] writes it. A registry that only reads notes

@@ -26,8 +26,11 @@ impl KeyedHash {
         let mut mac = self.0.clone();
         mac.update(text);
         let hash = mac.finalize().into_bytes();
-        let shown = hash.iter().take(8);
-        shown.map(|byte| format!("{byte:02x}")).collect()
+        let shown = hash
+            .iter()
+            .take(8)
+            .fold(0_u64, |shown, byte| shown << 8 | u64::from(*byte));
+        format!("{shown:016x}")
     }
 }
 

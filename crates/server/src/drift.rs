@@ -9,12 +9,10 @@ use roadstead_config::{Drift, Fingerprint, RawKeys, drift};
 use roadstead_metadata::{Database, MetadataError, ToldConfiguration};
 use roadstead_runtime::{Environment, Timestamp};
 use roadstead_secrets::KeyedHash;
+use tokio::sync::watch;
 
 use crate::deployment::Deployment;
 use crate::instance::ENDED_AFTER;
-
-/// The bytes of chance in the salt.
-const SALT_BYTES: usize = 32;
 
 /// What a process knows of how alike the running processes are. Its clones are one.
 #[derive(Clone, Debug, Default)]
@@ -45,7 +43,7 @@ impl Deployment {
 
 async fn compare(database: &Database, now: Timestamp) -> Result<DriftReport, MetadataError> {
     let told = database.configurations(now - ENDED_AFTER).await?;
-    let processes: Vec<(String, Fingerprint)> = told.into_iter().filter_map(readable).collect();
+    let processes: Vec<(String, Fingerprint)> = told.iter().filter_map(readable).collect();
     Ok(DriftReport {
         keys: drift(&processes),
         processes: processes.into_iter().map(|(name, _)| name).collect(),
@@ -53,7 +51,7 @@ async fn compare(database: &Database, now: Timestamp) -> Result<DriftReport, Met
 }
 
 /// What a process told, unless it is of a version that tells it otherwise.
-fn readable(told: ToldConfiguration) -> Option<(String, Fingerprint)> {
+fn readable(told: &ToldConfiguration) -> Option<(String, Fingerprint)> {
     let fingerprint = serde_json::from_str(&told.fingerprint).ok()?;
     Some((format!("{} ({})", told.instance, told.region), fingerprint))
 }
@@ -61,14 +59,14 @@ fn readable(told: ToldConfiguration) -> Option<(String, Fingerprint)> {
 /// Tells of one process's configuration, and logs what the processes differ in whenever that changes.
 #[derive(Debug)]
 pub(crate) struct Comparison {
-    raw: RawKeys,
+    raw: watch::Receiver<RawKeys>,
     told: Option<String>,
     logged: Vec<String>,
     shared: ConfigurationDrift,
 }
 
 impl Comparison {
-    pub(crate) fn new(raw: RawKeys, shared: ConfigurationDrift) -> Self {
+    pub(crate) fn new(raw: watch::Receiver<RawKeys>, shared: ConfigurationDrift) -> Self {
         Self {
             raw,
             told: None,
@@ -85,8 +83,11 @@ impl Comparison {
         instance: &str,
     ) -> Result<(), MetadataError> {
         let fingerprint = match &self.told {
-            Some(told) => told.clone(),
-            None => fingerprint(&self.raw, database, environment).await?,
+            Some(told) if !self.raw.has_changed().unwrap_or(false) => told.clone(),
+            _ => {
+                let raw = self.raw.borrow_and_update().clone();
+                fingerprint(&raw, database, environment).await?
+            }
         };
         database.note_configuration(instance, &fingerprint).await?;
         self.told = Some(fingerprint);
@@ -120,9 +121,8 @@ async fn fingerprint(
     database: &Database,
     environment: &Environment,
 ) -> Result<String, MetadataError> {
-    let mut chance = [0; SALT_BYTES];
-    environment.ids.fill(&mut chance);
-    let proposed: String = chance.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (first, second) = (environment.ids.uuid(), environment.ids.uuid());
+    let proposed = format!("{}{}", first.simple(), second.simple());
     let salt = database
         .configuration_salt(&proposed, environment.now())
         .await?;

@@ -33,8 +33,7 @@ pub(crate) async fn make_first_account(
         .options()
         .superusers
         .first()
-        .map_or(FIRST_ACCOUNT, String::as_str)
-        .to_owned();
+        .unwrap_or_else(|| FIRST_ACCOUNT.to_owned());
     let Some(draft) = authenticator.draft_first_account(&username).await? else {
         return Ok(None);
     };

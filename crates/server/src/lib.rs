@@ -16,6 +16,7 @@ mod metrics;
 mod online;
 mod own_key;
 mod probes;
+mod reload;
 mod server;
 mod stores;
 mod trust;
@@ -26,6 +27,7 @@ pub use drift::{ConfigurationDrift, DriftReport};
 pub use error::StartError;
 pub use first_start::FirstAccount;
 pub use online::{Outcome, Verdict, check_online};
+pub use reload::Origin;
 pub use roadstead_listener::{
     CertificateProblem, CertificateState, Certificates, check_certificate,
 };

@@ -109,19 +109,27 @@ impl Reloading {
         } = checked
         else {
             for finding in &checked.errors {
-                tracing::error!("The configuration that was changed cannot be used, and nothing of it counts: {finding}");
+                tracing::error!(
+                    "The configuration that was changed cannot be used, and nothing of it counts: {finding}"
+                );
             }
             return;
         };
         let live = changed(&self.in_effect.borrow(), &raw, Key::is_live);
-        let waiting = changed(&self.origin.raw, &raw, |key| key.is_used() && !key.is_live());
+        let waiting = changed(&self.origin.raw, &raw, |key| {
+            key.is_used() && !key.is_live()
+        });
         self.live.follow(&config);
-        self.in_effect.send_replace(self.origin.raw.with_live_keys_of(&raw));
+        self.in_effect
+            .send_replace(self.origin.raw.with_live_keys_of(&raw));
         if live.is_empty() && waiting.is_empty() {
             tracing::info!("The configuration was read again and says what it said at the start");
         }
         if !live.is_empty() {
-            tracing::info!("The configuration was read again: {} count as they are now", live.join(", "));
+            tracing::info!(
+                "The configuration was read again: {} count as they are now",
+                live.join(", ")
+            );
         }
         if !waiting.is_empty() {
             tracing::warn!(

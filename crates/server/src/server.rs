@@ -21,6 +21,7 @@ use roadstead_queue::{Relay, Worker, WorkerOptions};
 use roadstead_replication::{Replication, ScrubOptions};
 use roadstead_runtime::{Environment, Shutdown, Tasks};
 use roadstead_webhooks::Webhooks;
+use tokio::sync::{Notify, watch};
 
 use crate::deployment::{Deployment, Migrations, OpenLocal};
 use crate::drift::{Comparison, ConfigurationDrift};
@@ -32,6 +33,7 @@ use crate::instance;
 use crate::management::management_options;
 use crate::metrics::{MetricsListener, Told};
 use crate::probes;
+use crate::reload::{Live, Origin, Reloading};
 
 /// How often uploads that were given up are looked for: Quay's `BLOBUPLOAD_CLEANUP_FREQUENCY`.
 const UPLOAD_CLEAN_UP_INTERVAL: Duration = Duration::from_hours(1);
@@ -50,8 +52,8 @@ const STANDALONE_HOSTNAME: &str = "localhost";
 pub struct Settings {
     /// The configuration.
     pub config: Config,
-    /// What the running processes compare of it; none: this one does not take part.
-    pub raw: Option<RawKeys>,
+    /// Where it came from, so that the running processes compare it and a change of it is taken; none: this one does neither.
+    pub origin: Option<Origin>,
     /// Where to listen for HTTP; port 0 takes a free one.
     pub listen: SocketAddr,
     /// Where to listen for HTTPS, if the configuration has a certificate. Default: port 8443 of the same address.
@@ -90,7 +92,7 @@ impl Settings {
     pub fn new(config: Config, listen: SocketAddr) -> Self {
         Self {
             config,
-            raw: None,
+            origin: None,
             listen,
             listen_tls: None,
             listen_tls_proxy: None,
@@ -126,7 +128,8 @@ pub struct Running {
     pub drift: ConfigurationDrift,
     /// The account that this start made.
     pub first_account: Option<FirstAccount>,
-    registry: Registry,
+    reload: Arc<Notify>,
+    pub(crate) registry: Registry,
     tasks: Tasks,
     /// How long requests in flight may take to end.
     drain: Duration,
@@ -137,7 +140,7 @@ impl Running {
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let Settings {
             config,
-            raw,
+            origin,
             listen,
             listen_tls,
             listen_tls_proxy,
@@ -170,6 +173,11 @@ impl Running {
         };
 
         let tasks = Tasks::new();
+        let auth_options = auth_options(&config, &deployment)?;
+        let (superusers, readonly_superusers) = (
+            auth_options.superusers.clone(),
+            auth_options.readonly_superusers.clone(),
+        );
         let keys = SigningKeys::new(
             deployment.database.clone(),
             environment.clone(),
@@ -184,7 +192,7 @@ impl Running {
             environment.clone(),
             tasks.clone(),
             keys.clone(),
-            auth_options(&config, &deployment)?,
+            auth_options,
         );
         encrypted_fields::check(&authenticator).await?;
         // Where the first account is made over HTTP, it is not made here.
@@ -253,9 +261,26 @@ impl Running {
         ));
         tasks.spawn(keep_probed(&deployment, &tasks));
         let drift = ConfigurationDrift::default();
+        let reload = Arc::new(Notify::new());
+        let mut comparison = None;
+        if let Some(origin) = origin {
+            let live = Live {
+                superusers,
+                readonly_superusers,
+                registry: registry.clone(),
+            };
+            let reloading = Reloading::new(origin, live);
+            comparison = Some(Comparison::new(reloading.in_effect(), drift.clone()));
+            let (asked, clock) = (Arc::clone(&reload), Arc::clone(&environment.clock));
+            let shutdown = shutdown.clone();
+            tasks.spawn(async move {
+                reloading
+                    .keep_current(asked, clock.as_ref(), &shutdown)
+                    .await;
+            });
+        }
         tasks.spawn({
             let (deployment, replication) = (deployment.clone(), replication.clone());
-            let comparison = raw.map(|raw| Comparison::new(raw, drift.clone()));
             let shutdown = shutdown.clone();
             let name = format!(
                 "{} {}",
@@ -301,14 +326,17 @@ impl Running {
             garbage,
             drift,
             first_account,
+            reload,
             registry,
             tasks,
             drain: config.limits.shutdown,
         })
     }
 
-    /// Looks at the certificate's files at once, and serves what is in them if it can be served.
+    /// Has the configuration read again, and looks at the certificate's files at once, both of which also happen by themselves some
+    /// seconds after a file changed. What came of it is logged.
     pub async fn reload(&self) {
+        self.reload.notify_one();
         if let Some(certificates) = &self.certificates {
             certificates.refresh().await;
         }
@@ -362,7 +390,10 @@ impl Replicator {
         }
         tasks.spawn({
             let (deployment, replication) = (deployment.clone(), replication.clone());
-            let comparison = raw.map(|raw| Comparison::new(raw, ConfigurationDrift::default()));
+            let comparison = raw.map(|raw| {
+                let (_, raw) = watch::channel(raw);
+                Comparison::new(raw, ConfigurationDrift::default())
+            });
             let shutdown = tasks.shutdown();
             let name = format!("replicator {}", deployment.environment.ids.uuid());
             async move {
@@ -518,9 +549,9 @@ pub(crate) fn auth_options(
     let names = |names: &[String]| names.iter().cloned().collect();
     Ok(AuthOptions {
         service: accounts.token_service.clone(),
-        superusers: names(&accounts.super_users),
+        superusers: accounts.super_users.iter().collect(),
         superusers_full_access: accounts.super_users_full_access,
-        readonly_superusers: names(&accounts.global_readonly_super_users),
+        readonly_superusers: accounts.global_readonly_super_users.iter().collect(),
         robots: !accounts.robots_disallow,
         robots_allowed: names(&accounts.robots_whitelist),
         app_tokens: accounts.app_specific_tokens,

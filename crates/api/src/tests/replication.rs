@@ -67,7 +67,7 @@ async fn fail_jobs(world: &World, reason: &str) {
 #[tokio::test]
 async fn nobody_but_superusers_sees_or_says_anything() {
     let world = World::with(|settings| {
-        settings.auth.superusers = BTreeSet::from(["root".to_owned()]);
+        settings.auth.superusers = ["root"].into();
     })
     .await;
     let administered = World::new().await;
@@ -385,7 +385,7 @@ async fn what_cannot_be_a_webhook_is_refused() {
     }
     assert_eq!(get(&world, "/webhooks").await, json!({ "webhooks": [] }));
     let others = World::with(|settings| {
-        settings.auth.superusers = BTreeSet::from(["root".to_owned()]);
+        settings.auth.superusers = ["root"].into();
     })
     .await;
     for (method, path) in [("POST", "/webhooks"), ("DELETE", "/webhooks/1")] {

@@ -155,7 +155,10 @@ fn a_long_text_that_aliases_repeat_is_refused_before_it_fills_the_memory() {
         "{}",
         laughs.1
     );
-    let keys: String = (0..300).map(|key| format!("K{key}: *a\n")).collect();
+    let keys: String = (0..300)
+        .map(|key| format!("K{key}: *a"))
+        .collect::<Vec<_>>()
+        .join("\n");
     let laughs = unreadable(&format!("A: &a {text}\n{keys}"));
     assert!(
         laughs.1.contains("more than 16 MiB of text"),

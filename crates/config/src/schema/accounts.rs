@@ -1,6 +1,6 @@
 //! Who there is, how they prove it, and what they may do.
 
-use super::{Key, Kind, absent, fixed, harmless, used};
+use super::{Key, Kind, absent, fixed, harmless, live, used};
 
 const ELSEWHERE: &str = "Accounts are in the database; AUTHENTICATION_TYPE says so.";
 const LOGIN: &str = "Signing in through another service is not here.";
@@ -10,11 +10,11 @@ const MAIL: &str = "No mail is sent.";
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = &[
     used("AUTHENTICATION_TYPE", Kind::Choice(&["Database"]), "Database", "Where passwords are checked. Quay's others are refused."),
-    used("SUPER_USERS", Kind::Texts, "[]", "The accounts that may administer the registry, the same in all regions."),
-    used("FEATURE_SUPER_USERS", Kind::Flag, "true", "Whether SUPER_USERS counts."),
+    live("SUPER_USERS", Kind::Texts, "[]", "The accounts that may administer the registry, the same in all regions."),
+    live("FEATURE_SUPER_USERS", Kind::Flag, "true", "Whether SUPER_USERS counts."),
     used("FEATURE_SUPERUSERS_FULL_ACCESS", Kind::Flag, "false", "Whether superusers may do everything in every namespace."),
     used("FEATURE_SUPERUSERS_ORG_CREATION_ONLY", Kind::Flag, "false", "Whether superusers alone make organisations, also by pushing."),
-    used("GLOBAL_READONLY_SUPER_USERS", Kind::Texts, "[]", "The accounts that may read everything; SUPER_USERS does not count for them."),
+    live("GLOBAL_READONLY_SUPER_USERS", Kind::Texts, "[]", "The accounts that may read everything; SUPER_USERS does not count for them."),
     used("FEATURE_RESTRICTED_USERS", Kind::Flag, "false", "Whether all but the listed and superusers make neither organisations nor repositories of their own."),
     used("RESTRICTED_USERS_WHITELIST", Kind::Texts, "[]", "Who is not restricted."),
     used("ROBOTS_DISALLOW", Kind::Flag, "false", "Whether robots may not sign in."),

@@ -1,6 +1,6 @@
 //! What clients may push, pull and see.
 
-use super::{Key, Kind, absent, fixed, harmless, refused, used};
+use super::{Key, Kind, absent, fixed, harmless, live, refused, used};
 
 const GIB: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;
@@ -10,7 +10,7 @@ const KINDS: &str = "Manifests of every media type are taken.";
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = &[
     used("REGISTRY_STATE", Kind::Choice(&["normal", "readonly"]), "normal", "`readonly`: what is there is served, nothing is changed."),
-    used("DISABLE_PUSHES", Kind::Flag, "false", "Pulls go on, pushes and deletes are refused."),
+    live("DISABLE_PUSHES", Kind::Flag, "false", "Pulls go on, pushes and deletes are refused."),
     refused("ACCOUNT_RECOVERY_MODE", Kind::Flag, "false", "There is no such mode here: use REGISTRY_STATE or DISABLE_PUSHES."),
     used("CREATE_NAMESPACE_ON_PUSH", Kind::Flag, "false", "Whether a push into a namespace that does not exist makes it."),
     used("CREATE_PRIVATE_REPO_ON_PUSH", Kind::Flag, "true", "Whether a repository that a push makes is private."),

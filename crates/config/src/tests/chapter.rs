@@ -45,7 +45,7 @@ fn paths(value: &Value, path: &[String], found: &mut Vec<Vec<String>>) {
     };
     for (key, value) in entries {
         let path = [path, &[key]].concat();
-        if !path.last().is_some_and(|last| last == "1") {
+        if path.last().is_none_or(|last| last != "1") {
             found.push(path.clone());
         }
         paths(value, &path, found);

@@ -74,7 +74,9 @@ async fn only_a_registry_that_may_makes_the_tables_and_the_others_refuse_until_t
     let second = start(&config, Migrations::Refuse).await.unwrap();
     assert!(second.first_account.is_none());
     assert!(second.stop().await);
-    let replicator = Replicator::start(&config, None, None, environment).await.unwrap();
+    let replicator = Replicator::start(&config, None, None, environment)
+        .await
+        .unwrap();
     assert!(replicator.expect("replication is on").stop().await);
     assert!(running.stop().await);
 }

@@ -28,7 +28,7 @@ impl Process {
         let drift = ConfigurationDrift::default();
         Self {
             name,
-            comparison: Comparison::new(raw(keys), drift.clone()),
+            comparison: Comparison::new(watch::channel(raw(keys)).1, drift.clone()),
             drift,
         }
     }
@@ -85,7 +85,10 @@ async fn processes_know_in_what_they_differ(database: &Database, dump: impl Fn()
     clock.advance(ENDED_AFTER + std::time::Duration::from_secs(1));
     us.tell(database, &environment).await;
     assert_eq!(us.drift.differing_keys(), 0, "the other has ended");
-    let told = database.configurations(Timestamp::MIN_UTC).await.unwrap();
+    let told = database
+        .configurations(Timestamp::UNIX_EPOCH)
+        .await
+        .unwrap();
     assert_eq!(told.len(), 1, "and is forgotten");
     eu.tell(database, &environment).await;
     assert_eq!(eu.drift.differing_keys(), 1, "until it is heard of again");

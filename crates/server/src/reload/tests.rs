@@ -33,7 +33,9 @@ fn origin(directory: &Path) -> Origin {
 }
 
 async fn started(origin: &Origin) -> Running {
-    let config = roadstead_config::load(&origin.source, &origin.variables).unwrap().config;
+    let config = roadstead_config::load(&origin.source, &origin.variables)
+        .unwrap()
+        .config;
     let settings = Settings::new(config, (Ipv4Addr::LOCALHOST, 0).into());
     Running::start(settings).await.unwrap()
 }
@@ -68,17 +70,27 @@ async fn what_may_change_counts_at_once_and_what_may_not_or_cannot_be_used_does_
     assert_eq!(counts.get("DISABLE_PUSHES"), Some(&true.into()));
     assert_eq!(counts.get("V2_PAGINATION_SIZE"), None, "it needs a restart");
 
-    write(directory.path(), "SUPER_USERS: mallory\nDISABLE_PUSHES: false");
+    write(
+        directory.path(),
+        "SUPER_USERS: mallory\nDISABLE_PUSHES: false",
+    );
     reloading.read().await;
     assert!(live.superusers.contains("bob"), "nothing of it counts");
     assert_eq!(running.registry.writes(), Writes::PushesDisabled);
-    fs::write(directory.path().join("config.yaml"), "SUPER_USERS: [mallory").unwrap();
+    fs::write(
+        directory.path().join("config.yaml"),
+        "SUPER_USERS: [mallory",
+    )
+    .unwrap();
     reloading.read().await;
     fs::remove_file(directory.path().join("config.yaml")).unwrap();
     reloading.read().await;
     assert!(live.superusers.contains("bob"));
 
-    write(directory.path(), "SUPER_USERS: [bob]\nFEATURE_SUPER_USERS: false");
+    write(
+        directory.path(),
+        "SUPER_USERS: [bob]\nFEATURE_SUPER_USERS: false",
+    );
     reloading.read().await;
     assert!(!live.superusers.contains("bob"));
     assert_eq!(running.registry.writes(), Writes::Taken);
@@ -105,7 +117,9 @@ async fn a_file_that_changes_is_read_without_being_asked_for() {
         let (shutdown, asked) = (tasks.shutdown(), Arc::clone(&asked));
         async move {
             let clock = environment.clock;
-            reloading.keep_current(asked, clock.as_ref(), &shutdown).await;
+            reloading
+                .keep_current(asked, clock.as_ref(), &shutdown)
+                .await;
         }
     });
     write(directory.path(), "SUPER_USERS: [bob]");

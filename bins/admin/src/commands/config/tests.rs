@@ -113,7 +113,9 @@ async fn what_is_asked_online_is_named_and_a_file_in_place_of_its_directory_will
         of_directory(&file),
         Source::Directory(good.path().to_owned())
     );
-    fs::write(good.path().join("us/sha256"), "in the way").unwrap();
+    let folder = good.path().join("us/sha256");
+    fs::remove_dir_all(&folder).unwrap();
+    fs::write(&folder, "in the way").unwrap();
     let (code, output, _) = checked(&good, true, Format::Json, &[]).await;
     assert_eq!(code, ExitCode::FAILURE);
     let report: serde_json::Value = serde_json::from_str(&output).unwrap();
