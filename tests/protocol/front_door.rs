@@ -14,7 +14,7 @@ use tokio::process::Command;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::wire::{LIMIT, send_bytes};
+use crate::wire::{LIMIT, read_answer, send_bytes};
 
 /// The longest that a registry may take to find out that it cannot start, and that curl may take.
 const PROGRAM_LIMIT: Duration = Duration::from_secs(30);
@@ -107,7 +107,7 @@ where
                 let (_, length) = head.split_once("content-length: ").unwrap();
                 let length: usize = length.lines().next().unwrap().parse().unwrap();
                 if body.len() >= length {
-                    return head[9..12].parse().unwrap();
+                    return head.split(' ').nth(1).unwrap().parse().unwrap();
                 }
             }
             assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "{head}");
@@ -175,8 +175,10 @@ async fn https_is_served_in_both_versions_of_http_and_plain_http_only_leads_ther
         "/_internal_ping",
         "/v1/_ping",
     ] {
+        // A check may fail, and says so; it is never sent elsewhere.
         let (status, text) = plain(&format!("GET {path}")).await;
-        assert_eq!(status, Some(200), "{path}: {text}");
+        assert!(matches!(status, Some(200 | 503)), "{path}: {text}");
+        assert!(!text.contains("location: "), "{path}: {text}");
     }
     assert!(registry.stop().await.success());
 }
@@ -308,8 +310,10 @@ async fn a_trusted_balancer_names_the_client_by_the_proxy_protocol_and_nobody_el
 
     let front = Front::new("FEATURE_PROXY_PROTOCOL: true\nTRUSTED_PROXY_CIDR: [192.0.2.0/24]");
     let registry = front.start().await;
+    let mut stranger = TcpStream::connect(front.tls_proxy).await.unwrap();
     let header = b"PROXY TCP4 192.0.2.7 127.0.0.1 40000 7443\r\n";
-    let answer = send_bytes(front.tls_proxy, header).await;
+    stranger.write_all(header).await.unwrap();
+    let answer = read_answer(&mut stranger, true).await;
     assert_eq!((answer.status, answer.text.as_str()), (None, ""));
     assert_logs(&registry, "TRUSTED_PROXY_CIDR does not name it").await;
     assert!(registry.stop().await.success());

@@ -53,7 +53,7 @@ struct ServeArgs {
     /// The address to listen on for HTTPS, if there is an ssl.key beside config.yaml [default: port 8443 of --listen]
     #[arg(long, env = "ROADSTEAD_LISTEN_TLS", value_name = "ADDRESS:PORT")]
     listen_tls: Option<SocketAddr>,
-    /// The address to listen on for HTTPS behind the PROXY protocol [default: with FEATURE_PROXY_PROTOCOL port 7443 of --listen]
+    /// The address to listen on for HTTPS behind the PROXY protocol [default: with `FEATURE_PROXY_PROTOCOL` port 7443 of --listen]
     #[arg(long, env = "ROADSTEAD_LISTEN_TLS_PROXY", value_name = "ADDRESS:PORT")]
     listen_tls_proxy: Option<SocketAddr>,
     #[command(flatten)]
@@ -166,10 +166,11 @@ async fn serve(args: ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
         show_once(account);
     }
     tracing::info!(server.address = %running.address, "Serving on http://{}", running.address);
-    for address in [running.tls_address, running.tls_proxy_address] {
-        if let Some(address) = address {
-            tracing::info!(server.address = %address, "Serving on https://{address}");
-        }
+    for address in [running.tls_address, running.tls_proxy_address]
+        .into_iter()
+        .flatten()
+    {
+        tracing::info!(server.address = %address, "Serving on https://{address}");
     }
     if let Some(address) = running.metrics_address {
         tracing::info!(server.address = %address, "Metrics are at http://{address}/metrics");

@@ -293,7 +293,7 @@ async fn start_region(
         environment: environment.clone(),
         ..Settings::new(loaded.config, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
     };
-    Ok(Running::start(settings).await?)
+    Ok(Box::pin(Running::start(settings)).await?)
 }
 
 async fn push(client: &Client, image: &Image) -> Result<(), DemoError> {

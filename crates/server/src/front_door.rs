@@ -11,7 +11,7 @@ use hyper::service::Service;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use roadstead_api::{Body, RegistryService, Route, UrlScheme};
 use roadstead_config as config;
-use roadstead_config::{Balancers, Hosting};
+use roadstead_config::{Balancers, Config, Hosting};
 use roadstead_listener::{
     Certificates, Door, Forwarding, IpVersion, Limits, Networks, Peer, Port, ProxyHeader,
     ProxyProtocol, TlsFiles, TlsOptions, TlsVersion, serve,
@@ -107,14 +107,14 @@ impl Ports {
     /// everywhere.
     pub(crate) fn serve(
         self,
-        hosting: &Hosting,
-        certificates: Option<Certificates>,
+        config: &Config,
+        certificates: Option<&Certificates>,
         service: &RegistryService,
-        limits: &config::Limits,
         clock: &Arc<dyn Clock>,
         tasks: &Tasks,
     ) {
-        let limits = Limits::new(CONNECTIONS_MAX, HANDSHAKES_MAX, limits.shutdown);
+        let hosting = &config.hosting;
+        let limits = Limits::new(CONNECTIONS_MAX, HANDSHAKES_MAX, config.limits.shutdown);
         let proxy = |header| ProxyProtocol {
             from: named(&hosting.balancers, Networks::all),
             header,
@@ -144,7 +144,7 @@ impl Ports {
                 http,
             )),
             self.tls.map(|port| {
-                let tls = certificates.clone();
+                let tls = certificates.cloned();
                 (
                     Door {
                         tls,
@@ -156,7 +156,7 @@ impl Ports {
             self.tls_proxy.map(|port| {
                 let door = Door {
                     port,
-                    tls: certificates.clone(),
+                    tls: certificates.cloned(),
                     proxy: Some(proxy(ProxyHeader::Required)),
                 };
                 (door, registry.clone())
@@ -244,18 +244,17 @@ impl Service<Request<Incoming>> for Passage {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let passage = self.clone();
-        Box::pin(async move { Ok(passage.answer(request).await) })
+        Box::pin(self.clone().answer(request))
     }
 }
 
 impl Passage {
-    async fn answer(self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let Self { door, peer } = self;
         if let Some(base) = &door.elsewhere
             && !is_probe(request.uri().path())
         {
-            return redirect(base, &request);
+            return Ok(redirect(base, &request));
         }
         let client = door.forwarding.client(peer, request.headers());
         let scheme = if client.https {
@@ -270,7 +269,7 @@ impl Passage {
                 .headers_mut()
                 .insert(STRICT_TRANSPORT_SECURITY, HSTS);
         }
-        response
+        Ok(response)
     }
 }
 

@@ -308,10 +308,9 @@ impl Running {
             tasks.spawn(async move { certificates.keep_fresh(&shutdown).await });
         }
         ports.serve(
-            &config.hosting,
-            certificates.clone(),
+            &config,
+            certificates.as_ref(),
             &service,
-            &config.limits,
             &environment.clock,
             &tasks,
         );

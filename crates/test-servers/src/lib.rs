@@ -6,6 +6,7 @@
 mod azurite;
 mod certificates;
 mod http;
+mod https;
 mod ports;
 mod postgres;
 mod process;
@@ -18,6 +19,7 @@ mod swift;
 
 pub use azurite::Azurite;
 pub use certificates::{CertificateAuthority, IssuedCertificate, Years};
+pub use https::HttpsServer;
 pub use ports::free_port;
 pub use postgres::{Postgres, PostgresDatabase, PostgresSettings};
 pub use programs::{installed_program, program_directory};

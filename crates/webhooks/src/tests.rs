@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use roadstead_runtime::Tasks;
 use roadstead_secrets::{FieldKey, Secret};
+use roadstead_test_servers::{CertificateAuthority, HttpsServer};
 
+use crate::address::Address;
 use crate::message::signature;
+use crate::sender::Sender;
 use crate::{AddError, NewHook, SIGNATURE};
 use receiver::{Behaviour, Receiver};
 use world::{eventually, worlds};
@@ -332,5 +335,18 @@ async fn an_image_whose_repository_goes_before_it_is_told_is_told_all_the_same()
         world.delete_tag("app", "v1").await;
         world.run_once().await;
         assert_eq!(receiver.tags(), ["v1"]);
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_is_trusted_by_the_authorities_that_are_given_and_not_without() {
+    const TAKEN: &str = "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
+    let authority = CertificateAuthority::default();
+    let server = HttpsServer::start(&authority.issue(&["localhost"]), TAKEN);
+    let address = Address::parse(&server.url()).unwrap();
+    for (authorities, taken) in [(authority.pem(), true), ("", false)] {
+        let sender = Sender::new(authorities.as_bytes()).unwrap();
+        let sent = sender.send(&address, None, "test", b"{}".to_vec()).await;
+        assert_eq!(sent.is_ok(), taken, "{sent:?}");
     }
 }

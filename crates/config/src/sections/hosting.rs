@@ -80,6 +80,15 @@ impl Hosting {
         let balancers = balancers::read(keys);
         let tls = tls::read(keys, balancers.tls_ends_before);
         let ip_version = ip_version(keys);
+        if balancers.proxy_protocol && tls.is_none() {
+            let value = keys.value("FEATURE_PROXY_PROTOCOL");
+            let remark = Remark::new(
+                "without effect, as in Quay: the PROXY protocol is spoken beside HTTPS only, and there is no ssl.key in use",
+                "",
+                "give the registry a certificate, or let the balancer send X-Forwarded-For",
+            );
+            keys.warn("FEATURE_PROXY_PROTOCOL", value.as_ref(), remark);
+        }
         Self {
             server_hostname: server_hostname(keys),
             preferred_url_scheme: preferred_url_scheme(keys, &balancers, tls.as_ref()),

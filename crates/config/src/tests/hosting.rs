@@ -69,12 +69,14 @@ fn balancers_are_named_in_a_list_or_a_text_and_missing_ones_are_warned_of() {
     }
     let open = small_and("EXTERNAL_TLS_TERMINATION: true\nFEATURE_PROXY_PROTOCOL: true");
     let warnings = open.warnings();
-    assert_eq!(warnings.len(), 2, "{warnings:#?}");
-    assert!(
-        warnings
-            .iter()
-            .all(|line| line.contains("TRUSTED_PROXY_CIDR"))
-    );
+    assert_eq!(warnings.len(), 3, "{warnings:#?}");
+    for (words, count) in [
+        ("TRUSTED_PROXY_CIDR", 2),
+        ("PROXY protocol is spoken beside HTTPS only", 1),
+    ] {
+        let told = warnings.iter().filter(|line| line.contains(words)).count();
+        assert_eq!(told, count, "{words}: {warnings:#?}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use roadstead_runtime::Environment;
 use roadstead_secrets::Secret;
+use roadstead_test_servers::{CertificateAuthority, HttpsServer};
 
 use crate::fixture::{content, id, key_of, name, stage};
 use crate::{
@@ -62,6 +63,10 @@ fn http() -> HttpClient {
 }
 
 fn bucket(endpoint: String) -> Location {
+    bucket_over(&http(), endpoint)
+}
+
+fn bucket_over(http: &HttpClient, endpoint: String) -> Location {
     let s3 = S3Options {
         endpoint,
         region: None,
@@ -76,7 +81,21 @@ fn bucket(endpoint: String) -> Location {
         cross_origin_urls: true,
         server_side_assembly: true,
     };
-    Location::s3(name(), &s3, options(), &http(), Environment::system()).unwrap()
+    Location::s3(name(), &s3, options(), http, Environment::system()).unwrap()
+}
+
+#[tokio::test]
+async fn a_store_is_trusted_by_the_authorities_that_are_given_and_not_without() {
+    let authority = CertificateAuthority::default();
+    let server = HttpsServer::start(&authority.issue(&["localhost"]), OK);
+    let given = ("extra_ca_certs".to_owned(), authority.pem().into());
+    let trusting = HttpClient::new(&[given]).unwrap();
+    for (http, reached) in [(&trusting, true), (&http(), false)] {
+        let found = bucket_over(http, server.url())
+            .stat(&key_of(b"layer"))
+            .await;
+        assert_eq!(found.is_ok(), reached, "{found:?}");
+    }
 }
 
 fn container(endpoint: String, credentials: AzureCredentials) -> Location {
