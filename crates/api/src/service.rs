@@ -6,17 +6,19 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, HeaderMap, HeaderValue, USER_AGENT};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, StatusCode, Uri};
+use prometheus::proto::MetricFamily;
 use roadstead_auth::{Access, Authenticator, TokenProof};
 use roadstead_distribution::Registry;
 use roadstead_management::Management;
 use roadstead_metadata::{Actor, Credential};
 use roadstead_queue::WakeUp;
 use roadstead_replication::Replication;
-use roadstead_runtime::{Environment, Tasks};
+use roadstead_runtime::{Environment, Tasks, Timestamp};
 use roadstead_webhooks::Webhooks;
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
@@ -25,6 +27,7 @@ use crate::body::Body;
 use crate::error::{ApiError, ErrorContext, ErrorForm};
 use crate::headers::{API_VERSION, API_VERSION_VALUE, REQUEST_ID};
 use crate::health::{self, Health};
+use crate::metrics::{Connected, Counted, RequestCounters};
 use crate::options::{ApiOptions, ExternalUrl};
 use crate::query::{Query, QueryError};
 use crate::request_body::RequestBody;
@@ -74,6 +77,8 @@ pub struct ServiceParts {
 pub struct RegistryService {
     inner: Arc<Inner>,
     client: Option<IpAddr>,
+    /// Counts the connection that this is the service of.
+    _connected: Option<Arc<Connected>>,
 }
 
 #[derive(Debug)]
@@ -89,6 +94,7 @@ pub(crate) struct Inner {
     pub(crate) wake_up: WakeUp,
     pub(crate) options: ApiOptions,
     pub(crate) known_stores: KnownStores,
+    pub(crate) counters: Arc<RequestCounters>,
 }
 
 /// A request without its body.
@@ -164,18 +170,27 @@ impl RegistryService {
                 wake_up,
                 options,
                 known_stores: KnownStores::default(),
+                counters: Arc::default(),
             }),
             client: None,
+            _connected: None,
         }
     }
 
-    /// The same service for one connection, whose other end has this address. The log of actions tells it.
+    /// The same service for one connection, whose other end has this address. The log of actions tells it. The connection counts as open until
+    /// the last clone of the service is dropped.
     #[must_use]
     pub fn for_client(&self, address: IpAddr) -> Self {
         Self {
             inner: Arc::clone(&self.inner),
             client: Some(address),
+            _connected: Some(Arc::new(self.inner.counters.connected())),
         }
+    }
+
+    /// Everything that there is to tell Prometheus of the requests. Asks nobody.
+    pub fn metrics(&self) -> Vec<MetricFamily> {
+        self.inner.counters.collect()
     }
 
     /// Answers one request.
@@ -220,13 +235,18 @@ where
 impl Inner {
     async fn answer(self: &Arc<Self>, head: Head, body: RequestBody) -> Response<Body> {
         let started = self.environment.now();
-        let unread = body.unread();
+        let in_flight = self.counters.begin();
+        let (unread, received) = (body.unread(), body.received());
         let request_id = self.request_id(&head.headers);
         let route = Route::parse(head.uri.path());
-        let (label, repository) = match &route {
-            Ok(route) => (route.label(), route.repository().cloned()),
-            Err(_) => ("none", None),
-        };
+        let repository = route
+            .as_ref()
+            .ok()
+            .and_then(|route| route.repository().cloned());
+        let content_type = head.headers.get(CONTENT_TYPE);
+        let content_type = content_type.and_then(|value| value.to_str().ok());
+        let counted = Counted::of(route.as_ref().ok(), &head.method, content_type);
+        let label = counted.route;
         let span = tracing::info_span!("http.server", request.id = %request_id, http.route = label);
         let answered = match route {
             Ok(route) => {
@@ -270,14 +290,19 @@ impl Inner {
             request_id,
             path: loggable_path(head.uri.path()),
             method: head.method,
-            route: label,
+            client: head.client,
+            counted,
             repository,
             user: head.user.into_inner(),
             status: response.status(),
             started,
+            received,
         };
+        self.counters
+            .answered(&counted, entry.status, self.since(started));
         let expected = response.body().remaining();
-        let pending = Pending::new(entry, Arc::clone(&self.environment.clock), expected);
+        let clock = Arc::clone(&self.environment.clock);
+        let pending = Pending::new(entry, clock, expected, in_flight);
         response.map(|body| body.with_log(pending))
     }
 
@@ -339,6 +364,12 @@ impl Inner {
                 })
             }
         }
+    }
+
+    /// How long ago something began.
+    fn since(&self, began: Timestamp) -> Duration {
+        let took = self.environment.now().signed_duration_since(began);
+        took.to_std().unwrap_or_default()
     }
 
     /// The form that errors of what lies at this path have.

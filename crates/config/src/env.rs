@@ -18,11 +18,31 @@ pub const QUAY_OVERRIDE_CONFIG: &str = "QUAY_OVERRIDE_CONFIG";
 /// this is what differs from region to region.
 pub const QUAY_DISTRIBUTED_STORAGE_PREFERENCE: &str = "QUAY_DISTRIBUTED_STORAGE_PREFERENCE";
 
+/// Where traces and metrics are sent: the address of a collector that takes OTLP over HTTP, without `/v1/traces`.
+pub const OTEL_EXPORTER_OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
+/// Header fields for the collector: `name=value`, separated by commas. May hold secrets.
+pub const OTEL_EXPORTER_OTLP_HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
+
+/// What traces and metrics call this service.
+pub const OTEL_SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
+
+/// Which traces are kept, such as `parentbased_traceidratio`.
+pub const OTEL_TRACES_SAMPLER: &str = "OTEL_TRACES_SAMPLER";
+
+/// The share of them, from 0 to 1.
+pub const OTEL_TRACES_SAMPLER_ARG: &str = "OTEL_TRACES_SAMPLER_ARG";
+
 /// Every variable above.
-const VARIABLES: [&str; 3] = [
+const VARIABLES: [&str; 8] = [
     QUAYCONF,
     QUAY_OVERRIDE_CONFIG,
     QUAY_DISTRIBUTED_STORAGE_PREFERENCE,
+    OTEL_EXPORTER_OTLP_ENDPOINT,
+    OTEL_EXPORTER_OTLP_HEADERS,
+    OTEL_SERVICE_NAME,
+    OTEL_TRACES_SAMPLER,
+    OTEL_TRACES_SAMPLER_ARG,
 ];
 
 /// The environment variables that a configuration is loaded with.

@@ -30,10 +30,10 @@ pub use secret::Secret;
 pub use sections::{
     Accounts, Akamai, AzureCredentials, AzureStorage, Cdn, CdnProvider, CdnRule, CloudFlare,
     CloudFront, Config, ConnectionPool, Continent, Database, DatabaseUri, Delivery, Driver,
-    Endpoint, Garbage, Hosting, LocalStorage, Location, Management, MultiCdnStorage, Network,
-    NotANetwork, OpenStackOptions, Postgres, PostgresHost, PostgresTls, Quota, Registry,
-    RegistryState, Replication, S3Credentials, S3Keys, S3Store, Scrub, SslMode, Storage,
-    SwiftAuthVersion, SwiftStorage, Tags, TargetServer, UrlScheme,
+    Endpoint, Export, Garbage, Hosting, LocalStorage, Location, Management, MultiCdnStorage,
+    Network, NotANetwork, OpenStackOptions, Postgres, PostgresHost, PostgresTls, Quota, Registry,
+    RegistryState, Replication, S3Credentials, S3Keys, S3Store, Sampling, Scrub, SslMode, Storage,
+    SwiftAuthVersion, SwiftStorage, Tags, TargetServer, Telemetry, UrlScheme,
 };
 
 use layers::Layers;
@@ -105,7 +105,7 @@ pub fn load(source: &Source, environment: &Environment) -> Result<Loaded, Config
         return Err(ConfigErrors::new(errors));
     }
     let mut keys = Keys::new(layers, base, errors);
-    let config = Config::read(&mut keys);
+    let config = Config::read(&mut keys, environment);
     keys.warn_of_unused();
     if let Some(directory) = directory {
         sections::warn_of_neighbours(directory, &mut keys.warnings);

@@ -5,6 +5,7 @@ mod delivery;
 mod locations;
 mod quay;
 mod stores;
+mod telemetry;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -107,12 +108,15 @@ fn the_smallest_configuration_has_quays_defaults_and_no_warnings() {
         garbage,
         quota,
         management,
+        telemetry,
     } = loaded.config;
     assert_eq!(
         hosting.server_hostname.as_deref(),
         Some("registry.example.org")
     );
     assert_eq!(hosting.preferred_url_scheme, UrlScheme::Http);
+    assert_eq!(telemetry.refresh, Duration::from_mins(5));
+    assert_eq!(telemetry.export, None, "off costs nothing");
     let path = PathBuf::from("/var/lib/roadstead.db");
     assert_eq!(database.uri, DatabaseUri::Sqlite { path });
     assert_eq!(storage.preference, ["us", "eu"], "the order of the file");

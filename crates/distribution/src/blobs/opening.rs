@@ -23,6 +23,8 @@ use crate::registry::Inner;
 pub(super) struct Source {
     pub(super) location: LocationName,
     pub(super) stream: ObjectStream,
+    /// Whether it answered before one that was asked sooner.
+    pub(super) overtook: bool,
     _admitted: Option<Admitted>,
 }
 
@@ -138,8 +140,8 @@ impl Race<'_> {
                 }
             };
             match answered? {
-                Ok(source) => {
-                    self.tell_overtaken(&source.location);
+                Ok(mut source) => {
+                    source.overtook = self.tell_overtaken(&source.location);
                     return Some(source);
                 }
                 Err(failure) => {
@@ -190,13 +192,16 @@ impl Race<'_> {
             .push(attempt(self.inner, candidate, self.key, self.wanted));
     }
 
-    /// Tells of those that were asked before the winner and have not answered. All others are where to go on if the winner fails or crawls.
-    fn tell_overtaken(&mut self, winner: &LocationName) {
+    /// Tells of those that were asked before the winner and have not answered, and whether there are any. All others are where to go on if the
+    /// winner fails or crawls.
+    fn tell_overtaken(&mut self, winner: &LocationName) -> bool {
         let now = self.inner.now();
+        let mut overtook = false;
         for asked in &self.asked {
             if asked.location == *winner {
                 break;
             }
+            overtook = true;
             let waited = (now - asked.since).to_std().unwrap_or_default();
             self.inner
                 .locations
@@ -207,6 +212,7 @@ impl Race<'_> {
                 self.candidates.ask_next(asked.location);
             }
         }
+        overtook
     }
 }
 
@@ -229,6 +235,7 @@ fn attempt(
             location: location.name().clone(),
             // The next chunk comes from the disk while the client takes this one.
             stream: stream.read_ahead(),
+            overtook: false,
             _admitted: admitted,
         })
     })
