@@ -9,11 +9,13 @@ mod encrypted_fields;
 mod error;
 mod first_start;
 mod garbage;
+mod gauges;
 mod instance;
 mod management;
 mod metrics;
 mod own_key;
 mod probes;
+mod process;
 mod server;
 mod stores;
 

@@ -29,7 +29,8 @@ use crate::error::{StartError, secret_key};
 use crate::first_start::{FirstAccount, make_first_account};
 use crate::instance;
 use crate::management::management_options;
-use crate::metrics::{MetricsListener, Told};
+use crate::gauges::Gauges;
+use crate::metrics::{MetricsListener, Serving, Told};
 use crate::probes;
 
 /// How often uploads that were given up are looked for: Quay's `BLOBUPLOAD_CLEANUP_FREQUENCY`.
@@ -210,7 +211,7 @@ impl Running {
                 environment.clone(),
             )
             .with_options(management_options(&config)),
-            authenticator,
+            authenticator: authenticator.clone(),
             health: Arc::new(health),
             environment: environment.clone(),
             tasks: tasks.clone(),
@@ -248,13 +249,20 @@ impl Running {
             let (garbage, shutdown) = (garbage.clone(), shutdown.clone());
             async move { garbage.keep_collecting(&shutdown).await }
         });
+        let told = Told {
+            serving: Some(Serving {
+                service: service.clone(),
+                registry: registry.clone(),
+                authenticator,
+                garbage: garbage.clone(),
+            }),
+            ..told(&deployment, &replication, &webhooks)
+        };
         if replicate {
             spawn_replicator(&config, &deployment, &replication, webhooks, &tasks);
         }
         tasks.spawn(relay(&deployment, replicate, &tasks));
-        if let Some(metrics) = metrics {
-            spawn_metrics(metrics, &deployment, &replication, &tasks);
-        }
+        spawn_metrics(&config, metrics, told, &tasks);
         tasks.spawn(connections::serve(
             listener,
             move |client| TowerToHyperService::new(service.for_client(client)),
@@ -316,9 +324,8 @@ impl Replicator {
         let replication = deployment.replication(config);
         let webhooks = deployment.webhooks()?;
         tasks.spawn(keep_probed(&deployment, &tasks));
-        if let Some(metrics) = metrics {
-            spawn_metrics(metrics, &deployment, &replication, &tasks);
-        }
+        let told = told(&deployment, &replication, &webhooks);
+        spawn_metrics(config, metrics, told, &tasks);
         tasks.spawn({
             let (deployment, replication) = (deployment.clone(), replication.clone());
             let shutdown = tasks.shutdown();
@@ -416,19 +423,32 @@ fn spawn_replicator(
     tasks.spawn(async move { replication.keep_reconciled(interval, &shutdown).await });
 }
 
-/// Tells Prometheus how this process and the replication fare.
-fn spawn_metrics(
-    metrics: MetricsListener,
-    deployment: &Deployment,
-    replication: &Replication,
-    tasks: &Tasks,
-) {
-    let (measured, shutdown) = (replication.clone(), tasks.shutdown());
-    tasks.spawn(async move { measured.keep_measured(&shutdown).await });
-    let told = Told {
+/// What every process has to tell.
+fn told(deployment: &Deployment, replication: &Replication, webhooks: &Webhooks) -> Told {
+    Told {
         locations: deployment.locations.clone(),
         replication: replication.clone(),
+        database: deployment.database.clone(),
+        webhooks: webhooks.clone(),
+        gauges: Gauges::new(
+            deployment.database.clone(),
+            deployment.environment.clone(),
+            deployment.queue.clone(),
+        ),
+        serving: None,
+    }
+}
+
+/// Tells how this process and the replication fare, if anybody is to be told: nothing is measured for nobody.
+fn spawn_metrics(config: &Config, metrics: Option<MetricsListener>, told: Told, tasks: &Tasks) {
+    let Some(metrics) = metrics else {
+        return;
     };
+    let (measured, shutdown) = (told.replication.clone(), tasks.shutdown());
+    tasks.spawn(async move { measured.keep_measured(&shutdown).await });
+    let (gauges, shutdown) = (told.gauges.clone(), tasks.shutdown());
+    let interval = config.telemetry.refresh;
+    tasks.spawn(async move { gauges.keep_fresh(interval, &shutdown).await });
     tasks.spawn(metrics.serve(told, tasks.clone(), tasks.shutdown()));
 }
 
