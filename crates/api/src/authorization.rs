@@ -22,6 +22,7 @@ use roadstead_auth::{
 };
 use roadstead_metadata::Repository;
 use roadstead_oci::RepositoryName;
+use tracing::Instrument as _;
 
 use crate::error::ApiError;
 use crate::links::token_url;
@@ -94,6 +95,11 @@ impl Inner {
     /// Finds out who sends the request. `scopes` are what the request is about, for those who send a password; with push in them, a
     /// repository that they may make is made.
     pub(crate) async fn caller(&self, head: &Head, scopes: &[String]) -> Result<Caller, ApiError> {
+        let span = tracing::debug_span!("authenticate");
+        self.find_caller(head, scopes).instrument(span).await
+    }
+
+    async fn find_caller(&self, head: &Head, scopes: &[String]) -> Result<Caller, ApiError> {
         let (access, presented) = match credentials(&head.headers) {
             Ok(Presentation::Nothing) => (Access::anonymous(), Presented::Nothing),
             Ok(Presentation::Token(token)) => {

@@ -13,6 +13,7 @@
 //! | `http.request.body.bytes` | bytes that came |
 //! | `http.response.body.bytes` | bytes handed to the connection |
 //! | `http.response.complete` | whether that was all of them |
+//! | `trace.id` | the trace that the request is part of: its client's, or one that begins here |
 //! | `duration_ms` | from the request's headers to the end of the answer |
 //!
 //! Level: `debug` for health checks and pings that succeed, `error` for 500, `warn` for other 5xx, otherwise `info`.
@@ -26,7 +27,8 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use roadstead_oci::RepositoryName;
 use roadstead_runtime::{Clock, Timestamp};
-use tracing::{Level, event};
+use roadstead_telemetry::describe;
+use tracing::{Level, Span, event};
 
 use crate::body::BodyError;
 use crate::metrics::{Counted, InFlight};
@@ -52,6 +54,10 @@ pub(crate) struct Entry {
     pub(crate) started: Timestamp,
     /// Bytes of the request's body that came.
     pub(crate) received: Arc<AtomicU64>,
+    /// The trace that it is part of, if it is.
+    pub(crate) trace: Option<String>,
+    /// Its span, which ends with the answer.
+    pub(crate) span: Span,
 }
 
 /// A log line that is written when this is dropped, or earlier when the body fails.
@@ -105,6 +111,9 @@ impl Drop for Pending {
             .to_std()
             .unwrap_or_default();
         let received = entry.received.load(Ordering::Relaxed);
+        let moved = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        describe(&entry.span, "http.request.body.size", moved(received));
+        describe(&entry.span, "http.response.body.size", moved(self.sent));
         let counters = self.in_flight.counters();
         counters.ended(&entry.counted, entry.status, elapsed, (received, self.sent));
         macro_rules! line {
@@ -122,6 +131,7 @@ impl Drop for Pending {
                     http.request.body.bytes = received,
                     http.response.body.bytes = self.sent,
                     http.response.complete = self.sent == self.expected,
+                    trace.id = entry.trace.as_deref(),
                     duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
                     "{} {} {}", entry.method, entry.path, entry.status.as_u16(),
                 )

@@ -9,7 +9,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT,
+};
+use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, Uri};
 use prometheus::proto::MetricFamily;
 use roadstead_auth::{Access, Authenticator, TokenProof};
@@ -19,9 +22,10 @@ use roadstead_metadata::{Actor, Credential};
 use roadstead_queue::WakeUp;
 use roadstead_replication::Replication;
 use roadstead_runtime::{Environment, Tasks, Timestamp};
+use roadstead_telemetry::{TraceParent, describe, failed};
 use roadstead_webhooks::Webhooks;
 use tokio::sync::oneshot;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use crate::body::Body;
 use crate::error::{ApiError, ErrorContext, ErrorForm};
@@ -39,6 +43,9 @@ use crate::{v1, v2};
 
 /// The most characters of a request's id that is taken over from a balancer.
 const REQUEST_ID_MAX: usize = 64;
+
+/// The longest name of a host that there is, and its port.
+const HOST_BYTES_MAX: usize = 260;
 
 /// What a [`RegistryService`] is put together from.
 #[derive(Clone, Debug)]
@@ -124,6 +131,7 @@ impl Head {
         };
         Actor::new(access.username().map(str::to_owned))
             .with_credential(credential)
+            .with_trace(TraceParent::current().map(|trace| trace.to_string()))
             .with_client(
                 self.client,
                 &String::from_utf8_lossy(user_agent.unwrap_or_default()),
@@ -248,6 +256,12 @@ impl Inner {
         let counted = Counted::of(route.as_ref().ok(), &head.method, content_type);
         let label = counted.route;
         let span = tracing::info_span!("http.server", request.id = %request_id, http.route = label);
+        let asked_within = traceparent(&head.headers);
+        if let Some(parent) = &asked_within {
+            parent.begin(&span);
+        }
+        self.describe(&span, &head, route.as_ref().ok());
+        let trace = TraceParent::of(&span).or(asked_within);
         let answered = match route {
             Ok(route) => {
                 self.dispatch(&head, body, route)
@@ -297,9 +311,16 @@ impl Inner {
             status: response.status(),
             started,
             received,
+            trace: trace.map(|trace| trace.trace_id()),
+            span,
         };
         self.counters
             .answered(&counted, entry.status, self.since(started));
+        let status = i64::from(entry.status.as_u16());
+        describe(&entry.span, "http.response.status_code", status);
+        if entry.status.is_server_error() {
+            failed(&entry.span, entry.status.as_str().to_owned());
+        }
         let expected = response.body().remaining();
         let clock = Arc::clone(&self.environment.clock);
         let pending = Pending::new(entry, clock, expected, in_flight);
@@ -366,6 +387,25 @@ impl Inner {
         }
     }
 
+    /// What the log's lines leave to the trace.
+    fn describe(&self, span: &Span, head: &Head, route: Option<&Route>) {
+        describe(span, "otel.kind", "server");
+        describe(span, "http.request.method", head.method.as_str().to_owned());
+        describe(span, "url.template", route.map_or("none", Route::template));
+        let host = match &self.options.external_url {
+            Some(url) => url.as_str(),
+            None => {
+                let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
+                host.or(head.uri.authority().map(Authority::as_str))
+                    .unwrap_or_default()
+            }
+        };
+        let host = host.rsplit_once("://").map_or(host, |(_, host)| host);
+        if !host.is_empty() && host.len() <= HOST_BYTES_MAX {
+            describe(span, "server.address", host.to_owned());
+        }
+    }
+
     /// How long ago something began.
     fn since(&self, began: Timestamp) -> Duration {
         let took = self.environment.now().signed_duration_since(began);
@@ -416,6 +456,11 @@ impl Inner {
         self.tasks.spawn(work.in_current_span());
         answered.await.map_err(|_| ApiError::CutOff)
     }
+}
+
+/// The trace that a client asks within.
+fn traceparent(headers: &HeaderMap) -> Option<TraceParent> {
+    headers.get("traceparent")?.to_str().ok()?.parse().ok()
 }
 
 /// For answers that are out of date at once, and for all that are made for the one who asked.

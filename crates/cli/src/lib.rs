@@ -12,8 +12,13 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
-use roadstead_telemetry::{ErrorChain, InitError, LogFormat};
+use roadstead_config::Config;
+use roadstead_runtime::Environment;
+use roadstead_telemetry::{
+    ErrorChain, ExportOptions, Exporter, HeaderFields, InitError, LogFormat,
+};
 
 /// How to log.
 #[derive(Args, Clone, Debug)]
@@ -30,6 +35,12 @@ pub struct LogArgs {
     /// How log lines look
     #[arg(long, global = true, env = "ROADSTEAD_LOG_FORMAT", value_enum, default_value_t = Format::Text)]
     log_format: Format,
+    /// Log lines as JSON, as --log-format json: what a container of Quay is told by JSONLOG=true
+    #[arg(long, global = true, env = "JSONLOG", hide = true, value_parser = FalseyValueParser::new())]
+    json_log: bool,
+    /// Log at level debug what is logged at level info: what a container of Quay is told by DEBUGLOG=true
+    #[arg(long, global = true, env = "DEBUGLOG", hide = true, value_parser = FalseyValueParser::new())]
+    debug_log: bool,
 }
 
 /// Where to tell how the process fares.
@@ -49,11 +60,61 @@ enum Format {
 impl LogArgs {
     /// Starts logging to standard error.
     pub fn init(&self) -> Result<(), InitError> {
-        let format = match self.log_format {
-            Format::Text => LogFormat::Text,
-            Format::Json => LogFormat::Json,
-        };
-        roadstead_telemetry::init(format, &self.log)
+        roadstead_telemetry::init(self.format(), &self.filter(), None).map(drop)
+    }
+
+    /// The same, and starts sending traces where the configuration says so. Whoever gets the exporter stops it at the end.
+    pub fn init_with_traces(&self, config: &Config) -> Result<Option<Exporter>, InitError> {
+        let options = config
+            .telemetry
+            .export
+            .as_ref()
+            .map(|export| ExportOptions {
+                endpoint: export.endpoint.clone(),
+                headers: HeaderFields(
+                    export
+                        .headers
+                        .iter()
+                        .map(|(name, value)| (name.clone(), value.expose().clone()))
+                        .collect(),
+                ),
+                service_name: export.service_name.clone(),
+                attributes: config
+                    .storage
+                    .preference
+                    .first()
+                    .map(|location| ("roadstead.region", location.clone()))
+                    .into_iter()
+                    .collect(),
+                ratio: export.sampling.ratio,
+                parent_based: export.sampling.parent_based,
+            });
+        let export = options
+            .as_ref()
+            .map(|options| (options, Environment::system()));
+        roadstead_telemetry::init(self.format(), &self.filter(), export)
+    }
+
+    fn format(&self) -> LogFormat {
+        match self.log_format {
+            Format::Text if !self.json_log => LogFormat::Text,
+            Format::Text | Format::Json => LogFormat::Json,
+        }
+    }
+
+    /// A filter with a level for everything has that level raised; directives for single targets stay.
+    fn filter(&self) -> String {
+        let raised = |directive: &'static str| if self.debug_log { "debug" } else { directive };
+        self.log
+            .split(',')
+            .map(|directive| match directive.trim() {
+                "info" => raised("info"),
+                "warn" => raised("warn"),
+                "error" => raised("error"),
+                other => other,
+            })
+            .collect::<Vec<_>>()
+            .join(",")
     }
 }
 

@@ -25,17 +25,17 @@ pub(crate) struct Gauges {
 
 impl Gauges {
     /// Of this database, and of the queue of this name if there is one. Nothing is counted yet.
-    pub(crate) fn new(
-        database: Database,
-        environment: Environment,
-        queue: Option<String>,
-    ) -> Self {
+    pub(crate) fn new(database: Database, environment: Environment, queue: Option<String>) -> Self {
         Self {
             database,
             environment,
             queue,
             last: Arc::default(),
         }
+    }
+
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.environment
     }
 
     /// What was last counted; nothing before that, and while the database does not answer.

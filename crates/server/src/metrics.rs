@@ -17,6 +17,7 @@ use roadstead_locations::Locations;
 use roadstead_metadata::Database;
 use roadstead_replication::Replication;
 use roadstead_runtime::{Shutdown, Tasks};
+use roadstead_telemetry::Exporter;
 use roadstead_webhooks::Webhooks;
 use tokio::net::TcpListener;
 
@@ -47,6 +48,8 @@ pub(crate) struct Told {
     pub(crate) webhooks: Webhooks,
     /// What is counted over whole tables.
     pub(crate) gauges: Gauges,
+    /// What is sent to a collector.
+    pub(crate) exporter: Option<Exporter>,
     /// What only a process has that takes requests.
     pub(crate) serving: Option<Serving>,
 }
@@ -69,6 +72,7 @@ impl Told {
         families.extend(self.webhooks.metrics());
         families.extend(self.gauges.metrics());
         families.extend(process::metrics());
+        families.extend(self.exporter.iter().flat_map(Exporter::metrics));
         if let Some(serving) = &self.serving {
             families.extend(serving.service.metrics());
             families.extend(serving.registry.metrics());

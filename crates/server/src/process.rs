@@ -72,9 +72,7 @@ pub(crate) fn metrics() -> Vec<MetricFamily> {
         Opts::new("roadstead_build_info", "1, with the version of the program"),
         &["version"],
     ));
-    build
-        .with_label_values(&[env!("CARGO_PKG_VERSION")])
-        .set(1);
+    build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
     families.extend(build.collect());
     families
 }

@@ -20,6 +20,7 @@ use roadstead_metadata::{Features, ImmutableTags, QuotaChecks, QuotaSizes};
 use roadstead_queue::{Relay, Worker, WorkerOptions};
 use roadstead_replication::{Replication, ScrubOptions};
 use roadstead_runtime::{Environment, Shutdown, Tasks};
+use roadstead_telemetry::Exporter;
 use roadstead_webhooks::Webhooks;
 
 use crate::connections;
@@ -27,11 +28,17 @@ use crate::deployment::{Deployment, Migrations, OpenLocal};
 use crate::encrypted_fields;
 use crate::error::{StartError, secret_key};
 use crate::first_start::{FirstAccount, make_first_account};
+use crate::gauges::Gauges;
 use crate::instance;
 use crate::management::management_options;
-use crate::gauges::Gauges;
 use crate::metrics::{MetricsListener, Serving, Told};
 use crate::probes;
+
+/// How often metrics are sent to a collector.
+const EXPORT_INTERVAL: Duration = Duration::from_mins(1);
+
+/// How long that may take after the shutdown.
+const LAST_EXPORT: Duration = Duration::from_secs(2);
 
 /// How often uploads that were given up are looked for: Quay's `BLOBUPLOAD_CLEANUP_FREQUENCY`.
 const UPLOAD_CLEAN_UP_INTERVAL: Duration = Duration::from_hours(1);
@@ -68,6 +75,8 @@ pub struct Settings {
     pub environment: Environment,
     /// How locations are made; none: as the configuration says. Tests put faults in here.
     pub open_local: Option<OpenLocal>,
+    /// Where else metrics are sent. Whoever made it ends it, after the server.
+    pub exporter: Option<Exporter>,
 }
 
 impl std::fmt::Debug for Settings {
@@ -93,6 +102,7 @@ impl Settings {
             migrations: Migrations::default(),
             environment: Environment::system(),
             open_local: None,
+            exporter: None,
         }
     }
 }
@@ -127,6 +137,7 @@ impl Running {
             migrations,
             environment,
             open_local,
+            exporter,
         } = settings;
         // First of all: a port that is taken must not leave a half-made data directory behind.
         let listener = connections::listen(listen)
@@ -262,7 +273,7 @@ impl Running {
             spawn_replicator(&config, &deployment, &replication, webhooks, &tasks);
         }
         tasks.spawn(relay(&deployment, replicate, &tasks));
-        spawn_metrics(&config, metrics, told, &tasks);
+        spawn_metrics(&config, (metrics, exporter), told, &tasks);
         tasks.spawn(connections::serve(
             listener,
             move |client| TowerToHyperService::new(service.for_client(client)),
@@ -305,11 +316,11 @@ pub struct Replicator {
 }
 
 impl Replicator {
-    /// Starts copying, and tells metrics at an address if there is one. None when the configuration has replication switched off. The schema
+    /// Starts copying, and tells metrics at an address and sends them where there is one. None when the configuration has replication switched off. The schema
     /// must be there: a registry makes it.
     pub async fn start(
         config: &Config,
-        listen_for_metrics: Option<SocketAddr>,
+        (listen_for_metrics, exporter): (Option<SocketAddr>, Option<Exporter>),
         environment: Environment,
     ) -> Result<Option<Self>, StartError> {
         let metrics = match listen_for_metrics {
@@ -325,7 +336,7 @@ impl Replicator {
         let webhooks = deployment.webhooks()?;
         tasks.spawn(keep_probed(&deployment, &tasks));
         let told = told(&deployment, &replication, &webhooks);
-        spawn_metrics(config, metrics, told, &tasks);
+        spawn_metrics(config, (metrics, exporter), told, &tasks);
         tasks.spawn({
             let (deployment, replication) = (deployment.clone(), replication.clone());
             let shutdown = tasks.shutdown();
@@ -430,6 +441,7 @@ fn told(deployment: &Deployment, replication: &Replication, webhooks: &Webhooks)
         replication: replication.clone(),
         database: deployment.database.clone(),
         webhooks: webhooks.clone(),
+        exporter: None,
         gauges: Gauges::new(
             deployment.database.clone(),
             deployment.environment.clone(),
@@ -440,16 +452,45 @@ fn told(deployment: &Deployment, replication: &Replication, webhooks: &Webhooks)
 }
 
 /// Tells how this process and the replication fare, if anybody is to be told: nothing is measured for nobody.
-fn spawn_metrics(config: &Config, metrics: Option<MetricsListener>, told: Told, tasks: &Tasks) {
-    let Some(metrics) = metrics else {
+fn spawn_metrics(
+    config: &Config,
+    (listener, exporter): (Option<MetricsListener>, Option<Exporter>),
+    mut told: Told,
+    tasks: &Tasks,
+) {
+    if listener.is_none() && exporter.is_none() {
         return;
-    };
+    }
+    told.exporter.clone_from(&exporter);
     let (measured, shutdown) = (told.replication.clone(), tasks.shutdown());
     tasks.spawn(async move { measured.keep_measured(&shutdown).await });
     let (gauges, shutdown) = (told.gauges.clone(), tasks.shutdown());
     let interval = config.telemetry.refresh;
     tasks.spawn(async move { gauges.keep_fresh(interval, &shutdown).await });
-    tasks.spawn(metrics.serve(told, tasks.clone(), tasks.shutdown()));
+    if let Some(exporter) = exporter {
+        let (told, shutdown) = (told.clone(), tasks.shutdown());
+        let clock = Arc::clone(&told.gauges.environment().clock);
+        tasks.spawn(async move {
+            while !shutdown.requested() {
+                tokio::select! {
+                    () = clock.sleep(EXPORT_INTERVAL) => {}
+                    () = shutdown.wait() => {}
+                }
+                let sent = async { exporter.send_metrics(&told.gather().await).await };
+                let given_up = async {
+                    shutdown.wait().await;
+                    clock.sleep(LAST_EXPORT).await;
+                };
+                tokio::select! {
+                    () = sent => {}
+                    () = given_up => {}
+                }
+            }
+        });
+    }
+    if let Some(listener) = listener {
+        tasks.spawn(listener.serve(told, tasks.clone(), tasks.shutdown()));
+    }
 }
 
 async fn clean_up_uploads(registry: Registry, environment: Environment, shutdown: Shutdown) {

@@ -61,7 +61,9 @@ pub enum CollectorError {
         endpoint: String,
     },
     /// A header field that is to be sent along cannot be.
-    #[error("the header field `{name}` for the collector cannot be sent: its name or its value has characters that none has")]
+    #[error(
+        "the header field `{name}` for the collector cannot be sent: its name or its value has characters that none has"
+    )]
     Header {
         /// Its name.
         name: String,
@@ -140,10 +142,7 @@ impl Collector {
         let mut attributes = vec![
             text("service.name", &options.service_name),
             text("service.version", env!("CARGO_PKG_VERSION")),
-            text(
-                "service.instance.id",
-                &environment.ids.uuid().to_string(),
-            ),
+            text("service.instance.id", &environment.ids.uuid().to_string()),
         ];
         let further = options.attributes.iter();
         attributes.extend(further.map(|(name, value)| text(name, value)));
