@@ -26,4 +26,6 @@ mod regions;
 #[cfg(test)]
 mod removal;
 #[cfg(test)]
+mod traces;
+#[cfg(test)]
 mod upkeep;

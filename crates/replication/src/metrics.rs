@@ -94,6 +94,32 @@ impl Default for Counters {
 }
 
 impl Counters {
+    /// Nothing has happened at these locations: series that are there from the beginning are ones that alerts can stand on.
+    pub(crate) fn of<'a>(locations: impl IntoIterator<Item = &'a LocationName>) -> Self {
+        let new = Self::default();
+        for location in locations {
+            let location = location.as_str();
+            for outcome in ["done", "obsolete", "failed", "paused", "interrupted"] {
+                new.jobs.with_label_values(&[location, outcome]);
+            }
+            for class in FailureClass::ALL {
+                new.failures.with_label_values(&[location, class.as_str()]);
+            }
+            new.seconds.with_label_values(&[location]);
+            for counters in [
+                &new.blobs,
+                &new.bytes,
+                &new.read_back_objects,
+                &new.read_back_bytes,
+                &new.defective,
+                &new.repaired,
+            ] {
+                counters.with_label_values(&[location]);
+            }
+        }
+        new
+    }
+
     /// Counts how jobs ended that were taken so long ago. A row of Quay's has no location.
     pub(crate) fn note_job(&self, job: &Job, outcome: &JobOutcome, took: TimeDelta) {
         let location = job.target.as_ref().map_or("", LocationName::as_str);

@@ -75,7 +75,7 @@ impl From<ReplicationParts> for Replication {
             throughput: Throughput::default(),
             ledger: Arc::default(),
             arrivals: Arrivals::default(),
-            counters: Counters::default(),
+            counters: Counters::of(locations.names()),
             configured: Arc::new(configured),
         }
     }

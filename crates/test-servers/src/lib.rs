@@ -5,10 +5,12 @@
 
 mod azurite;
 mod http;
+mod otlp;
 mod ports;
 mod postgres;
 mod process;
 mod programs;
+mod prometheus;
 mod proxy;
 mod request;
 mod s3;
@@ -16,9 +18,11 @@ mod spawn;
 mod swift;
 
 pub use azurite::Azurite;
+pub use otlp::{CollectorMood, OtlpCollector, ReceivedSpan};
 pub use ports::free_port;
 pub use postgres::{Postgres, PostgresDatabase, PostgresSettings};
 pub use programs::{installed_program, program_directory};
+pub use prometheus::Prometheus;
 pub use proxy::{Direction, Fault, FaultProxy, Traffic};
 pub use request::Request;
 pub use s3::S3Server;
