@@ -22,6 +22,8 @@ mod loss;
 #[cfg(test)]
 mod object_stores;
 #[cfg(test)]
+mod observability;
+#[cfg(test)]
 mod regions;
 #[cfg(test)]
 mod removal;

@@ -260,8 +260,11 @@ impl Inner {
         if let Some(parent) = &asked_within {
             parent.begin(&span);
         }
-        self.describe(&span, &head, route.as_ref().ok());
-        let trace = TraceParent::of(&span).or(asked_within);
+        let trace = TraceParent::of(&span);
+        if trace.is_some() {
+            self.describe(&span, &head, route.as_ref().ok());
+        }
+        let trace = trace.or(asked_within);
         let answered = match route {
             Ok(route) => {
                 self.dispatch(&head, body, route)

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use prometheus::IntCounter;
 use prometheus::core::Collector as _;
 use prometheus::proto::MetricFamily;
 use roadstead_runtime::{Environment, Tasks, Timestamp};
 
 use crate::collector::{Collector, CollectorError, ExportOptions};
+use crate::sampler::Share;
 use crate::{otlp_metrics, spans};
 
 /// How long what is left may take at the end.
@@ -38,14 +39,8 @@ impl Exporter {
         let collector = Collector::new(options, environment)?;
         let dropped = Arc::<AtomicU64>::default();
         let (queue, waiting) = spans::Queue::new(Arc::clone(&dropped));
-        let share = Sampler::TraceIdRatioBased(options.ratio);
-        let sampler = if options.parent_based {
-            Sampler::ParentBased(Box::new(share))
-        } else {
-            share
-        };
         let provider = SdkTracerProvider::builder()
-            .with_sampler(sampler)
+            .with_sampler(Share::of(options.ratio, options.parent_based))
             // What it is goes with every message, from the collector's own side.
             .with_resource(Resource::builder_empty().build())
             .with_span_processor(queue)

@@ -10,6 +10,7 @@ mod error_chain;
 mod export;
 mod logs;
 mod otlp_metrics;
+mod sampler;
 mod spans;
 mod trace_parent;
 
