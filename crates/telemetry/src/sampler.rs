@@ -1,10 +1,8 @@
 //! Which traces are kept.
 
-use opentelemetry::trace::{
-    Link, SamplingDecision, SamplingResult, SpanKind, TraceContextExt as _, TraceId, TraceState,
-};
+use opentelemetry::trace::{Link, SpanKind, TraceContextExt as _, TraceId, TraceState};
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_sdk::trace::{Sampler, ShouldSample};
+use opentelemetry_sdk::trace::{Sampler, SamplingDecision, SamplingResult, ShouldSample};
 
 /// Keeps a share of the traces. None begins with a statement or a call to a store: those of the work in the background tell nothing by themselves.
 #[derive(Clone, Debug)]
