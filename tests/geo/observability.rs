@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use http::Request;
-use roadstead_client::{Client, ClientOptions, Credentials, RequestBody};
+use roadstead_client::{Client, RequestBody};
 use roadstead_test_servers::{OtlpCollector, Prometheus};
 use roadstead_testkit::{RegistryProcess, RegistrySettings, eventually, free_port};
 use serde_json::Value;
@@ -55,13 +55,6 @@ impl World {
             _deployment: deployment,
         };
         world.push_and_pull(1).await;
-        let (settings, ..) = &world.regions[0];
-        let stranger = Credentials::new("admin", "wrong");
-        Client::with_options(&settings.url(), Some(stranger), ClientOptions::default())
-            .unwrap()
-            .exchange(Request::get("/v2/").body(RequestBody::empty()).unwrap(), "")
-            .await
-            .ok();
         world
     }
 

@@ -411,8 +411,8 @@ fn made<T>(metric: prometheus::Result<T>) -> T {
 mod tests {
     use super::*;
 
-    fn endpoint(method: Method, path: &str) -> &'static str {
-        quay_endpoint(&Route::parse(path).unwrap(), &method)
+    fn endpoint(method: &Method, path: &str) -> &'static str {
+        quay_endpoint(&Route::parse(path).unwrap(), method)
     }
 
     #[test]
@@ -441,7 +441,7 @@ mod tests {
                 "v2.start_blob_upload",
             ),
         ] {
-            assert_eq!(endpoint(method, path), name);
+            assert_eq!(endpoint(&method, path), name);
         }
     }
 

@@ -267,7 +267,7 @@ impl Inner {
         let trace = trace.or(asked_within);
         let answered = match route {
             Ok(route) => {
-                self.dispatch(&head, body, route)
+                Box::pin(self.dispatch(&head, body, route))
                     .instrument(span.clone())
                     .await
             }
@@ -395,14 +395,10 @@ impl Inner {
         describe(span, "otel.kind", "server");
         describe(span, "http.request.method", head.method.as_str().to_owned());
         describe(span, "url.template", route.map_or("none", Route::template));
-        let host = match &self.options.external_url {
-            Some(url) => url.as_str(),
-            None => {
-                let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
-                host.or(head.uri.authority().map(Authority::as_str))
-                    .unwrap_or_default()
-            }
-        };
+        let asked = head.headers.get(HOST).and_then(|host| host.to_str().ok());
+        let asked = asked.or(head.uri.authority().map(Authority::as_str));
+        let host = self.options.external_url.as_ref().map(ExternalUrl::as_str);
+        let host = host.or(asked).unwrap_or_default();
         let host = host.rsplit_once("://").map_or(host, |(_, host)| host);
         if !host.is_empty() && host.len() <= HOST_BYTES_MAX {
             describe(span, "server.address", host.to_owned());

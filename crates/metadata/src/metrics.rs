@@ -106,7 +106,7 @@ impl Statements {
             error.r#type = tracing::field::Empty,
         );
         let began = Instant::now();
-        let done = work.instrument(span.clone()).await;
+        let done = Box::pin(work).instrument(span.clone()).await;
         self.took(step, began.elapsed());
         done.map_err(|error| {
             let error = MetadataError::driver(operation, error);

@@ -110,7 +110,7 @@ impl Watch {
             answered: false,
         };
         let span = self.span(operation, None);
-        let result = call.instrument(span.clone()).await;
+        let result = Box::pin(call).instrument(span.clone()).await;
         if let Err(error) = &result {
             span.record("error.type", tracing::field::debug(error.kind()));
         }
@@ -138,7 +138,7 @@ impl Watch {
     ) -> Result<T, StorageError> {
         let begun = Instant::now();
         let span = self.span(operation, Some(bytes));
-        let result = call.instrument(span.clone()).await;
+        let result = Box::pin(call).instrument(span.clone()).await;
         if let Err(error) = &result {
             span.record("error.type", tracing::field::debug(error.kind()));
         }

@@ -89,7 +89,7 @@ impl Exporter {
         ]
         .into_iter()
         .flat_map(|(name, help, value)| {
-            let counter = IntCounter::new(name, help).expect("valid names");
+            let counter = made(IntCounter::new(name, help));
             counter.inc_by(value);
             counter.collect()
         })
@@ -100,4 +100,9 @@ impl Exporter {
     pub async fn stop(&self) -> bool {
         self.tasks.stop(FLUSH).await
     }
+}
+
+/// Names are written here, and are right or wrong whatever happens.
+fn made<T>(metric: prometheus::Result<T>) -> T {
+    metric.expect("valid names")
 }

@@ -23,8 +23,6 @@ use crate::registry::Inner;
 pub(super) struct Source {
     pub(super) location: LocationName,
     pub(super) stream: ObjectStream,
-    /// Whether it answered before one that was asked sooner.
-    pub(super) overtook: bool,
     _admitted: Option<Admitted>,
 }
 
@@ -32,6 +30,8 @@ pub(super) struct Source {
 pub(super) struct Opened {
     /// The one that answered first.
     pub(super) source: Option<Source>,
+    /// Whether it answered before one that was asked sooner.
+    pub(super) overtook: bool,
     /// Those that failed.
     pub(super) failures: Vec<NotOpened>,
 }
@@ -84,15 +84,17 @@ pub(super) async fn open(
             asked,
             attempts,
         };
-        if let Some(source) = race.run(Some(patience), &mut failures).await {
+        if let Some((source, overtook)) = race.run(Some(patience), &mut failures).await {
             return Opened {
                 source: Some(source),
+                overtook,
                 failures,
             };
         }
     }
     Opened {
         source: None,
+        overtook: false,
         failures,
     }
 }
@@ -122,7 +124,7 @@ impl Race<'_> {
         &mut self,
         mut patience: Option<Duration>,
         failures: &mut Vec<NotOpened>,
-    ) -> Option<Source> {
+    ) -> Option<(Source, bool)> {
         loop {
             let answered = match self.next_answer(patience).await {
                 Event::Answered(answered) => answered,
@@ -140,9 +142,9 @@ impl Race<'_> {
                 }
             };
             match answered? {
-                Ok(mut source) => {
-                    source.overtook = self.tell_overtaken(&source.location);
-                    return Some(source);
+                Ok(source) => {
+                    let overtook = self.tell_overtaken(&source.location);
+                    return Some((source, overtook));
                 }
                 Err(failure) => {
                     self.asked
@@ -235,7 +237,6 @@ fn attempt(
             location: location.name().clone(),
             // The next chunk comes from the disk while the client takes this one.
             stream: stream.read_ahead(),
-            overtook: false,
             _admitted: admitted,
         })
     })

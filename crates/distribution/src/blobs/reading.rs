@@ -173,14 +173,17 @@ impl Reading {
     async fn next_source(&mut self) -> Result<Source, PullError> {
         let key = ObjectKey::Blob(self.blob.digest.clone());
         let inner = Arc::clone(&self.inner);
-        let Opened { source, failures } =
-            opening::open(&inner, &mut self.candidates, &key, &self.wanted).await;
+        let Opened {
+            source,
+            overtook,
+            failures,
+        } = opening::open(&inner, &mut self.candidates, &key, &self.wanted).await;
         let failed_before = !failures.is_empty() || self.began;
         self.began = true;
         if let Some(source) = &source {
             let served = if failed_before {
                 Served::Failover
-            } else if source.overtook {
+            } else if overtook {
                 Served::Hedged
             } else if source.location == *inner.topology.preferred() {
                 Served::Local
