@@ -24,8 +24,12 @@ mod loss;
 #[cfg(test)]
 mod object_stores;
 #[cfg(test)]
+mod observability;
+#[cfg(test)]
 mod regions;
 #[cfg(test)]
 mod removal;
+#[cfg(test)]
+mod traces;
 #[cfg(test)]
 mod upkeep;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::process::{Step, say};
 
 /// What the tests run: the program, or the file, that shows whether it is there, and Debian's package that brings it.
-const TEST_PROGRAMS: [(&str, &str); 24] = [
+const TEST_PROGRAMS: [(&str, &str); 25] = [
     ("skopeo", "skopeo"),
     ("podman", "podman"),
     ("buildah", "buildah"),
@@ -30,6 +30,8 @@ const TEST_PROGRAMS: [(&str, &str); 24] = [
         "/usr/lib/python3/dist-packages/swift/proxy/server.py",
         "python3-swift",
     ),
+    // Debian would start it as a service; the tests start their own.
+    ("prometheus", "prometheus"),
     ("pip3", "python3-pip"),
     ("redis-server", "redis-server"),
     ("haproxy", "haproxy"),

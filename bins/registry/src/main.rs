@@ -140,15 +140,16 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(args: ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
-    log.init()?;
     let mut stop = StopSignals::catch()?;
     let mut reload = ReloadSignals::catch()?;
     let migrations = args.migrations();
     let loaded = match migrations {
-        Migrations::Apply => args.configuration.load_or_begin()?,
+        Migrations::Apply => args.configuration.read_or_begin()?,
         // It begins nothing.
-        Migrations::Refuse => args.configuration.load()?,
+        Migrations::Refuse => args.configuration.read()?,
     };
+    let exporter = log.init_with_traces(&loaded.config)?;
+    args.configuration.announce(&loaded);
     let settings = Settings {
         listen_tls: args.listen_tls,
         listen_tls_proxy: args.listen_tls_proxy,
@@ -156,6 +157,7 @@ async fn serve(args: ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
         listen_for_metrics: args.metrics.metrics_listen,
         replicate: !args.no_replicator && ConfigurationArgs::copying(),
         migrations,
+        exporter: exporter.clone(),
         ..Settings::new(loaded.config, args.listen)
     };
     let Some(running) = stop.unless_asked(Running::start(settings)).await else {
@@ -184,6 +186,9 @@ async fn serve(args: ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
     }
     if !running.stop().await {
         tracing::warn!("Something was still running when the time to stop was over");
+    }
+    if let Some(exporter) = exporter {
+        exporter.stop().await;
     }
     Ok(())
 }

@@ -31,14 +31,15 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
-    cli.log.init()?;
     let mut stop = StopSignals::catch()?;
-    let loaded = cli.configuration.load()?;
-    let metrics = cli.metrics.metrics_listen;
+    let loaded = cli.configuration.read()?;
+    let exporter = cli.log.init_with_traces(&loaded.config)?;
+    cli.configuration.announce(&loaded);
+    let told = (cli.metrics.metrics_listen, exporter.clone());
     let start = Replicator::start(
         &loaded.config,
         Some(loaded.raw),
-        metrics,
+        told,
         Environment::system(),
     );
     let Some(started) = stop.unless_asked(start).await else {
@@ -55,6 +56,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         tracing::warn!(
             "A copy was still running when the time to stop was over; it is taken up again later"
         );
+    }
+    if let Some(exporter) = exporter {
+        exporter.stop().await;
     }
     Ok(())
 }

@@ -16,12 +16,16 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use roadstead_auth::{Access, Action, Credentials, Secret, TokenError, TokenRefusal, TokenRequest};
+use roadstead_auth::{
+    Access, Action, Credentials, Secret, Token, TokenError, TokenRefusal, TokenRequest,
+};
 use roadstead_metadata::Repository;
 use roadstead_oci::RepositoryName;
+use tracing::Instrument as _;
 
 use crate::error::ApiError;
 use crate::links::token_url;
+use crate::metrics::Proof;
 use crate::service::{Head, Inner};
 
 /// The most bytes of a name and a password together: auth's own limits, with a colon between.
@@ -90,6 +94,11 @@ impl Inner {
     /// Finds out who sends the request. `scopes` are what the request is about, for those who send a password; with push in them, a
     /// repository that they may make is made.
     pub(crate) async fn caller(&self, head: &Head, scopes: &[String]) -> Result<Caller, ApiError> {
+        let span = tracing::debug_span!("authenticate");
+        self.find_caller(head, scopes).instrument(span).await
+    }
+
+    async fn find_caller(&self, head: &Head, scopes: &[String]) -> Result<Caller, ApiError> {
         let (access, presented) = match credentials(&head.headers) {
             Ok(Presentation::Nothing) => (Access::anonymous(), Presented::Nothing),
             Ok(Presentation::Token(token)) => {
@@ -199,13 +208,34 @@ impl Inner {
         head: &Head,
         scopes: &[String],
     ) -> Result<Access, ApiError> {
-        self.authenticator
-            .verify(token)
-            .await
-            .map_err(|error| match error {
-                TokenError::Busy | TokenError::Backend { .. } => ApiError::Token(error),
-                _ => self.unauthorized(head, scopes, Some("invalid_token"), error.client_message()),
-            })
+        let verified = self.authenticator.verify(token).await;
+        self.counters.note_login(
+            Proof::Token,
+            match &verified {
+                Ok(_) => Some(true),
+                Err(TokenError::Busy | TokenError::Backend { .. }) => None,
+                Err(_) => Some(false),
+            },
+        );
+        verified.map_err(|error| match error {
+            TokenError::Busy | TokenError::Backend { .. } => ApiError::Token(error),
+            _ => self.unauthorized(head, scopes, Some("invalid_token"), error.client_message()),
+        })
+    }
+
+    /// Issues a token, and counts who was let in by a name and a password.
+    pub(crate) async fn issue(&self, request: TokenRequest<'_>) -> Result<Token, TokenRefusal> {
+        let by_password = request.credentials.is_some();
+        let issued = self.authenticator.token(request).await;
+        if by_password {
+            let accepted = match &issued {
+                Ok(_) => Some(true),
+                Err(TokenRefusal::Login(error)) if error.is_refusal() => Some(false),
+                Err(_) => None,
+            };
+            self.counters.note_login(Proof::Password, accepted);
+        }
+        issued
     }
 
     async fn sign_in(
@@ -219,16 +249,12 @@ impl Inner {
             scopes: scopes.iter().map(String::as_str).collect(),
             service: None,
         };
-        let token = self
-            .authenticator
-            .token(request)
-            .await
-            .map_err(|refusal| match refusal {
-                TokenRefusal::Login(error) if error.is_refusal() => {
-                    self.unauthorized(head, scopes, None, &error.client_message())
-                }
-                refusal => refusal.into(),
-            })?;
+        let token = self.issue(request).await.map_err(|refusal| match refusal {
+            TokenRefusal::Login(error) if error.is_refusal() => {
+                self.unauthorized(head, scopes, None, &error.client_message())
+            }
+            refusal => refusal.into(),
+        })?;
         self.verify(token.value.expose(), head, scopes).await
     }
 

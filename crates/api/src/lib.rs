@@ -20,6 +20,7 @@ mod error;
 mod headers;
 mod health;
 mod links;
+mod metrics;
 mod options;
 mod pagination;
 mod percent;

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -31,6 +32,8 @@ pub(crate) struct RequestBody {
     body: Option<Boxed>,
     length: Option<u64>,
     unread: Unread,
+    /// Bytes that have come, also those that are thrown away.
+    received: Arc<AtomicU64>,
 }
 
 /// Where a body that is dropped before its end is left.
@@ -121,12 +124,28 @@ impl RequestBody {
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
         let length = announced(headers).or_else(|| body.size_hint().exact());
-        let body = (!body.is_end_stream()).then(|| body.map_err(Into::into).boxed_unsync());
+        let received = Arc::new(AtomicU64::new(0));
+        let body = (!body.is_end_stream()).then(|| {
+            let counted = Arc::clone(&received);
+            body.map_frame(move |frame| {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                counted.fetch_add(bytes as u64, Ordering::Relaxed);
+                frame
+            })
+            .map_err(Into::into)
+            .boxed_unsync()
+        });
         Self {
             body,
             length,
             unread: Unread::default(),
+            received,
         }
+    }
+
+    /// How many bytes have come so far.
+    pub(crate) fn received(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.received)
     }
 
     /// Where it will be left if it is dropped before its end.

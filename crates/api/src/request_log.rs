@@ -10,8 +10,10 @@
 //! | `url.path` | the path, escaped and cut to 512 bytes; never the query, and no segment longer than any name: they can hold secrets |
 //! | `repository.name`, `user.name` | where the path names one, where the client is known |
 //! | `client.address` | the client's, as far as balancers are believed |
+//! | `http.request.body.bytes` | bytes that came |
 //! | `http.response.body.bytes` | bytes handed to the connection |
 //! | `http.response.complete` | whether that was all of them |
+//! | `trace.id` | the trace that the request is part of: its client's, or one that begins here |
 //! | `duration_ms` | from the request's headers to the end of the answer |
 //!
 //! Level: `debug` for health checks and pings that succeed, `error` for 500, `warn` for other 5xx, otherwise `info`.
@@ -19,14 +21,17 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use roadstead_oci::RepositoryName;
 use roadstead_runtime::{Clock, Timestamp};
-use tracing::{Level, event};
+use roadstead_telemetry::describe;
+use tracing::{Level, Span, event};
 
 use crate::body::BodyError;
+use crate::metrics::{Counted, InFlight};
 
 /// The most bytes of a path in the log. A path that names something has less than 255 + 135 + a few.
 const PATH_BYTES_MAX: usize = 512;
@@ -41,12 +46,18 @@ pub(crate) struct Entry {
     pub(crate) request_id: Arc<str>,
     pub(crate) method: Method,
     pub(crate) path: String,
-    pub(crate) route: &'static str,
+    pub(crate) counted: Counted,
     pub(crate) repository: Option<RepositoryName>,
     pub(crate) user: Option<Arc<str>>,
     pub(crate) client: Option<IpAddr>,
     pub(crate) status: StatusCode,
     pub(crate) started: Timestamp,
+    /// Bytes of the request's body that came.
+    pub(crate) received: Arc<AtomicU64>,
+    /// The trace that it is part of, if it is.
+    pub(crate) trace: Option<String>,
+    /// Its span, which ends with the answer.
+    pub(crate) span: Span,
 }
 
 /// A log line that is written when this is dropped, or earlier when the body fails.
@@ -56,16 +67,23 @@ pub(crate) struct Pending {
     clock: Arc<dyn Clock>,
     expected: u64,
     sent: u64,
+    in_flight: InFlight,
 }
 
 impl Pending {
     /// A line about an answer whose body has `expected` bytes.
-    pub(crate) fn new(entry: Entry, clock: Arc<dyn Clock>, expected: u64) -> Self {
+    pub(crate) fn new(
+        entry: Entry,
+        clock: Arc<dyn Clock>,
+        expected: u64,
+        in_flight: InFlight,
+    ) -> Self {
         Self {
             entry,
             clock,
             expected,
             sent: 0,
+            in_flight,
         }
     }
 
@@ -90,8 +108,14 @@ impl Drop for Pending {
             .clock
             .now()
             .signed_duration_since(entry.started)
-            .num_milliseconds()
-            .max(0);
+            .to_std()
+            .unwrap_or_default();
+        let received = entry.received.load(Ordering::Relaxed);
+        let moved = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        describe(&entry.span, "http.request.body.size", moved(received));
+        describe(&entry.span, "http.response.body.size", moved(self.sent));
+        let counters = self.in_flight.counters();
+        counters.ended(&entry.counted, entry.status, elapsed, (received, self.sent));
         macro_rules! line {
             ($level:expr) => {
                 event!(
@@ -99,14 +123,16 @@ impl Drop for Pending {
                     request.id = %entry.request_id,
                     http.request.method = %entry.method,
                     http.response.status_code = entry.status.as_u16(),
-                    http.route = entry.route,
+                    http.route = entry.counted.route,
                     url.path = %entry.path,
                     repository.name = entry.repository.as_ref().map(RepositoryName::as_str),
                     user.name = entry.user.as_deref(),
                     client.address = entry.client.map(tracing::field::display),
+                    http.request.body.bytes = received,
                     http.response.body.bytes = self.sent,
                     http.response.complete = self.sent == self.expected,
-                    duration_ms = elapsed,
+                    trace.id = entry.trace.as_deref(),
+                    duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
                     "{} {} {}", entry.method, entry.path, entry.status.as_u16(),
                 )
             };
@@ -114,7 +140,7 @@ impl Drop for Pending {
         match entry.status {
             StatusCode::INTERNAL_SERVER_ERROR => line!(Level::ERROR),
             status if status.is_server_error() => line!(Level::WARN),
-            _ if matches!(entry.route, "health" | "ping") => line!(Level::DEBUG),
+            _ if matches!(entry.counted.route, "health" | "ping") => line!(Level::DEBUG),
             _ => line!(Level::INFO),
         }
     }

@@ -220,6 +220,28 @@ impl Route {
         }
     }
 
+    /// The form of its paths.
+    pub(crate) const fn template(&self) -> &'static str {
+        match self {
+            Self::Base => "/v2/",
+            Self::Token => "/v2/auth",
+            Self::Catalog => "/v2/_catalog",
+            Self::Tags { .. } => "/v2/{name}/tags/list",
+            Self::Manifest { .. } => "/v2/{name}/manifests/{reference}",
+            Self::Blob { .. } => "/v2/{name}/blobs/{digest}",
+            Self::Uploads { .. } => "/v2/{name}/blobs/uploads/",
+            Self::Upload { .. } => "/v2/{name}/blobs/uploads/{id}",
+            Self::Referrers { .. } => "/v2/{name}/referrers/{digest}",
+            Self::Health(_) => "/health/{what}",
+            Self::Locations => "/health/locations",
+            Self::Api => "/api/v1/{operation}",
+            Self::InternalPing => "/_internal_ping",
+            Self::LegacyPing => "/v1/_ping",
+            Self::StorageProxy => "/_storage_proxy/{address}",
+            Self::StorageProxyAuth => "/_storage_proxy_auth",
+        }
+    }
+
     fn parse_other(path: &str) -> Result<Self, RouteError> {
         if path.starts_with(API) {
             return Ok(Self::Api);

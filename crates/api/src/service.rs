@@ -6,10 +6,15 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, HeaderMap, HeaderValue, USER_AGENT};
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT,
+};
+use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, Uri};
+use prometheus::proto::MetricFamily;
 use roadstead_auth::{Access, Authenticator, TokenProof};
 use roadstead_distribution::Registry;
 use roadstead_management::Management;
@@ -17,14 +22,16 @@ use roadstead_metadata::{Actor, Credential};
 use roadstead_queue::WakeUp;
 use roadstead_replication::Replication;
 use roadstead_runtime::{Environment, Tasks, Timestamp};
+use roadstead_telemetry::{TraceParent, describe, failed};
 use roadstead_webhooks::Webhooks;
 use tokio::sync::oneshot;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use crate::body::Body;
 use crate::error::{ApiError, ErrorContext, ErrorForm};
 use crate::headers::{API_VERSION, API_VERSION_VALUE, REQUEST_ID};
 use crate::health::{self, Health};
+use crate::metrics::{Connected, Counted, RequestCounters};
 use crate::options::{ApiOptions, ExternalUrl, UrlScheme};
 use crate::query::{Query, QueryError};
 use crate::rate_limit::RateLimiter;
@@ -37,6 +44,9 @@ use crate::{v1, v2};
 
 /// The most characters of a request's id that is taken over from a balancer.
 const REQUEST_ID_MAX: usize = 64;
+
+/// The longest name of a host that there is, and its port.
+const HOST_BYTES_MAX: usize = 260;
 
 /// What a [`RegistryService`] is put together from.
 #[derive(Clone, Debug)]
@@ -76,6 +86,8 @@ pub struct RegistryService {
     inner: Arc<Inner>,
     client: Option<IpAddr>,
     scheme: UrlScheme,
+    /// Counts the connection that this is the service of.
+    _connected: Option<Arc<Connected>>,
 }
 
 #[derive(Debug)]
@@ -91,6 +103,7 @@ pub(crate) struct Inner {
     pub(crate) wake_up: WakeUp,
     pub(crate) options: ApiOptions,
     pub(crate) known_stores: KnownStores,
+    pub(crate) counters: Arc<RequestCounters>,
     rate_limiter: Option<RateLimiter>,
 }
 
@@ -125,6 +138,7 @@ impl Head {
         };
         Actor::new(access.username().map(str::to_owned))
             .with_credential(credential)
+            .with_trace(TraceParent::current().map(|trace| trace.to_string()))
             .with_client(
                 self.client,
                 &String::from_utf8_lossy(user_agent.unwrap_or_default()),
@@ -167,9 +181,20 @@ impl RegistryService {
                 rate_limiter: options.rate_limits.clone().map(RateLimiter::new),
                 options,
                 known_stores: KnownStores::default(),
+                counters: Arc::default(),
             }),
             client: None,
             scheme: UrlScheme::Http,
+            _connected: None,
+        }
+    }
+
+    /// The same service for one connection, which counts as open until the last clone of the service is dropped.
+    #[must_use]
+    pub fn connected(&self) -> Self {
+        Self {
+            _connected: Some(Arc::new(self.inner.counters.connected())),
+            ..self.clone()
         }
     }
 
@@ -190,6 +215,11 @@ impl RegistryService {
             scheme,
             ..self.clone()
         }
+    }
+
+    /// Everything that there is to tell Prometheus of the requests. Asks nobody.
+    pub fn metrics(&self) -> Vec<MetricFamily> {
+        self.inner.counters.collect()
     }
 
     /// Answers one request.
@@ -236,19 +266,33 @@ where
 impl Inner {
     async fn answer(self: &Arc<Self>, mut head: Head, body: RequestBody) -> Response<Body> {
         let started = self.environment.now();
-        let unread = body.unread();
+        let in_flight = self.counters.begin();
+        let (unread, received) = (body.unread(), body.received());
         let request_id = self.request_id(&head.headers);
         let route = Route::parse(head.uri.path());
-        let (label, repository) = match &route {
-            Ok(route) => (route.label(), route.repository().cloned()),
-            Err(_) => ("none", None),
-        };
+        let repository = route
+            .as_ref()
+            .ok()
+            .and_then(|route| route.repository().cloned());
+        let content_type = head.headers.get(CONTENT_TYPE);
+        let content_type = content_type.and_then(|value| value.to_str().ok());
+        let counted = Counted::of(route.as_ref().ok(), &head.method, content_type);
+        let label = counted.route;
         let span = tracing::info_span!("http.server", request.id = %request_id, http.route = label);
+        let asked_within = traceparent(&head.headers);
+        if let Some(parent) = &asked_within {
+            parent.begin(&span);
+        }
+        let trace = TraceParent::of(&span);
+        if trace.is_some() {
+            self.describe(&span, &head, route.as_ref().ok());
+        }
+        let trace = trace.or(asked_within);
         let taken = self.take(&mut head, route.as_ref().ok(), started);
         let answered = match (taken, route) {
             (Err(error), _) => Err(error),
             (Ok(()), Ok(route)) => {
-                self.dispatch(&head, body, route)
+                Box::pin(self.dispatch(&head, body, route))
                     .instrument(span.clone())
                     .await
             }
@@ -288,15 +332,26 @@ impl Inner {
             request_id,
             path: loggable_path(head.uri.path()),
             method: head.method,
-            route: label,
+            counted,
             repository,
             user: head.user.into_inner(),
             client: head.client,
             status: response.status(),
             started,
+            received,
+            trace: trace.map(|trace| trace.trace_id()),
+            span,
         };
+        self.counters
+            .answered(&counted, entry.status, self.since(started));
+        let status = i64::from(entry.status.as_u16());
+        describe(&entry.span, "http.response.status_code", status);
+        if entry.status.is_server_error() {
+            failed(&entry.span, entry.status.as_str().to_owned());
+        }
         let expected = response.body().remaining();
-        let pending = Pending::new(entry, Arc::clone(&self.environment.clock), expected);
+        let clock = Arc::clone(&self.environment.clock);
+        let pending = Pending::new(entry, clock, expected, in_flight);
         response.map(|body| body.with_log(pending))
     }
 
@@ -389,6 +444,27 @@ impl Inner {
         }
     }
 
+    /// What the log's lines leave to the trace.
+    fn describe(&self, span: &Span, head: &Head, route: Option<&Route>) {
+        describe(span, "otel.kind", "server");
+        describe(span, "http.request.method", head.method.as_str().to_owned());
+        describe(span, "url.template", route.map_or("none", Route::template));
+        let asked = head.headers.get(HOST).and_then(|host| host.to_str().ok());
+        let asked = asked.or(head.uri.authority().map(Authority::as_str));
+        let host = self.options.external_url.as_ref().map(ExternalUrl::as_str);
+        let host = host.or(asked).unwrap_or_default();
+        let host = host.rsplit_once("://").map_or(host, |(_, host)| host);
+        if !host.is_empty() && host.len() <= HOST_BYTES_MAX {
+            describe(span, "server.address", host.to_owned());
+        }
+    }
+
+    /// How long ago something began.
+    fn since(&self, began: Timestamp) -> Duration {
+        let took = self.environment.now().signed_duration_since(began);
+        took.to_std().unwrap_or_default()
+    }
+
     /// The form that errors of what lies at this path have.
     fn error_form(&self, head: &Head) -> ErrorForm<'_> {
         if head.uri.path().starts_with(v1::PREFIX) {
@@ -433,6 +509,11 @@ impl Inner {
         self.tasks.spawn(work.in_current_span());
         answered.await.map_err(|_| ApiError::CutOff)
     }
+}
+
+/// The trace that a client asks within.
+fn traceparent(headers: &HeaderMap) -> Option<TraceParent> {
+    headers.get("traceparent")?.to_str().ok()?.parse().ok()
 }
 
 /// For answers that are out of date at once, and for all that are made for the one who asked.

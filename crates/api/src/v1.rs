@@ -39,6 +39,7 @@ use crate::authorization::{Presentation, credentials};
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::links::is_own_origin;
+use crate::metrics::Proof;
 use crate::request_body::RequestBody;
 use crate::route::{PathPart, RouteError};
 use crate::service::{Head, Inner};
@@ -123,7 +124,13 @@ async fn identify(inner: &Inner, head: &Head) -> Result<Identity, ApiError> {
         },
         Ok(Presentation::Token(_)) | Err(_) => return Err(ApiError::UnusableCredentials),
     };
-    let identity = inner.authenticator.authenticate(presented).await?;
+    let identity = inner.authenticator.authenticate(presented).await;
+    let accepted = match &identity {
+        Ok(_) => Some(true),
+        Err(error) => error.is_refusal().then_some(false),
+    };
+    inner.counters.note_login(Proof::Password, accepted);
+    let identity = identity?;
     if let Some(username) = identity.username() {
         inner.note_user(head, username)?;
     }

@@ -19,6 +19,7 @@ mod known_keys;
 mod last_use;
 mod login;
 mod management;
+mod metrics;
 mod names;
 mod new_secrets;
 mod oauth_scopes;

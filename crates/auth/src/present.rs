@@ -20,6 +20,7 @@ use crate::authenticator::Authenticator;
 use crate::bearer::{Claimed, Revoked, bearer};
 use crate::grant::Found;
 use crate::identity::{Identity, User};
+use crate::metrics::{Memory, MemoryCounters};
 use crate::rights::{Action, Target};
 use crate::token::TOKEN_LIFE;
 
@@ -42,6 +43,7 @@ pub(crate) struct Present {
     bearers: Answers<(String, Option<String>), Option<Bearer>>,
     /// By who asks, none for everybody, and where.
     standings: Answers<(Option<UserId>, RepositoryPath), PathStanding>,
+    pub(crate) counters: MemoryCounters,
 }
 
 /// Whose token it is, as far as that is known.
@@ -68,6 +70,7 @@ impl Present {
             ),
             database,
             environment: environment.clone(),
+            counters: MemoryCounters::default(),
         }
     }
 
@@ -127,8 +130,10 @@ impl Authenticator {
         if let Some(last) = last.as_ref().filter(|last| present.is_fresh(last))
             && let Ok(user) = judge(last)
         {
+            present.counters.note(Memory::Bearers, true);
             return Ok(Holder::Known(user));
         }
+        present.counters.note(Memory::Bearers, false);
         let answer = match present.ask_bearer(key).await {
             Ok(answer) => answer,
             Err(reason) if is_outage(&reason) => {
@@ -169,8 +174,10 @@ impl Authenticator {
             && is_about(&last.value, found)
             && self.allows(&identity, action, path, &last.value)
         {
+            present.counters.note(Memory::Standings, true);
             return Ok(true);
         }
+        present.counters.note(Memory::Standings, false);
         let answer = match present.ask_standing(key).await {
             Ok(answer) => answer,
             Err(reason) if is_outage(&reason) => match last.filter(|last| last.read >= issued) {

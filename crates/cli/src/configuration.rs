@@ -44,9 +44,11 @@ pub enum ConfigurationError {
 }
 
 impl ConfigurationArgs {
-    /// As [`ConfigurationArgs::load`], and makes the data directory when there is no configuration: for the program whose first
+    /// As [`ConfigurationArgs::read`], and makes the data directory when there is no configuration: for the program whose first
     /// start begins a registry.
-    pub fn load_or_begin(&self) -> Result<Loaded, ConfigurationError> {
+    ///
+    /// Logs nothing: see [`ConfigurationArgs::announce`].
+    pub fn read_or_begin(&self) -> Result<Loaded, ConfigurationError> {
         if let Source::Standalone { data_dir } = self.source_in(&Environment::process()) {
             std::fs::create_dir_all(&data_dir).map_err(|source| {
                 ConfigurationError::DataDirectory {
@@ -55,16 +57,26 @@ impl ConfigurationArgs {
                 }
             })?;
         }
-        self.load()
+        self.read()
     }
 
     /// Finds and reads the configuration and logs its warnings. Makes nothing.
     pub fn load(&self) -> Result<Loaded, ConfigurationError> {
+        let loaded = self.read()?;
+        self.announce(&loaded);
+        Ok(loaded)
+    }
+
+    /// Finds and reads the configuration. Makes and logs nothing: how to log may stand in it.
+    pub fn read(&self) -> Result<Loaded, ConfigurationError> {
         let environment = Environment::process();
         let source = self.source_in(&environment);
-        let loaded =
-            load(&source, &environment).map_err(|errors| ConfigurationError::Invalid { errors })?;
-        match &source {
+        load(&source, &environment).map_err(|errors| ConfigurationError::Invalid { errors })
+    }
+
+    /// Logs where the configuration was found, and its warnings.
+    pub fn announce(&self, loaded: &Loaded) {
+        match &self.source_in(&Environment::process()) {
             Source::Directory(directory) => {
                 tracing::info!(directory = %directory.display(), "Read the configuration in {}", directory.display());
             }
@@ -75,7 +87,6 @@ impl ConfigurationArgs {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
-        Ok(loaded)
     }
 
     /// Whether the environment wants copies made by this process, and says in one line what else it says of Quay's worker processes.

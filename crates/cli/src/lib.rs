@@ -13,8 +13,11 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use roadstead_config::Config;
 use roadstead_config::env::{self, Environment};
-use roadstead_telemetry::{ErrorChain, InitError, LogFormat};
+use roadstead_telemetry::{
+    ErrorChain, ExportOptions, Exporter, HeaderFields, InitError, LogFormat,
+};
 
 /// How to log.
 #[derive(Args, Clone, Debug)]
@@ -51,7 +54,40 @@ impl LogArgs {
     /// Starts logging to standard error.
     pub fn init(&self) -> Result<(), InitError> {
         let (format, filter) = self.with(&Environment::process());
-        roadstead_telemetry::init(format, &filter)
+        roadstead_telemetry::init(format, &filter, None).map(drop)
+    }
+
+    /// The same, and starts sending traces where the configuration says so. Whoever gets the exporter stops it at the end.
+    pub fn init_with_traces(&self, config: &Config) -> Result<Option<Exporter>, InitError> {
+        let options = config
+            .telemetry
+            .export
+            .as_ref()
+            .map(|export| ExportOptions {
+                endpoint: export.endpoint.clone(),
+                headers: HeaderFields(
+                    export
+                        .headers
+                        .iter()
+                        .map(|(name, value)| (name.clone(), value.expose().clone()))
+                        .collect(),
+                ),
+                service_name: export.service_name.clone(),
+                attributes: config
+                    .storage
+                    .preference
+                    .first()
+                    .map(|location| ("roadstead.region", location.clone()))
+                    .into_iter()
+                    .collect(),
+                ratio: export.sampling.ratio,
+                parent_based: export.sampling.parent_based,
+            });
+        let export = options
+            .as_ref()
+            .map(|options| (options, roadstead_runtime::Environment::system()));
+        let (format, filter) = self.with(&Environment::process());
+        roadstead_telemetry::init(format, &filter, export)
     }
 
     /// What Quay's variables make of it.

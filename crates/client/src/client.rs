@@ -189,6 +189,10 @@ impl Client {
                 .headers
                 .insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
+        let trace = self.options().traceparent.as_deref();
+        if let Some(trace) = trace.and_then(|trace| HeaderValue::from_str(trace).ok()) {
+            parts.headers.insert("traceparent", trace);
+        }
         let progress = Arc::new(Progress::default());
         let watched = WatchedBody::new(body, Arc::clone(&progress));
         let sending = self

@@ -19,6 +19,8 @@ pub struct ClientOptions {
     pub redirects_max: usize,
     /// Idle connections kept for later. Default 32.
     pub idle_connections_max: usize,
+    /// The trace that all requests are part of, in the form of W3C's `traceparent`. Default none.
+    pub traceparent: Option<String>,
 }
 
 impl Default for ClientOptions {
@@ -30,6 +32,7 @@ impl Default for ClientOptions {
             entries_max: 1_000_000,
             redirects_max: 5,
             idle_connections_max: 32,
+            traceparent: None,
         }
     }
 }

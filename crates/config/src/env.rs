@@ -33,6 +33,21 @@ pub const QUAY_SERVICES: &str = "QUAY_SERVICES";
 /// Which of Quay's worker processes shall run, as `name=true` or `name=false`, separated by commas.
 pub const QUAY_OVERRIDE_SERVICES: &str = "QUAY_OVERRIDE_SERVICES";
 
+/// Where traces and metrics are sent: the address of a collector that takes OTLP over HTTP, without `/v1/traces`.
+pub const OTEL_EXPORTER_OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
+/// Header fields for the collector: `name=value`, separated by commas. May hold secrets.
+pub const OTEL_EXPORTER_OTLP_HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
+
+/// What traces and metrics call this service.
+pub const OTEL_SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
+
+/// Which traces are kept, such as `parentbased_traceidratio`.
+pub const OTEL_TRACES_SAMPLER: &str = "OTEL_TRACES_SAMPLER";
+
+/// The share of them, from 0 to 1.
+pub const OTEL_TRACES_SAMPLER_ARG: &str = "OTEL_TRACES_SAMPLER_ARG";
+
 /// A variable that there is, whatever reads it.
 #[derive(Clone, Copy, Debug)]
 pub struct Variable {
@@ -73,9 +88,16 @@ pub const VARIABLES: &[Variable] = &[
     used(QUAY_OVERRIDE_SERVICES, "`storagereplication=false`: this process makes no copies. Other names are without effect."),
     used("QUAYENTRY", "`registry`, or `registry-nomigrate` for --no-migrate."),
     used("ROADSTEAD_LISTEN", "As --listen."),
+    used("ROADSTEAD_LISTEN_TLS", "As --listen-tls."),
+    used("ROADSTEAD_LISTEN_TLS_PROXY", "As --listen-tls-proxy."),
     used("ROADSTEAD_METRICS_LISTEN", "As --metrics-listen."),
     used("ROADSTEAD_LOG", "As --log."),
     used("ROADSTEAD_LOG_FORMAT", "As --log-format."),
+    used(OTEL_EXPORTER_OTLP_ENDPOINT, "The collector to which traces and metrics are sent by OTLP over HTTP, without `/v1/traces`."),
+    used(OTEL_EXPORTER_OTLP_HEADERS, "Header fields for it, as `name=value` separated by commas."),
+    used(OTEL_SERVICE_NAME, "What traces and metrics call this service."),
+    used(OTEL_TRACES_SAMPLER, "Which traces are kept, such as `parentbased_traceidratio`."),
+    used(OTEL_TRACES_SAMPLER_ARG, "The share of them, from 0 to 1."),
     used("HTTP_PROXY", "The proxy through which stores with `http` addresses are reached. Webhooks and the database are reached without one."),
     used("HTTPS_PROXY", "The proxy through which stores with `https` addresses are reached."),
     used("NO_PROXY", "The hosts that are reached without a proxy, separated by commas."),

@@ -33,11 +33,11 @@ pub use secret::Secret;
 pub use sections::{
     Accounts, Akamai, AzureCredentials, AzureStorage, Balancers, Cdn, CdnProvider, CdnRule,
     CloudFlare, CloudFront, Config, ConnectionPool, Continent, Database, DatabaseUri, Delivery,
-    Driver, Endpoint, Garbage, Hosting, IpVersion, Limits, LocalStorage, Location, Management,
-    MultiCdnStorage, Network, NotANetwork, OpenStackOptions, Postgres, PostgresHost, PostgresTls,
-    Quota, Rate, RateLimits, Registry, RegistryState, Replication, S3Credentials, S3Keys, S3Store,
-    Scrub, SslMode, Storage, SwiftAuthVersion, SwiftStorage, Tags, TargetServer, Tls, TlsVersion,
-    UrlScheme,
+    Driver, Endpoint, Export, Garbage, Hosting, IpVersion, Limits, LocalStorage, Location,
+    Management, MultiCdnStorage, Network, NotANetwork, OpenStackOptions, Postgres, PostgresHost,
+    PostgresTls, Quota, Rate, RateLimits, Registry, RegistryState, Replication, S3Credentials,
+    S3Keys, S3Store, Sampling, Scrub, SslMode, Storage, SwiftAuthVersion, SwiftStorage, Tags,
+    TargetServer, Telemetry, Tls, TlsVersion, UrlScheme,
 };
 pub use spelling::nearest;
 
@@ -166,7 +166,7 @@ pub fn check(source: &Source, environment: &Environment) -> Checked {
         };
     }
     let mut keys = Keys::new(layers, base, errors);
-    let config = Config::read(&mut keys);
+    let config = Config::read(&mut keys, environment);
     keys.finish();
     if environment.get(env::IGNORE_VALIDATION).is_some() {
         keys.let_numbers_give_way();

@@ -15,6 +15,7 @@ mod registry;
 mod replication;
 mod storage;
 mod tags;
+mod telemetry;
 
 use std::path::Path;
 
@@ -38,7 +39,9 @@ pub use storage::{
     S3Credentials, S3Keys, S3Store, Storage, SwiftAuthVersion, SwiftStorage,
 };
 pub use tags::Tags;
+pub use telemetry::{Export, Sampling, Telemetry};
 
+use crate::env::Environment;
 use crate::finding::{Finding, Origin};
 use crate::reader::Keys;
 
@@ -69,10 +72,12 @@ pub struct Config {
     pub quota: Quota,
     /// What owners may do to their accounts and namespaces through the API.
     pub management: Management,
+    /// What the process tells of itself.
+    pub telemetry: Telemetry,
 }
 
 impl Config {
-    pub(crate) fn read(keys: &mut Keys) -> Self {
+    pub(crate) fn read(keys: &mut Keys, environment: &Environment) -> Self {
         audit::check_model(keys);
         let hosting = Hosting::read(keys);
         let database = Database::read(keys);
@@ -90,6 +95,7 @@ impl Config {
             garbage: Garbage::read(keys),
             quota: Quota::read(keys),
             management: Management::read(keys),
+            telemetry: Telemetry::read(keys, environment),
         }
     }
 }

@@ -8,6 +8,7 @@ mod keys;
 mod locations;
 mod quay;
 mod stores;
+mod telemetry;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -111,6 +112,7 @@ fn the_smallest_configuration_has_quays_defaults_and_no_warnings() {
         garbage,
         quota,
         management,
+        telemetry,
     } = loaded.config;
     assert_eq!(
         hosting.server_hostname.as_deref(),
@@ -120,6 +122,8 @@ fn the_smallest_configuration_has_quays_defaults_and_no_warnings() {
     assert_eq!((hosting.tls, hosting.ip_version), (None, None));
     assert_eq!(limits.shutdown, Duration::from_secs(30));
     assert_eq!(limits.rates, None);
+    assert_eq!(telemetry.refresh, Duration::from_mins(5));
+    assert_eq!(telemetry.export, None, "off costs nothing");
     let path = PathBuf::from("/var/lib/roadstead.db");
     assert_eq!(database.uri, DatabaseUri::Sqlite { path });
     assert_eq!(storage.preference, ["us", "eu"], "the order of the file");

@@ -28,6 +28,8 @@ use roadstead_runtime::{Environment, Shutdown, Timestamp};
 use roadstead_storage::Location;
 use tokio::sync::OnceCell;
 
+use crate::metrics::GarbageCounters;
+
 use self::objects::Deleted;
 pub use self::report::{GarbageReport, WaitingAt};
 use self::round::Search;
@@ -101,6 +103,7 @@ struct Inner {
     collection: OnceCell<Collection>,
     /// Objects that were deleted since the last run was noted.
     deleted: AtomicU64,
+    counters: GarbageCounters,
 }
 
 /// What one round did.
@@ -132,8 +135,13 @@ impl GarbageCollector {
                 options,
                 collection: OnceCell::new(),
                 deleted: AtomicU64::new(0),
+                counters: GarbageCounters::default(),
             }),
         }
+    }
+
+    pub(crate) fn counters(&self) -> &GarbageCounters {
+        &self.inner.counters
     }
 
     /// What it keeps to.
@@ -297,6 +305,7 @@ impl Inner {
     /// Keeps the figures of a run that removed something, and that somebody looked at all.
     async fn note_run(&self, started_at: Timestamp, removed: Removed) -> Result<(), MetadataError> {
         let now = self.now();
+        self.counters.note_round(&removed);
         if !removed.is_nothing() {
             self.database
                 .note_garbage_run(&GarbageRun {

@@ -151,7 +151,7 @@ async fn read_config(
 pub(crate) async fn keep_paid(inner: &Arc<Inner>, shutdown: &Shutdown) {
     let mut failing = false;
     while !shutdown.requested() {
-        let paid = pay(inner).await;
+        let paid = Box::pin(pay(inner)).await;
         let failed_before = std::mem::replace(&mut failing, paid.is_err());
         match paid {
             Ok(0) => {}

@@ -45,6 +45,7 @@ mod labels;
 mod lately;
 mod manifests;
 mod memory;
+mod metrics;
 mod options;
 mod pull_log;
 mod quota;

@@ -21,6 +21,7 @@ use crate::labels;
 use crate::lately::Lately;
 use crate::manifests::Manifests;
 use crate::memory::Budget;
+use crate::metrics::PullCounters;
 use crate::options::{DistributionOptions, Writes};
 use crate::pull_log::PullLog;
 use crate::refusal::{Refusal, require_own, require_writable};
@@ -70,6 +71,7 @@ pub(crate) struct Inner {
     pub(crate) fill_permits: Arc<Semaphore>,
     pub(crate) verified_memory: Budget,
     pub(crate) kept_memory: Budget,
+    pub(crate) counters: PullCounters,
 }
 
 impl Inner {
@@ -198,6 +200,7 @@ impl Registry {
                 options,
                 sessions: SessionLocks::default(),
                 pull_log: PullLog::default(),
+                counters: PullCounters::default(),
             }),
         }
     }

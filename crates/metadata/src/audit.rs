@@ -98,6 +98,7 @@ pub struct Actor {
     credential: Credential,
     ip: Option<IpAddr>,
     user_agent: String,
+    trace: Option<String>,
 }
 
 /// What somebody proved with who they are, where Quay's log tells: by the identifiers that their rows have.
@@ -125,6 +126,17 @@ impl Actor {
     /// The account's name; none: the anonymous, or the operator at a command line.
     pub fn username(&self) -> Option<&str> {
         self.username.as_deref()
+    }
+
+    /// Within a trace, in the form of W3C's `traceparent`. What follows from what is done, such as copies of an image, goes on with it.
+    #[must_use]
+    pub fn with_trace(mut self, trace: Option<String>) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    pub(crate) fn trace(&self) -> Option<&str> {
+        self.trace.as_deref()
     }
 
     /// By this credential.

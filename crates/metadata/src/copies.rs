@@ -59,6 +59,8 @@ pub(crate) enum WantedScope<'a> {
 pub(crate) struct WantCopies<'a> {
     pub(crate) scope: WantedScope<'a>,
     pub(crate) queue: &'a str,
+    /// The trace that the copies go on with.
+    pub(crate) trace: Option<&'a str>,
     /// Makes the new rows' state ids unique.
     pub(crate) token: Uuid,
     pub(crate) now: Timestamp,
@@ -304,15 +306,16 @@ pub(crate) async fn want_copies(
                 // Two who want the same copy at once leave a queue row too many, which asks for what is done by then.
                 &format!(
                     "INSERT INTO roadstead_copy
-                         (queueitem_id, storage_id, location_id, wanted_since, lane, home, namespace_id)
-                     SELECT w.first, w.second, w.third, $1, $3, w.third, {namespace}
+                         (queueitem_id, storage_id, location_id, wanted_since, lane, home, namespace_id, traceparent)
+                     SELECT w.first, w.second, w.third, $1, $3, w.third, {namespace}, CAST($4 AS varchar)
                      FROM @triples($2) AS w JOIN imagestorage s ON s.id = w.second
                      WHERE true ON CONFLICT DO NOTHING"
                 ),
                 params![
                     want.now.naive_utc(),
                     json_triples(&queued)?,
-                    urgency.lane()
+                    urgency.lane(),
+                    want.trace,
                 ],
             )
             .await?;
@@ -434,6 +437,7 @@ impl Database {
             &WantCopies {
                 scope: scope(StorageId(until)),
                 queue: page.queue,
+                trace: None,
                 token,
                 now: page.now,
             },
@@ -527,6 +531,7 @@ impl Database {
                         location: lost.location,
                     },
                     queue: lost.queue,
+                    trace: None,
                     token: lost.ids.uuid(),
                     now: lost.now,
                 },

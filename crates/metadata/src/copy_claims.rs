@@ -137,6 +137,7 @@ struct PickedRow {
     location: String,
     attempts: i32,
     wanted_since: NaiveDateTime,
+    traceparent: Option<String>,
 }
 
 #[derive(Debug, FromQueryResult)]
@@ -548,8 +549,8 @@ async fn pick(
     transaction
         .rows(
             "take wanted copies",
-            "SELECT t.queueitem_id, l.name AS location, t.attempts, t.wanted_since
-             FROM (SELECT c.queueitem_id, c.location_id, c.attempts, c.wanted_since
+            "SELECT t.queueitem_id, l.name AS location, t.attempts, t.wanted_since, t.traceparent
+             FROM (SELECT c.queueitem_id, c.location_id, c.attempts, c.wanted_since, c.traceparent
                    FROM roadstead_copy c
                    WHERE c.storage_id IN @ids($2) AND c.ready = true
                      AND (c.home IN @ids($1)
@@ -614,6 +615,7 @@ async fn take(
                     target: Some(location_name(&copy.location)?),
                     attempts: copy.attempts.try_into().unwrap_or_default(),
                     wanted_since: Some(copy.wanted_since.and_utc()),
+                    trace: copy.traceparent,
                     ..job
                 }),
                 None => Ok(job),

@@ -16,6 +16,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use crate::dialect::Engine;
 use crate::error::{DriverError, MetadataError};
 use crate::ids::{RepositoryId, UserId};
+use crate::metrics::{PoolState, Statements, Step};
 use crate::postgres::{Live, PostgresOptions, Servers, Times};
 use crate::reader::{Freshness, Reader, Replicas};
 
@@ -55,6 +56,7 @@ struct Pools {
     /// For what a digest names.
     named: Reader,
     write: Writer,
+    statements: Arc<Statements>,
 }
 
 #[derive(Debug)]
@@ -102,11 +104,13 @@ impl Pools {
             .await
             .map_err(unopenable)?;
         let read = SqlxSqliteConnector::from_sqlx_sqlite_pool(read);
-        let reader = Reader::sqlite(read.clone());
+        let statements = Arc::<Statements>::default();
+        let reader = Reader::sqlite(read.clone(), Arc::clone(&statements));
         Ok(Self {
             pull: reader.clone(),
             named: reader.clone(),
             read: reader,
+            statements,
             write: Writer::Sqlite {
                 read,
                 write: SqlxSqliteConnector::from_sqlx_sqlite_pool(write),
@@ -117,12 +121,20 @@ impl Pools {
     async fn postgres(options: &PostgresOptions, times: Times) -> Result<Self, MetadataError> {
         let database = Servers::open(options, times).await?;
         let replicas = Arc::new(Replicas::open(&options.replicas, times));
-        let reader =
-            |freshness| Reader::postgres(Arc::clone(&database), Arc::clone(&replicas), freshness);
+        let statements = Arc::<Statements>::default();
+        let reader = |freshness| {
+            Reader::postgres(
+                Arc::clone(&database),
+                Arc::clone(&replicas),
+                freshness,
+                Arc::clone(&statements),
+            )
+        };
         Ok(Self {
             read: reader(Freshness::Now),
             pull: reader(Freshness::Pull),
             named: reader(Freshness::Named),
+            statements,
             write: Writer::Postgres { database, replicas },
         })
     }
@@ -206,6 +218,49 @@ impl Database {
         }
     }
 
+    pub(crate) fn statements(&self) -> &Statements {
+        &self.pools.statements
+    }
+
+    /// Whether there is a server, how often it was another one or a new pool, and how the pools are.
+    pub(crate) fn pool_states(&self) -> (bool, u64, Vec<(&'static str, PoolState)>) {
+        match &self.pools.write {
+            Writer::Sqlite { read, write } => {
+                let state = |pool: &DatabaseConnection| {
+                    let pool = pool.get_sqlite_connection_pool();
+                    pool_state(pool.size(), pool.num_idle())
+                };
+                (
+                    true,
+                    0,
+                    vec![("read", state(read)), ("write", state(write))],
+                )
+            }
+            Writer::Postgres { database, replicas } => {
+                let state = |connection: &DatabaseConnection| {
+                    let pool = connection.get_postgres_connection_pool();
+                    pool_state(pool.size(), pool.num_idle())
+                };
+                let live = database.live();
+                let mut pools = vec![(
+                    "primary",
+                    live.as_ref()
+                        .map(|live| state(&live.connection))
+                        .unwrap_or_default(),
+                )];
+                let mut together = None;
+                for connection in replicas.connections() {
+                    let one = state(&connection);
+                    let all: &mut PoolState = together.get_or_insert_default();
+                    all.in_use += one.in_use;
+                    all.idle += one.idle;
+                }
+                pools.extend(together.map(|all| ("replicas", all)));
+                (live.is_ok(), database.changes(), pools)
+            }
+        }
+    }
+
     /// The servers of a PostgreSQL database.
     pub(crate) fn servers(&self) -> Option<Arc<Servers>> {
         match &self.pools.write {
@@ -239,23 +294,29 @@ impl Database {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        let (inner, served) = match &self.pools.write {
-            Writer::Sqlite { write, .. } => write
-                .begin_with_options(options)
-                .await
-                .map(|inner| (inner, None)),
-            Writer::Postgres { database, .. } => database
-                .run(|connection| {
-                    async move { connection.begin_with_options(options).await }.boxed()
-                })
-                .await
-                .map(|(inner, live)| (inner, Some((Arc::clone(database), live)))),
-        }
-        .map_err(|error| MetadataError::driver(operation, error))?;
+        let begun = async {
+            match &self.pools.write {
+                Writer::Sqlite { write, .. } => write
+                    .begin_with_options(options)
+                    .await
+                    .map(|inner| (inner, None)),
+                Writer::Postgres { database, .. } => database
+                    .run(|connection| {
+                        async move { connection.begin_with_options(options).await }.boxed()
+                    })
+                    .await
+                    .map(|(inner, live)| (inner, Some((Arc::clone(database), live)))),
+            }
+        };
+        let statements = Arc::clone(&self.pools.statements);
+        let (inner, served) = statements
+            .over((Step::Begin, self.engine()), operation, begun)
+            .await?;
         Ok(Transaction {
             inner,
             served,
             operation,
+            statements,
         })
     }
 
@@ -280,19 +341,23 @@ pub(crate) struct Transaction {
     /// The server that it runs on, watched while a statement is waited for.
     served: Option<(Arc<Servers>, Live)>,
     operation: &'static str,
+    statements: Arc<Statements>,
 }
 
 impl Transaction {
     /// Ends the transaction. An error leaves open whether it has happened when the connection is lost while the answer is on its way.
     pub(crate) async fn commit(self) -> Result<(), MetadataError> {
+        let engine = self.engine();
         let Self {
             inner,
             served,
             operation,
+            statements,
         } = self;
-        guard(served.as_ref(), inner.commit())
+        let ended = guard(served.as_ref(), inner.commit());
+        statements
+            .over((Step::Commit, engine), operation, ended)
             .await
-            .map_err(|error| MetadataError::driver(operation, error))
     }
 
     /// Waits until no other transaction holds this lock and keeps it until the transaction ends. Take several in ascending order.
@@ -324,6 +389,15 @@ impl Transaction {
             .await?;
         }
         Ok(())
+    }
+}
+
+/// The state of a pool of so many connections, so many of them idle.
+fn pool_state(connections: u32, idle: usize) -> PoolState {
+    let idle = u32::try_from(idle).unwrap_or(u32::MAX);
+    PoolState {
+        in_use: connections.saturating_sub(idle),
+        idle,
     }
 }
 
@@ -420,6 +494,9 @@ pub(crate) trait Connection: Sync {
 
     fn inner(&self) -> &Self::Inner;
 
+    /// What counts the statements.
+    fn statements(&self) -> &Statements;
+
     /// The server whose loss ends a statement, where the statement itself does not see to that.
     fn served(&self) -> Option<&(Arc<Servers>, Live)> {
         None
@@ -443,12 +520,14 @@ pub(crate) trait Connection: Sync {
         sql: &str,
         values: Vec<Value>,
     ) -> Result<Vec<T>, MetadataError> {
-        let rows = guard(
+        let asked = guard(
             self.served(),
             self.inner().query_all_raw(self.statement(sql, values)),
-        )
-        .await
-        .map_err(|error| MetadataError::driver(operation, error))?;
+        );
+        let rows = self
+            .statements()
+            .over((Step::Read, self.engine()), operation, asked)
+            .await?;
         rows.iter()
             .map(|row: &QueryResult| T::from_query_result(row, ""))
             .collect::<Result<_, _>>()
@@ -461,12 +540,14 @@ pub(crate) trait Connection: Sync {
         sql: &str,
         values: Vec<Value>,
     ) -> Result<Option<T>, MetadataError> {
-        let row = guard(
+        let asked = guard(
             self.served(),
             self.inner().query_one_raw(self.statement(sql, values)),
-        )
-        .await
-        .map_err(|error| MetadataError::driver(operation, error))?;
+        );
+        let row = self
+            .statements()
+            .over((Step::Read, self.engine()), operation, asked)
+            .await?;
         row.map(|row| T::from_query_result(&row, ""))
             .transpose()
             .map_err(|error| MetadataError::driver(operation, error))
@@ -479,13 +560,15 @@ pub(crate) trait Connection: Sync {
         sql: &str,
         values: Vec<Value>,
     ) -> Result<u64, MetadataError> {
-        guard(
+        let executed = guard(
             self.served(),
             self.inner().execute_raw(self.statement(sql, values)),
-        )
-        .await
-        .map(|done| done.rows_affected())
-        .map_err(|error| MetadataError::driver(operation, error))
+        );
+        let done = self
+            .statements()
+            .over((Step::Write, self.engine()), operation, executed)
+            .await?;
+        Ok(done.rows_affected())
     }
 }
 
@@ -494,6 +577,10 @@ impl Connection for Transaction {
 
     fn inner(&self) -> &DatabaseTransaction {
         &self.inner
+    }
+
+    fn statements(&self) -> &Statements {
+        &self.statements
     }
 
     fn served(&self) -> Option<&(Arc<Servers>, Live)> {

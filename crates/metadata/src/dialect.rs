@@ -39,6 +39,14 @@ impl Engine {
         }
     }
 
+    /// What traces call it.
+    pub(crate) const fn system_name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgresql",
+        }
+    }
+
     /// The statement as this engine understands it.
     ///
     /// # Panics

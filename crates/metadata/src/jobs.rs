@@ -31,6 +31,8 @@ pub struct Job {
     pub attempts: u32,
     /// Since when it is wanted; none in a row that Quay made.
     pub wanted_since: Option<Timestamp>,
+    /// The trace of what wanted it, in the form of W3C's `traceparent`, if it belongs to one.
+    pub trace: Option<String>,
 }
 
 /// Which jobs to take, and for how long.
@@ -66,6 +68,7 @@ impl JobRow {
             target: None,
             attempts: 0,
             wanted_since: None,
+            trace: None,
         }
     }
 }

@@ -41,6 +41,7 @@ mod jobs;
 mod labels;
 mod locations;
 mod manifests;
+mod metrics;
 mod min_locations;
 mod permissions;
 mod placement_rules;
@@ -59,6 +60,7 @@ mod service_keys;
 mod summary;
 mod tags;
 mod teams;
+mod totals;
 mod uploads;
 mod users;
 mod webhooks;
@@ -139,6 +141,7 @@ pub use tags::{
     TagPage,
 };
 pub use teams::{Belonging, GrantedRepository, NewOrganization, TeamRecord};
+pub use totals::{QueueState, Totals};
 pub use uploads::{AdvanceUpload, NewUpload, Upload};
 pub use users::{About, AccountChanges, AccountRecord, AccountsOf, NewUser};
 pub use webhooks::{DeliveriesEnded, Delivery, NewWebhook, Webhook, WebhookLease};

@@ -19,6 +19,7 @@ use sea_orm::{
 
 use crate::database::Connection;
 use crate::error::is_unavailable;
+use crate::metrics::Statements;
 use crate::postgres::{PostgresOptions, Servers, Times};
 
 /// How old what is read may be.
@@ -31,7 +32,10 @@ pub(crate) enum Freshness {
 
 /// What single statements are read through.
 #[derive(Clone, Debug)]
-pub(crate) struct Reader(Source);
+pub(crate) struct Reader {
+    source: Source,
+    statements: Arc<Statements>,
+}
 
 #[derive(Clone, Debug)]
 enum Source {
@@ -78,6 +82,15 @@ impl Replicas {
             .map(|replica| &**replica)
     }
 
+    /// The pools of those that are there.
+    pub(crate) fn connections(&self) -> impl Iterator<Item = DatabaseConnection> {
+        let live = self
+            .replicas
+            .iter()
+            .filter_map(|replica| replica.live().ok());
+        live.map(|live| live.connection)
+    }
+
     pub(crate) async fn close(&self) {
         for replica in &self.replicas {
             replica.close().await;
@@ -86,20 +99,30 @@ impl Replicas {
 }
 
 impl Reader {
-    pub(crate) const fn sqlite(connection: DatabaseConnection) -> Self {
-        Self(Source::Sqlite(connection))
+    pub(crate) const fn sqlite(
+        connection: DatabaseConnection,
+        statements: Arc<Statements>,
+    ) -> Self {
+        Self {
+            source: Source::Sqlite(connection),
+            statements,
+        }
     }
 
     pub(crate) const fn postgres(
         database: Arc<Servers>,
         replicas: Arc<Replicas>,
         freshness: Freshness,
+        statements: Arc<Statements>,
     ) -> Self {
-        Self(Source::Postgres {
-            database,
-            replicas,
-            freshness,
-        })
+        Self {
+            source: Source::Postgres {
+                database,
+                replicas,
+                freshness,
+            },
+            statements,
+        }
     }
 
     /// Reads through `query`. `knows` says whether what came is an answer, or whether a replica may not have heard of it yet.
@@ -108,7 +131,7 @@ impl Reader {
         query: impl Fn(DatabaseConnection) -> BoxFuture<'static, Result<T, DbErr>>,
         knows: impl Fn(&T) -> bool,
     ) -> Result<T, DbErr> {
-        let (database, replicas, freshness) = match &self.0 {
+        let (database, replicas, freshness) = match &self.source {
             Source::Sqlite(connection) => return query(connection.clone()).await,
             Source::Postgres {
                 database,
@@ -141,7 +164,7 @@ impl Reader {
 #[async_trait::async_trait]
 impl ConnectionTrait for Reader {
     fn get_database_backend(&self) -> DbBackend {
-        match &self.0 {
+        match &self.source {
             Source::Sqlite(_) => DbBackend::Sqlite,
             Source::Postgres { .. } => DbBackend::Postgres,
         }
@@ -185,5 +208,9 @@ impl Connection for Reader {
 
     fn inner(&self) -> &Self {
         self
+    }
+
+    fn statements(&self) -> &Statements {
+        &self.statements
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use roadstead_runtime::Tasks;
 use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
 /// Where those who ask the same meet.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ impl<Q: Send + 'static, A: Send + 'static> Gather<Q, A> {
         let asking = std::mem::take(&mut *self.asking());
         if !asking.is_empty() {
             // By itself, so that nobody's answer depends on whether somebody else is still interested in theirs.
-            self.tasks.spawn(async move {
+            let asked = async move {
                 let (questions, waiting): (Vec<Q>, Vec<oneshot::Sender<A>>) = asking
                     .into_iter()
                     .map(|asking| (asking.question, asking.answer))
@@ -65,7 +66,8 @@ impl<Q: Send + 'static, A: Send + 'static> Gather<Q, A> {
                     // Whoever has gone needs no answer.
                     waiting.send(answer).ok();
                 }
-            });
+            };
+            self.tasks.spawn(asked.in_current_span());
         }
         receiver.await.ok()
     }

@@ -70,7 +70,10 @@ impl Default for Counters {
                 "roadstead_replication_copied_blobs_total",
                 "Blobs that this process has copied to a location",
             ),
-            bytes: of_location("roadstead_replication_copied_bytes_total", "Their bytes"),
+            bytes: of_location(
+                "roadstead_replication_copied_bytes_total",
+                "Bytes of the blobs that this process has copied to a location",
+            ),
             complete_images: made(IntCounter::new(
                 "roadstead_replication_complete_images_total",
                 "Images of which this process has noted that they are complete at a location",
@@ -79,10 +82,13 @@ impl Default for Counters {
                 "roadstead_scrub_objects_total",
                 "Objects that this process has read back",
             ),
-            read_back_bytes: of_location("roadstead_scrub_bytes_total", "Their bytes"),
+            read_back_bytes: of_location(
+                "roadstead_scrub_bytes_total",
+                "Bytes that this process has read back",
+            ),
             defective: of_location(
                 "roadstead_scrub_defective_total",
-                "Those of them that were missing or damaged",
+                "Objects that this process has read back and found missing or damaged",
             ),
             repaired: of_location(
                 "roadstead_scrub_repaired_total",
@@ -94,6 +100,32 @@ impl Default for Counters {
 }
 
 impl Counters {
+    /// Nothing has happened at these locations: series that are there from the beginning are ones that alerts can stand on.
+    pub(crate) fn of<'a>(locations: impl IntoIterator<Item = &'a LocationName>) -> Self {
+        let new = Self::default();
+        for location in locations {
+            let location = location.as_str();
+            for outcome in ["done", "obsolete", "failed", "paused", "interrupted"] {
+                new.jobs.with_label_values(&[location, outcome]);
+            }
+            for class in FailureClass::ALL {
+                new.failures.with_label_values(&[location, class.as_str()]);
+            }
+            new.seconds.with_label_values(&[location]);
+            for counters in [
+                &new.blobs,
+                &new.bytes,
+                &new.read_back_objects,
+                &new.read_back_bytes,
+                &new.defective,
+                &new.repaired,
+            ] {
+                counters.with_label_values(&[location]);
+            }
+        }
+        new
+    }
+
     /// Counts how jobs ended that were taken so long ago. A row of Quay's has no location.
     pub(crate) fn note_job(&self, job: &Job, outcome: &JobOutcome, took: TimeDelta) {
         let location = job.target.as_ref().map_or("", LocationName::as_str);
@@ -218,7 +250,10 @@ impl Replication {
             "roadstead_replication_missing_blobs",
             "Blobs that a location should hold and does not",
         );
-        let missing_bytes = of_location("roadstead_replication_missing_bytes", "Their bytes");
+        let missing_bytes = of_location(
+            "roadstead_replication_missing_bytes",
+            "Bytes of the blobs that a location should hold and does not",
+        );
         let queued = of_location(
             "roadstead_replication_queued_blobs",
             "Missing blobs whose copy is queued",
@@ -246,7 +281,7 @@ impl Replication {
         );
         let ended = of_location(
             "roadstead_scrub_last_round_ended_timestamp_seconds",
-            "When the round before it ended",
+            "When the round of reading back before the present one ended",
         );
         let read = of_location(
             "roadstead_scrub_round_objects",
@@ -254,7 +289,7 @@ impl Replication {
         );
         let found = of_location(
             "roadstead_scrub_round_defective",
-            "Those of them that were missing or damaged",
+            "Objects of the round that were missing or damaged",
         );
         let pending = gauge(
             "roadstead_webhook_pending",
@@ -268,7 +303,7 @@ impl Replication {
         );
         let measured = gauge(
             "roadstead_replication_measured_timestamp_seconds",
-            "When these gauges were refreshed",
+            "When the gauges of the replication, the reading back and the webhooks were refreshed",
             &[],
         );
 

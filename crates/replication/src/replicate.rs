@@ -21,7 +21,9 @@ use roadstead_placement::{
 use roadstead_queue::{Handler, Job, JobOutcome};
 use roadstead_runtime::Shutdown;
 use roadstead_storage::{Location, Verification};
+use roadstead_telemetry::TraceParent;
 use tokio::sync::SemaphorePermit;
+use tracing::{Instrument as _, Span};
 
 use crate::Replication;
 use crate::copy::{BlobContent, CopyError, StagedCopy, holds, stands};
@@ -126,7 +128,9 @@ impl Handler for Replication {
             }
         }
         for (storage, jobs) in of_blobs {
-            match self.replicate(&storage, &jobs, shutdown).await {
+            let span = span_of(&jobs);
+            let replicated = self.replicate(&storage, &jobs, shutdown);
+            match replicated.instrument(span).await {
                 Ok(ended) => outcomes.extend(ended),
                 Err(failure) => {
                     for job in jobs {
@@ -159,6 +163,27 @@ impl Handler for Replication {
             .control(&self.database, self.environment.clock.as_ref());
         !control.await.paused.everything
     }
+}
+
+/// The span of the copying of one blob: it goes on with the trace of the first push that wanted one of the copies, and points to those of the others.
+fn span_of(jobs: &[&Job]) -> Span {
+    let span = tracing::debug_span!(
+        "replication.copy",
+        otel.kind = "consumer",
+        messaging.operation.name = "copy",
+        roadstead.copies = jobs.len(),
+    );
+    let mut traces: Vec<&str> = jobs.iter().filter_map(|job| job.trace.as_deref()).collect();
+    traces.sort_unstable();
+    traces.dedup();
+    let mut traces = traces
+        .into_iter()
+        .filter_map(|trace| trace.parse::<TraceParent>().ok());
+    if let Some(first) = traces.next() {
+        first.begin(&span);
+    }
+    traces.for_each(|other| other.link(&span));
+    span
 }
 
 /// What becomes of a job that ended like this.
@@ -516,7 +541,8 @@ impl Replication {
             publication,
             job: job.clone(),
         };
-        match self.record_copy(completed).await? {
+        let span = tracing::debug_span!("placement.record", roadstead.location = target.as_str(),);
+        match self.record_copy(completed).instrument(span).await? {
             Recorded::Yes => {
                 self.throughput
                     .note(&target, blob.size, self.environment.now());

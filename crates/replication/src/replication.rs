@@ -61,7 +61,7 @@ pub struct ReplicationParts {
 
 impl From<ReplicationParts> for Replication {
     fn from(parts: ReplicationParts) -> Self {
-        let configured = parts.locations.names().cloned().collect();
+        let configured: BTreeSet<LocationName> = parts.locations.names().cloned().collect();
         Self {
             database: parts.database,
             locations: parts.locations,
@@ -75,7 +75,7 @@ impl From<ReplicationParts> for Replication {
             throughput: Throughput::default(),
             ledger: Arc::default(),
             arrivals: Arrivals::default(),
-            counters: Counters::default(),
+            counters: Counters::of(&configured),
             configured: Arc::new(configured),
         }
     }

@@ -268,6 +268,7 @@ impl World {
             target: None,
             attempts: 0,
             wanted_since: None,
+            trace: None,
         }
     }
 

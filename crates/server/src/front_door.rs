@@ -164,7 +164,7 @@ impl Ports {
         ];
         for (door, answers) in doors.into_iter().flatten() {
             let service_for = move |peer| Passage {
-                door: answers.clone(),
+                door: answers.connected(),
                 peer,
             };
             let (clock, limits) = (Arc::clone(clock), limits.clone());
@@ -229,6 +229,16 @@ struct FrontDoor {
     forwarding: Arc<Forwarding>,
     /// Scheme and host to which everything but probes is sent.
     elsewhere: Option<Arc<str>>,
+}
+
+impl FrontDoor {
+    /// The same for one connection, which is counted.
+    fn connected(&self) -> Self {
+        Self {
+            service: self.service.connected(),
+            ..self.clone()
+        }
+    }
 }
 
 /// The service of one connection.

@@ -9,13 +9,22 @@ use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
+use prometheus::proto::MetricFamily;
 use prometheus::{TEXT_FORMAT, TextEncoder};
+use roadstead_api::RegistryService;
+use roadstead_auth::Authenticator;
+use roadstead_distribution::{GarbageCollector, Registry};
 use roadstead_listener::{Door, IpVersion, Limits, Port, serve};
 use roadstead_locations::Locations;
+use roadstead_metadata::Database;
 use roadstead_replication::Replication;
 use roadstead_runtime::{Clock, Tasks};
+use roadstead_telemetry::Exporter;
+use roadstead_webhooks::Webhooks;
 
 use crate::error::StartError;
+use crate::gauges::Gauges;
+use crate::process;
 
 /// Prometheus needs one connection; people look too.
 const CONNECTIONS_MAX: usize = 64;
@@ -33,6 +42,46 @@ pub(crate) struct Told {
     pub(crate) locations: Locations,
     /// What was copied and what is missing.
     pub(crate) replication: Replication,
+    /// How statements fare.
+    pub(crate) database: Database,
+    /// What was delivered.
+    pub(crate) webhooks: Webhooks,
+    /// What is counted over whole tables.
+    pub(crate) gauges: Gauges,
+    /// What is sent to a collector.
+    pub(crate) exporter: Option<Exporter>,
+    /// What only a process has that takes requests.
+    pub(crate) serving: Option<Serving>,
+}
+
+/// What a process has that takes requests.
+#[derive(Clone, Debug)]
+pub(crate) struct Serving {
+    pub(crate) service: RegistryService,
+    pub(crate) registry: Registry,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) garbage: GarbageCollector,
+}
+
+impl Told {
+    /// Everything, in the order of names. Asks no database and no object store.
+    pub(crate) async fn gather(&self) -> Vec<MetricFamily> {
+        let mut families = self.locations.metrics(PATIENCE).await;
+        families.extend(self.replication.metrics());
+        families.extend(self.database.metrics());
+        families.extend(self.webhooks.metrics());
+        families.extend(self.gauges.metrics());
+        families.extend(process::metrics());
+        families.extend(self.exporter.iter().flat_map(Exporter::metrics));
+        if let Some(serving) = &self.serving {
+            families.extend(serving.service.metrics());
+            families.extend(serving.registry.metrics());
+            families.extend(serving.authenticator.metrics());
+            families.extend(serving.garbage.metrics());
+        }
+        families.sort_by(|one, other| one.name().cmp(other.name()));
+        families
+    }
 }
 
 /// Where metrics are told, once it is listened there.
@@ -89,9 +138,7 @@ async fn answer(method: &Method, path: &str, told: &Told) -> Response<String> {
             .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return refused;
     }
-    let mut families = told.locations.metrics(PATIENCE).await;
-    families.extend(told.replication.metrics());
-    match TextEncoder::new().encode_to_string(&families) {
+    match TextEncoder::new().encode_to_string(&told.gather().await) {
         Ok(text) => plain(StatusCode::OK, text),
         Err(error) => {
             tracing::error!(%error, "Could not write the metrics");

@@ -20,6 +20,7 @@ use roadstead_metadata::{Features, ImmutableTags, QuotaChecks, QuotaSizes};
 use roadstead_queue::{Relay, Worker, WorkerOptions};
 use roadstead_replication::{Replication, ScrubOptions};
 use roadstead_runtime::{Environment, Shutdown, Tasks};
+use roadstead_telemetry::Exporter;
 use roadstead_webhooks::Webhooks;
 use tokio::sync::{Notify, watch};
 
@@ -29,11 +30,18 @@ use crate::encrypted_fields;
 use crate::error::{StartError, secret_key};
 use crate::first_start::{FirstAccount, make_first_account};
 use crate::front_door::{Addresses, Ports, load_certificates};
+use crate::gauges::Gauges;
 use crate::instance;
 use crate::management::management_options;
-use crate::metrics::{MetricsListener, Told};
+use crate::metrics::{MetricsListener, Serving, Told};
 use crate::probes;
 use crate::reload::{Live, Origin, Reloading};
+
+/// How often metrics are sent to a collector.
+const EXPORT_INTERVAL: Duration = Duration::from_mins(1);
+
+/// How long that may take after the shutdown.
+const LAST_EXPORT: Duration = Duration::from_secs(2);
 
 /// How often uploads that were given up are looked for: Quay's `BLOBUPLOAD_CLEANUP_FREQUENCY`.
 const UPLOAD_CLEAN_UP_INTERVAL: Duration = Duration::from_hours(1);
@@ -71,6 +79,8 @@ pub struct Settings {
     pub environment: Environment,
     /// How locations are made; none: as the configuration says. Tests put faults in here.
     pub open_local: Option<OpenLocal>,
+    /// Where else metrics are sent. Whoever made it ends it, after the server.
+    pub exporter: Option<Exporter>,
 }
 
 impl std::fmt::Debug for Settings {
@@ -101,6 +111,7 @@ impl Settings {
             migrations: Migrations::default(),
             environment: Environment::system(),
             open_local: None,
+            exporter: None,
         }
     }
 }
@@ -149,6 +160,7 @@ impl Running {
             migrations,
             environment,
             open_local,
+            exporter,
         } = settings;
         // First of all: a port that is taken must not leave a half-made data directory behind.
         let wanted = Addresses {
@@ -237,7 +249,7 @@ impl Running {
                 environment.clone(),
             )
             .with_options(management_options(&config)),
-            authenticator,
+            authenticator: authenticator.clone(),
             health: Arc::new(health),
             environment: environment.clone(),
             tasks: tasks.clone(),
@@ -297,13 +309,20 @@ impl Running {
             let (garbage, shutdown) = (garbage.clone(), shutdown.clone());
             async move { garbage.keep_collecting(&shutdown).await }
         });
+        let told = Told {
+            serving: Some(Serving {
+                service: service.clone(),
+                registry: registry.clone(),
+                authenticator,
+                garbage: garbage.clone(),
+            }),
+            ..told(&deployment, &replication, &webhooks)
+        };
         if replicate {
             spawn_replicator(&config, &deployment, &replication, webhooks, &tasks);
         }
         tasks.spawn(relay(&deployment, replicate, &tasks));
-        if let Some(metrics) = metrics {
-            spawn_metrics(metrics, &deployment, &replication, &tasks);
-        }
+        spawn_metrics(&config, (metrics, exporter), told, &tasks);
         if let Some(certificates) = certificates.clone() {
             tasks.spawn(async move { certificates.keep_fresh(&shutdown).await });
         }
@@ -364,12 +383,12 @@ pub struct Replicator {
 }
 
 impl Replicator {
-    /// Starts copying, and tells metrics at an address if there is one. None when the configuration has replication switched off. The schema
-    /// must be there: a registry makes it. What is in `raw` is compared with the other processes' configurations.
+    /// Starts copying, and tells metrics at an address and sends them where there is one. None when the configuration has replication switched
+    /// off. The schema must be there: a registry makes it. What is in `raw` is compared with the other processes' configurations.
     pub async fn start(
         config: &Config,
         raw: Option<RawKeys>,
-        listen_for_metrics: Option<SocketAddr>,
+        (listen_for_metrics, exporter): (Option<SocketAddr>, Option<Exporter>),
         environment: Environment,
     ) -> Result<Option<Self>, StartError> {
         let metrics = match listen_for_metrics {
@@ -384,9 +403,8 @@ impl Replicator {
         let replication = deployment.replication(config);
         let webhooks = deployment.webhooks()?;
         tasks.spawn(keep_probed(&deployment, &tasks));
-        if let Some(metrics) = metrics {
-            spawn_metrics(metrics, &deployment, &replication, &tasks);
-        }
+        let told = told(&deployment, &replication, &webhooks);
+        spawn_metrics(config, (metrics, exporter), told, &tasks);
         tasks.spawn({
             let (deployment, replication) = (deployment.clone(), replication.clone());
             let comparison = raw.map(|raw| {
@@ -491,21 +509,64 @@ fn spawn_replicator(
     tasks.spawn(async move { replication.keep_reconciled(interval, &shutdown).await });
 }
 
-/// Tells Prometheus how this process and the replication fare.
-fn spawn_metrics(
-    metrics: MetricsListener,
-    deployment: &Deployment,
-    replication: &Replication,
-    tasks: &Tasks,
-) {
-    let (measured, shutdown) = (replication.clone(), tasks.shutdown());
-    tasks.spawn(async move { measured.keep_measured(&shutdown).await });
-    let told = Told {
+/// What every process has to tell.
+fn told(deployment: &Deployment, replication: &Replication, webhooks: &Webhooks) -> Told {
+    Told {
         locations: deployment.locations.clone(),
         replication: replication.clone(),
-    };
-    let clock = Arc::clone(&deployment.environment.clock);
-    tasks.spawn(metrics.serve(told, clock, tasks.clone()));
+        database: deployment.database.clone(),
+        webhooks: webhooks.clone(),
+        exporter: None,
+        gauges: Gauges::new(
+            deployment.database.clone(),
+            deployment.environment.clone(),
+            deployment.queue.clone(),
+        ),
+        serving: None,
+    }
+}
+
+/// Tells how this process and the replication fare, if anybody is to be told: nothing is measured for nobody.
+fn spawn_metrics(
+    config: &Config,
+    (listener, exporter): (Option<MetricsListener>, Option<Exporter>),
+    mut told: Told,
+    tasks: &Tasks,
+) {
+    if listener.is_none() && exporter.is_none() {
+        return;
+    }
+    told.exporter.clone_from(&exporter);
+    let (measured, shutdown) = (told.replication.clone(), tasks.shutdown());
+    tasks.spawn(async move { measured.keep_measured(&shutdown).await });
+    let (gauges, shutdown) = (told.gauges.clone(), tasks.shutdown());
+    let interval = config.telemetry.refresh;
+    tasks.spawn(async move { gauges.keep_fresh(interval, &shutdown).await });
+    if let Some(exporter) = exporter {
+        let (told, shutdown) = (told.clone(), tasks.shutdown());
+        let clock = Arc::clone(&told.gauges.environment().clock);
+        tasks.spawn(async move {
+            while !shutdown.requested() {
+                tokio::select! {
+                    () = clock.sleep(EXPORT_INTERVAL) => {}
+                    () = shutdown.wait() => {}
+                }
+                let sent = async { exporter.send_metrics(&told.gather().await).await };
+                let given_up = async {
+                    shutdown.wait().await;
+                    clock.sleep(LAST_EXPORT).await;
+                };
+                tokio::select! {
+                    () = sent => {}
+                    () = given_up => {}
+                }
+            }
+        });
+    }
+    if let Some(listener) = listener {
+        let clock = Arc::clone(&told.gauges.environment().clock);
+        tasks.spawn(listener.serve(told, clock, tasks.clone()));
+    }
 }
 
 async fn clean_up_uploads(registry: Registry, environment: Environment, shutdown: Shutdown) {

@@ -124,6 +124,7 @@ impl Location {
     ) -> Result<Self, StorageError> {
         let directory = Directory::new(name.clone(), root, options, hook)?;
         Ok(Self {
+            watch: Watch::unobserved(name.clone()),
             name,
             capabilities: Capabilities {
                 signed_urls: false,
@@ -131,7 +132,6 @@ impl Location {
                 publication: PublicationCost::Rename,
             },
             backing: Backing::Directory(Arc::new(directory)),
-            watch: Watch::default(),
         })
     }
 
@@ -141,10 +141,10 @@ impl Location {
         store: ObjectStore,
     ) -> Self {
         Self {
+            watch: Watch::unobserved(name.clone()),
             name,
             capabilities,
             backing: Backing::Objects(Arc::new(store)),
-            watch: Watch::default(),
         }
     }
 
@@ -159,7 +159,7 @@ impl Location {
     /// The same location, whose calls `observer` is told of.
     #[must_use]
     pub fn observed_by(mut self, observer: Arc<dyn Observer>) -> Self {
-        self.watch = Watch::of(observer);
+        self.watch = self.watch.by(observer);
         self
     }
 

@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use roadstead_placement::LocationName;
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
 
 use crate::error::{Operation, StorageError, StorageErrorKind};
 
@@ -53,19 +55,45 @@ pub enum Observation {
     },
 }
 
-/// The observer of one location, if it has one.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Watch(Option<Arc<dyn Observer>>);
+/// The observer of one location, if it has one, and the spans of the calls to its store.
+#[derive(Clone, Debug)]
+pub(crate) struct Watch {
+    location: LocationName,
+    observer: Option<Arc<dyn Observer>>,
+}
 
 impl Watch {
-    pub(crate) fn of(observer: Arc<dyn Observer>) -> Self {
-        Self(Some(observer))
+    pub(crate) fn unobserved(location: LocationName) -> Self {
+        Self {
+            location,
+            observer: None,
+        }
+    }
+
+    pub(crate) fn by(self, observer: Arc<dyn Observer>) -> Self {
+        Self {
+            observer: Some(observer),
+            ..self
+        }
     }
 
     fn tell(&self, observation: Observation) {
-        if let Some(observer) = &self.0 {
+        if let Some(observer) = &self.observer {
             observer.observed(observation);
         }
+    }
+
+    /// The span of a call, which moves so many bytes if that is known.
+    fn span(&self, operation: Operation, bytes: Option<u64>) -> Span {
+        tracing::debug_span!(
+            "store",
+            otel.name = %format_args!("store {operation}"),
+            otel.kind = "client",
+            roadstead.location = self.location.as_str(),
+            roadstead.operation = operation.as_str(),
+            roadstead.bytes = bytes,
+            error.r#type = tracing::field::Empty,
+        )
     }
 
     /// Waits for a call and tells how it went. A call that is given up after [`SILENT_AFTER`] without an answer is told of as one that timed
@@ -81,7 +109,11 @@ impl Watch {
             begun: Instant::now(),
             answered: false,
         };
-        let result = call.await;
+        let span = self.span(operation, None);
+        let result = Box::pin(call).instrument(span.clone()).await;
+        if let Err(error) = &result {
+            span.record("error.type", tracing::field::debug(error.kind()));
+        }
         pending.answered = true;
         match &result {
             Err(error) if is_failure(error.kind()) => self.tell(Observation::Failed {
@@ -105,7 +137,11 @@ impl Watch {
         call: impl Future<Output = Result<T, StorageError>>,
     ) -> Result<T, StorageError> {
         let begun = Instant::now();
-        let result = call.await;
+        let span = self.span(operation, Some(bytes));
+        let result = Box::pin(call).instrument(span.clone()).await;
+        if let Err(error) = &result {
+            span.record("error.type", tracing::field::debug(error.kind()));
+        }
         match &result {
             Ok(_) => self.tell(Observation::Moved {
                 operation,

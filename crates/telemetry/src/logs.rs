@@ -2,10 +2,17 @@
 
 use std::io;
 
+use roadstead_runtime::Environment;
+use tracing::Metadata;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::FilterExt as _;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
+use tracing_subscriber::{EnvFilter, Layer, Registry, filter, fmt};
+
+use crate::collector::{CollectorError, ExportOptions};
+use crate::export::Exporter;
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +38,9 @@ pub enum InitError {
         #[source]
         source: tracing_subscriber::filter::ParseError,
     },
+    /// There is something wrong with the collector of traces.
+    #[error(transparent)]
+    Collector(#[from] CollectorError),
     /// Log output is set up already in this process.
     #[error("log output is set up already")]
     Twice {
@@ -45,16 +55,44 @@ pub enum InitError {
 /// `filter` is a level, or directives as `tracing-subscriber` takes them (`info,roadstead_storage=debug`); empty means
 /// `info`. Times are in UTC. A line that cannot be written is lost; logging never blocks on anything but standard error.
 ///
+/// With `export` the spans of this program go to a collector too, whatever the filter says, and this has to be called on a tokio runtime. Without
+/// it a span that is not in the log costs nothing.
+///
 /// # Errors
 ///
-/// A filter that is not understood, and a second call in one process; either way nothing has changed.
-pub fn init(format: LogFormat, filter: &str) -> Result<(), InitError> {
+/// A filter that is not understood, a collector that nothing can be sent to, and a second call in one process; either way nothing has changed.
+pub fn init(
+    format: LogFormat,
+    filter: &str,
+    export: Option<(&ExportOptions, Environment)>,
+) -> Result<Option<Exporter>, InitError> {
     let colour = io::IsTerminal::is_terminal(&io::stderr());
+    let lines = layer(format, io::stderr, colour).with_filter(parse(filter)?);
+    let exporter = export
+        .map(|(options, environment)| Exporter::start(options, environment))
+        .transpose()?;
+    let traces = exporter.as_ref().map(|exporter| {
+        tracing_opentelemetry::layer()
+            .with_tracer(exporter.tracer())
+            .with_context_activation(false)
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_level(false)
+            .with_tracked_inactivity(false)
+            .with_filter(filter::filter_fn(is_traced).and(LevelFilter::DEBUG))
+    });
     Registry::default()
-        .with(layer(format, io::stderr, colour))
-        .with(parse(filter)?)
+        .with(lines)
+        .with(traces)
         .try_init()
-        .map_err(|source| InitError::Twice { source })
+        .map_err(|source| InitError::Twice { source })?;
+    Ok(exporter)
+}
+
+/// Whether something belongs into traces: the spans of this program, and none of its log lines.
+fn is_traced(metadata: &Metadata<'_>) -> bool {
+    metadata.is_span() && metadata.target().starts_with("roadstead")
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, InitError> {
@@ -112,9 +150,9 @@ mod tests {
     fn logged(format: LogFormat, filter: &str) -> String {
         let sink = Sink::default();
         let writer = sink.clone();
-        let subscriber = Registry::default()
-            .with(layer(format, move || writer.clone(), false))
-            .with(parse(filter).expect("a filter"));
+        let lines = layer(format, move || writer.clone(), false);
+        let subscriber =
+            Registry::default().with(lines.with_filter(parse(filter).expect("a filter")));
         tracing::subscriber::with_default(subscriber, || {
             let span = tracing::info_span!("job.run", job.id = 7);
             let _entered = span.enter();
@@ -169,13 +207,13 @@ mod tests {
 
     #[test]
     fn setting_up_twice_is_refused() {
-        init(LogFormat::Text, "off").expect("nothing is set up yet");
+        init(LogFormat::Text, "off", None).expect("nothing is set up yet");
         assert!(matches!(
-            init(LogFormat::Json, "info"),
+            init(LogFormat::Json, "info", None),
             Err(InitError::Twice { .. })
         ));
         assert!(matches!(
-            init(LogFormat::Json, "a=b=c"),
+            init(LogFormat::Json, "a=b=c", None),
             Err(InitError::Filter { .. })
         ));
     }

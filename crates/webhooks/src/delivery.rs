@@ -106,6 +106,7 @@ impl Webhooks {
             }
         };
         log(&lease, &ended);
+        self.deliveries.note(&ended);
         let noted = self
             .database
             .end_deliveries(&lease, &ended, self.environment.now())

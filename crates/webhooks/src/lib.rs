@@ -17,6 +17,7 @@
 mod address;
 mod delivery;
 mod message;
+mod metrics;
 mod sender;
 #[cfg(test)]
 mod tests;

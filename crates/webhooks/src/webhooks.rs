@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::address::{Address, AddressError};
 use crate::message::EventDocument;
+use crate::metrics::DeliveryCounters;
 use crate::sender::{Sender, SenderError};
 
 /// The shortest secret, in bytes: what is shorter is found by trying.
@@ -24,6 +25,7 @@ pub struct Webhooks {
     /// What addresses and secrets are encrypted with.
     pub(crate) key: Option<FieldKey>,
     pub(crate) sender: Sender,
+    pub(crate) deliveries: DeliveryCounters,
 }
 
 /// Who is to be told, and of what.
@@ -108,6 +110,7 @@ impl Webhooks {
             environment,
             key,
             sender: Sender::new(&[])?,
+            deliveries: DeliveryCounters::default(),
         })
     }
 

@@ -63,6 +63,10 @@ async fn every_request_leaves_one_line_without_secrets() {
             &format!("/v2/{APP}/blobs/{digest}?secret=in-the-query"),
         )
         .with("x-request-id", "blob-pull")
+        .with(
+            "traceparent",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        )
         .send()
         .await;
     let password = basic("admin", PASSWORD);
@@ -76,6 +80,7 @@ async fn every_request_leaves_one_line_without_secrets() {
     world
         .request("GET", "/nothing%0a")
         .with("x-request-id", "nowhere")
+        .with("traceparent", "00-nonsense-01")
         .send()
         .await;
     world.us.take_down();
@@ -105,6 +110,8 @@ async fn every_request_leaves_one_line_without_secrets() {
         "user.name=\"admin\"",
         "http.response.body.bytes=10",
         "http.response.complete=true",
+        "http.request.body.bytes=0",
+        "trace.id=\"0af7651916cd43dd8448eb211c80319c\"",
         "duration_ms=0",
     ] {
         assert!(pull.contains(field), "{field} in {pull}");
@@ -117,7 +124,9 @@ async fn every_request_leaves_one_line_without_secrets() {
         panic!("{text}")
     };
     assert!(
-        nowhere.contains("http.route=\"none\"") && nowhere.contains("404"),
+        nowhere.contains("http.route=\"none\"")
+            && nowhere.contains("404")
+            && !nowhere.contains("trace.id"),
         "{nowhere}"
     );
     let [failed] = &*lines("failed") else {

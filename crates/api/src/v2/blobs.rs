@@ -82,6 +82,9 @@ async fn pull(
         Condition::NotModified => return Ok(described(StatusCode::NOT_MODIFIED)),
         Condition::Failed => return Err(ApiError::PreconditionFailed),
     }
+    if head.method == Method::GET {
+        inner.counters.note_blob_pull(blob.size);
+    }
     if head.method == Method::GET
         && let Some(redirect) = redirect(inner, head, &admitted, &blob).await
     {

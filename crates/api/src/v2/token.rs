@@ -62,13 +62,13 @@ pub(crate) async fn answer(
         .as_ref()
         .map(|credentials| credentials.username.clone());
     let token = inner
-        .authenticator
-        .token(TokenRequest {
+        .issue(TokenRequest {
             credentials: presented,
             scopes: scopes.iter().map(String::as_str).collect(),
             service: service.as_ref().map(Cow::as_ref),
         })
         .await?;
+    inner.counters.note_token();
     if let Some(username) = &username {
         inner.note_user(head, username)?;
     }

@@ -7,6 +7,7 @@ use roadstead_placement::HealthState;
 use roadstead_storage::{ObjectKey, SignedUrl, UrlRequest};
 
 use super::fill;
+use crate::metrics::Served;
 use crate::registry::Inner;
 
 pub(super) async fn url(
@@ -30,7 +31,12 @@ pub(super) async fn url(
     }
     let key = ObjectKey::Blob(blob.digest.clone());
     match location.signed_url(&key, request).await {
-        Ok(url) => url,
+        Ok(url) => {
+            if url.is_some() {
+                inner.counters.note_read(&best, Served::Redirect);
+            }
+            url
+        }
         Err(error) => {
             tracing::warn!(
                 blob.digest = %blob.digest,

@@ -252,6 +252,7 @@ async fn run(inner: &Arc<Inner>, fill: &Arc<Fill>) {
         None => Err(Unfilled::NothingToKeep),
     };
     inner.fills.end(fill, kept.is_ok());
+    inner.counters.note_fill(kept.is_ok());
     match kept {
         Ok(()) => tokio::select! {
             () = inner.environment.clock.sleep(AFTERGLOW) => (),

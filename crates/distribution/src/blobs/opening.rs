@@ -30,6 +30,8 @@ pub(super) struct Source {
 pub(super) struct Opened {
     /// The one that answered first.
     pub(super) source: Option<Source>,
+    /// Whether it answered before one that was asked sooner.
+    pub(super) overtook: bool,
     /// Those that failed.
     pub(super) failures: Vec<NotOpened>,
 }
@@ -82,15 +84,17 @@ pub(super) async fn open(
             asked,
             attempts,
         };
-        if let Some(source) = race.run(Some(patience), &mut failures).await {
+        if let Some((source, overtook)) = race.run(Some(patience), &mut failures).await {
             return Opened {
                 source: Some(source),
+                overtook,
                 failures,
             };
         }
     }
     Opened {
         source: None,
+        overtook: false,
         failures,
     }
 }
@@ -120,7 +124,7 @@ impl Race<'_> {
         &mut self,
         mut patience: Option<Duration>,
         failures: &mut Vec<NotOpened>,
-    ) -> Option<Source> {
+    ) -> Option<(Source, bool)> {
         loop {
             let answered = match self.next_answer(patience).await {
                 Event::Answered(answered) => answered,
@@ -139,8 +143,8 @@ impl Race<'_> {
             };
             match answered? {
                 Ok(source) => {
-                    self.tell_overtaken(&source.location);
-                    return Some(source);
+                    let overtook = self.tell_overtaken(&source.location);
+                    return Some((source, overtook));
                 }
                 Err(failure) => {
                     self.asked
@@ -190,13 +194,16 @@ impl Race<'_> {
             .push(attempt(self.inner, candidate, self.key, self.wanted));
     }
 
-    /// Tells of those that were asked before the winner and have not answered. All others are where to go on if the winner fails or crawls.
-    fn tell_overtaken(&mut self, winner: &LocationName) {
+    /// Tells of those that were asked before the winner and have not answered, and whether there are any. All others are where to go on if the
+    /// winner fails or crawls.
+    fn tell_overtaken(&mut self, winner: &LocationName) -> bool {
         let now = self.inner.now();
+        let mut overtook = false;
         for asked in &self.asked {
             if asked.location == *winner {
                 break;
             }
+            overtook = true;
             let waited = (now - asked.since).to_std().unwrap_or_default();
             self.inner
                 .locations
@@ -207,6 +214,7 @@ impl Race<'_> {
                 self.candidates.ask_next(asked.location);
             }
         }
+        overtook
     }
 }
 

@@ -21,6 +21,7 @@ use super::opening::{self, NotOpened, Opened, Source};
 use super::pace::{Pace, SILENCE_MAX};
 use crate::body::within;
 use crate::error::PullError;
+use crate::metrics::Served;
 use crate::registry::Inner;
 
 /// One way through the bytes of a blob.
@@ -38,6 +39,8 @@ pub(super) struct Reading {
     /// Hashes what is read, when that is all of the blob.
     digester: Option<Digester>,
     last_failure: Option<StorageError>,
+    /// Whether a location was read already, so that the next one takes over.
+    began: bool,
 }
 
 impl Reading {
@@ -81,6 +84,7 @@ impl Reading {
             pace: Pace::default(),
             read_from,
             last_failure: None,
+            began: false,
         };
         if !reading.wanted.is_empty() || !reading.is_empty_blob() {
             reading.source = Some(reading.next_source().await?);
@@ -169,8 +173,25 @@ impl Reading {
     async fn next_source(&mut self) -> Result<Source, PullError> {
         let key = ObjectKey::Blob(self.blob.digest.clone());
         let inner = Arc::clone(&self.inner);
-        let Opened { source, failures } =
-            opening::open(&inner, &mut self.candidates, &key, &self.wanted).await;
+        let Opened {
+            source,
+            overtook,
+            failures,
+        } = opening::open(&inner, &mut self.candidates, &key, &self.wanted).await;
+        let failed_before = !failures.is_empty() || self.began;
+        self.began = true;
+        if let Some(source) = &source {
+            let served = if failed_before {
+                Served::Failover
+            } else if overtook {
+                Served::Hedged
+            } else if source.location == *inner.topology.preferred() {
+                Served::Local
+            } else {
+                Served::Other
+            };
+            inner.counters.note_read(&source.location, served);
+        }
         for failure in failures {
             match failure {
                 NotOpened::Failed(error) => self.note_failure(error).await,

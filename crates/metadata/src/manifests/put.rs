@@ -171,6 +171,7 @@ impl Database {
                 demand: put.demand,
                 queue: put.queue,
                 tagged: !put.tags.is_empty(),
+                trace: put.actor.trace(),
                 ids: put.ids,
                 now: put.now,
             },
@@ -252,6 +253,8 @@ pub(crate) struct WantImage<'a> {
     pub(crate) queue: &'a str,
     /// Whether a tag points to it.
     pub(crate) tagged: bool,
+    /// The trace of whoever pushed or pointed.
+    pub(crate) trace: Option<&'a str>,
     pub(crate) ids: &'a dyn Ids,
     pub(crate) now: Timestamp,
 }
@@ -277,6 +280,7 @@ pub(crate) async fn want_image(
                     },
                 },
                 queue: image.queue,
+                trace: image.trace,
                 token: image.ids.uuid(),
                 now: image.now,
             };

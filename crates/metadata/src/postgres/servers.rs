@@ -98,6 +98,8 @@ struct Shared {
     doubts: AtomicU64,
     /// Whether connections were lost since the last look.
     lost_connections: AtomicBool,
+    /// How many pools there have been.
+    pools: AtomicU64,
 }
 
 /// How things stand.
@@ -208,6 +210,7 @@ impl Servers {
             doubt: Notify::new(),
             doubts: AtomicU64::new(0),
             lost_connections: AtomicBool::new(false),
+            pools: AtomicU64::new(0),
         });
         let watcher = Watcher {
             shared: Arc::clone(&shared),
@@ -235,6 +238,12 @@ impl Servers {
             Ok(live) => Ok(live.clone()),
             Err(reason) => Err(DbErr::Conn(RuntimeErr::Internal(reason.to_string()))),
         }
+    }
+
+    /// How often the pool was replaced: by that of another server, or anew after connections were lost.
+    pub(crate) fn changes(&self) -> u64 {
+        let pools = self.shared.pools.load(Ordering::Relaxed);
+        pools.saturating_sub(1)
     }
 
     /// Does something that changes nothing, and once more when its connection or its server was lost on the way and there is another.
@@ -449,6 +458,7 @@ impl Watcher {
     fn renew(&mut self, place: usize, other_server: bool) {
         let shared = &self.shared;
         self.pools += 1;
+        shared.pools.store(self.pools, Ordering::Relaxed);
         let live = Live {
             number: self.pools,
             place,

@@ -152,6 +152,7 @@ impl Database {
             demand: point.demand,
             queue: point.queue,
             tagged: true,
+            trace: point.actor.trace(),
             ids: point.ids,
             now: point.now,
         };

@@ -53,7 +53,9 @@ async fn only_a_registry_that_may_makes_the_tables_and_the_others_refuse_until_t
     let environment = Environment::system();
 
     assert_wants_a_registry(start(&config, Migrations::Refuse).await);
-    assert_wants_a_registry(Replicator::start(&config, None, None, environment.clone()).await);
+    assert_wants_a_registry(
+        Replicator::start(&config, None, (None, None), environment.clone()).await,
+    );
     let opened = Deployment::open(&config, Migrations::Refuse, environment.clone()).await;
     assert_wants_a_registry(opened);
     assert_eq!(database.psql(RELATIONS), "0", "nothing has been made");
@@ -74,7 +76,7 @@ async fn only_a_registry_that_may_makes_the_tables_and_the_others_refuse_until_t
     let second = start(&config, Migrations::Refuse).await.unwrap();
     assert!(second.first_account.is_none());
     assert!(second.stop().await);
-    let replicator = Replicator::start(&config, None, None, environment)
+    let replicator = Replicator::start(&config, None, (None, None), environment)
         .await
         .unwrap();
     assert!(replicator.expect("replication is on").stop().await);

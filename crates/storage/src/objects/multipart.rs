@@ -10,6 +10,7 @@ use bytes::Bytes;
 use opendal::Buffer;
 use roadstead_oci::Digest;
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::ObjectStore;
@@ -233,7 +234,7 @@ impl MultipartWriter {
         let number = self.parts.len();
         let (calls, bucket) = (Arc::clone(&self.calls), Arc::clone(&self.bucket));
         let (watch, path) = (self.watch.clone(), self.path.clone());
-        self.on_their_way.spawn(async move {
+        let sent = async move {
             let failed =
                 |error: opendal::Error| calls.error(Operation::Write, &path, Failure::from(error));
             let checksum = Checksum::of(body.clone(), with_sha256)
@@ -245,7 +246,8 @@ impl MultipartWriter {
             });
             let tag = watch.over_bytes(Operation::Write, bytes, sent).await?;
             Ok((number, MultipartPart(bytes, tag)))
-        });
+        };
+        self.on_their_way.spawn(sent.in_current_span());
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use opendal::Buffer;
 use roadstead_runtime::Ids;
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::calls::Calls;
@@ -222,13 +223,14 @@ impl SegmentWriter {
         let path = self.folder.path_of(self.id, part);
         let (calls, watch) = (Arc::clone(&self.calls), self.watch.clone());
         let buffer: Buffer = chunks.into_iter().collect();
-        self.on_their_way.spawn(async move {
+        let sent = async move {
             let written = calls.write(Operation::Write, &path, buffer);
             watch
                 .over_bytes(Operation::Write, part.bytes, written)
                 .await?;
             Ok(part)
-        });
+        };
+        self.on_their_way.spawn(sent.in_current_span());
         Ok(())
     }
 
