@@ -14,6 +14,7 @@ mod m20261126_000009_copy_control;
 mod m20261126_000010_scrub;
 mod m20261126_000011_placement_rules;
 mod m20261126_000012_image_events;
+mod m20261126_300001_drained_sites;
 mod quay_tables;
 mod schema;
 
@@ -41,6 +42,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000010_scrub::Migration),
             Box::new(m20261126_000011_placement_rules::Migration),
             Box::new(m20261126_000012_image_events::Migration),
+            Box::new(m20261126_300001_drained_sites::Migration),
         ]
     }
 

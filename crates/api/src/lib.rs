@@ -37,7 +37,9 @@ mod v1;
 mod v2;
 
 pub use body::{Body, BodyError};
-pub use health::{Health, HealthOptions, HealthReport, HealthServices, Probe, StorageProbe};
+pub use health::{
+    Health, HealthDetails, HealthOptions, HealthReport, HealthServices, Probe, RevisionReport,
+};
 pub use options::{ApiOptions, ExternalUrl, ExternalUrlError, Redirects, StorageProxy, UrlScheme};
 pub use percent::EncodingFault;
 pub use route::{HealthRoute, PathPart, Route, RouteError};

@@ -301,15 +301,8 @@ impl Inner {
             Route::Referrers { name, digest } => {
                 v2::referrers::answer(self, head, &name, &digest).await
             }
-            Route::Health(route) if head.is_read() => {
-                let report = self.health.check(route).await;
-                let mut response = Response::new(Body::whole(report.body()));
-                *response.status_mut() = report.status();
-                Ok(response.with(
-                    http::header::CONTENT_TYPE,
-                    HeaderValue::from_static("application/json"),
-                ))
-            }
+            Route::Health(route) if head.is_read() => Ok(health::answer(self, head, route).await),
+            Route::DatabaseRevision if head.is_read() => health::answer_revision(self),
             Route::Locations if head.is_read() => {
                 let body = health::locations::body(self.registry.locations()).await;
                 Ok(Response::new(Body::whole(body)).with(
@@ -333,11 +326,13 @@ impl Inner {
                 )),
             Route::StorageProxy => storage_proxy::answer(self, head).await,
             Route::StorageProxyAuth => storage_proxy::authorize(self, head).await,
-            Route::Health(_) | Route::Locations | Route::InternalPing | Route::LegacyPing => {
-                Err(ApiError::Method {
-                    allowed: "GET, HEAD".into(),
-                })
-            }
+            Route::Health(_)
+            | Route::DatabaseRevision
+            | Route::Locations
+            | Route::InternalPing
+            | Route::LegacyPing => Err(ApiError::Method {
+                allowed: "GET, HEAD".into(),
+            }),
         }
     }
 

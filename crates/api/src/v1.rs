@@ -112,7 +112,7 @@ pub(crate) async fn answer(
 }
 
 /// Finds out who calls.
-async fn identify(inner: &Inner, head: &Head) -> Result<Identity, ApiError> {
+pub(crate) async fn identify(inner: &Inner, head: &Head) -> Result<Identity, ApiError> {
     let presented = match credentials(&head.headers) {
         Ok(Presentation::Nothing) => return Ok(Identity::Anonymous),
         Ok(Presentation::Password(credentials)) => credentials,

@@ -30,10 +30,10 @@ pub use secret::Secret;
 pub use sections::{
     Accounts, Akamai, AzureCredentials, AzureStorage, Cdn, CdnProvider, CdnRule, CloudFlare,
     CloudFront, Config, ConnectionPool, Continent, Database, DatabaseUri, Delivery, Driver,
-    Endpoint, Garbage, Hosting, LocalStorage, Location, Management, MultiCdnStorage, Network,
-    NotANetwork, OpenStackOptions, Postgres, PostgresHost, PostgresTls, Quota, Registry,
+    Endpoint, Garbage, Health, Hosting, LocalStorage, Location, Management, MultiCdnStorage,
+    Network, NotANetwork, OpenStackOptions, Postgres, PostgresHost, PostgresTls, Quota, Registry,
     RegistryState, Replication, S3Credentials, S3Keys, S3Store, Scrub, SslMode, Storage,
-    SwiftAuthVersion, SwiftStorage, Tags, TargetServer, UrlScheme,
+    StorageCheck, SwiftAuthVersion, SwiftStorage, Tags, TargetServer, UrlScheme,
 };
 
 use layers::Layers;

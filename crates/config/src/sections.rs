@@ -7,6 +7,7 @@ mod audit;
 mod database;
 mod delivery;
 mod garbage;
+mod health;
 mod hosting;
 mod management;
 mod quota;
@@ -24,6 +25,7 @@ pub use database::{
 };
 pub use delivery::{Delivery, Network, NotANetwork};
 pub use garbage::Garbage;
+pub use health::{Health, StorageCheck};
 pub use hosting::{Hosting, UrlScheme};
 pub use management::Management;
 pub use quota::Quota;
@@ -52,6 +54,8 @@ pub struct Config {
     pub delivery: Delivery,
     /// Copying blobs between locations.
     pub replication: Replication,
+    /// What health checks ask for.
+    pub health: Health,
     /// What clients may push, pull and see.
     pub registry: Registry,
     /// Who there is, and how they prove it.
@@ -78,6 +82,7 @@ impl Config {
             storage: Storage::read(keys, replication.enabled),
             delivery: Delivery::read(keys),
             replication,
+            health: Health::read(keys),
             registry: Registry::read(keys),
             accounts: Accounts::read(keys),
             tags: Tags::read(keys),

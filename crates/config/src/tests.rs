@@ -2,6 +2,7 @@
 
 mod databases;
 mod delivery;
+mod health;
 mod locations;
 mod quay;
 mod stores;
@@ -107,6 +108,7 @@ fn the_smallest_configuration_has_quays_defaults_and_no_warnings() {
         garbage,
         quota,
         management,
+        health: _,
     } = loaded.config;
     assert_eq!(
         hosting.server_hostname.as_deref(),

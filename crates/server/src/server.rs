@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use hyper_util::service::TowerToHyperService;
 use roadstead_api::{
-    ApiOptions, ExternalUrl, Health, HealthOptions, Redirects, RegistryService, ServiceParts,
-    StorageProxy,
+    ApiOptions, ExternalUrl, Health, Redirects, RegistryService, ServiceParts, StorageProxy,
 };
 use roadstead_auth::{AuthOptions, Authenticator, PasswordKey, SigningKeyOptions, SigningKeys};
 use roadstead_config::{Config, Delivery, Network, RegistryState, UrlScheme};
@@ -111,6 +110,7 @@ pub struct Running {
     pub garbage: GarbageCollector,
     /// The account that this start made.
     pub first_account: Option<FirstAccount>,
+    health: Arc<Health>,
     registry: Registry,
     tasks: Tasks,
 }
@@ -188,16 +188,7 @@ impl Running {
             tasks: tasks.clone(),
             options: distribution_options(&config, &deployment),
         });
-        let health = Health::new(
-            probes::services(
-                &deployment.database,
-                &keys,
-                &deployment.locations,
-                deployment.data_directory.clone(),
-            ),
-            HealthOptions::default(),
-            Arc::clone(&environment.clock),
-        );
+        let health = Arc::new(probes::health(&config, &deployment, &keys, None).await?);
         let replication = deployment.replication(&config);
         let webhooks = deployment.webhooks()?;
         let service = RegistryService::new(ServiceParts {
@@ -211,7 +202,7 @@ impl Running {
             )
             .with_options(management_options(&config)),
             authenticator,
-            health: Arc::new(health),
+            health: Arc::clone(&health),
             environment: environment.clone(),
             tasks: tasks.clone(),
             wake_up: deployment.wake_up.clone(),
@@ -233,6 +224,10 @@ impl Running {
             shutdown.clone(),
         ));
         tasks.spawn(keep_probed(&deployment, &tasks));
+        tasks.spawn({
+            let (health, shutdown) = (Arc::clone(&health), shutdown.clone());
+            async move { health.keep_probed(&shutdown).await }
+        });
         tasks.spawn({
             let (deployment, replication) = (deployment.clone(), replication.clone());
             let shutdown = shutdown.clone();
@@ -270,13 +265,20 @@ impl Running {
             replication,
             garbage,
             first_account,
+            health,
             registry,
             tasks,
         })
     }
 
+    /// Has health checks say from now on that this process is about to end, so that balancers leave it. What comes all the same is served.
+    pub fn drain(&self) {
+        self.health.drain();
+    }
+
     /// Stops accepting, lets requests in flight end, gives leases back, and closes the database. Says whether all ended in time.
     pub async fn stop(self) -> bool {
+        self.drain();
         let ended = self.tasks.stop(DRAIN + STOP).await;
         // Of the requests that ended last.
         match tokio::time::timeout(LAST_NOTES, self.registry.write_pull_notes()).await {
