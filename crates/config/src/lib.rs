@@ -31,9 +31,10 @@ pub use sections::{
     Accounts, Akamai, AzureCredentials, AzureStorage, Cdn, CdnProvider, CdnRule, CloudFlare,
     CloudFront, Config, ConnectionPool, Continent, Database, DatabaseUri, Delivery, Driver,
     Endpoint, Garbage, Health, Hosting, LocalStorage, Location, Management, MultiCdnStorage,
-    Network, NotANetwork, OpenStackOptions, Postgres, PostgresHost, PostgresTls, Quota, Registry,
-    RegistryState, Replication, S3Credentials, S3Keys, S3Store, Scrub, SslMode, Storage,
-    StorageCheck, SwiftAuthVersion, SwiftStorage, Tags, TargetServer, UrlScheme,
+    Network, NotANetwork, OpenStackOptions, Postgres, PostgresHost, PostgresTls, Quota, Redis,
+    RedisServer, RedisServers, RedisTls, Registry, RegistryState, Replication, S3Credentials,
+    S3Keys, S3Store, Scrub, SslMode, Storage, StorageCheck, SwiftAuthVersion, SwiftStorage, Tags,
+    TargetServer, UrlScheme,
 };
 
 use layers::Layers;

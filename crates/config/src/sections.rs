@@ -11,6 +11,7 @@ mod health;
 mod hosting;
 mod management;
 mod quota;
+mod redis;
 mod registry;
 mod replication;
 mod storage;
@@ -29,6 +30,7 @@ pub use health::{Health, StorageCheck};
 pub use hosting::{Hosting, UrlScheme};
 pub use management::Management;
 pub use quota::Quota;
+pub use redis::{Redis, RedisServer, RedisServers, RedisTls};
 pub use registry::{Registry, RegistryState};
 pub use replication::{Replication, Scrub};
 pub use storage::{
@@ -56,6 +58,8 @@ pub struct Config {
     pub replication: Replication,
     /// What health checks ask for.
     pub health: Health,
+    /// Where Redis is.
+    pub redis: Redis,
     /// What clients may push, pull and see.
     pub registry: Registry,
     /// Who there is, and how they prove it.
@@ -83,6 +87,7 @@ impl Config {
             delivery: Delivery::read(keys),
             replication,
             health: Health::read(keys),
+            redis: Redis::read(keys),
             registry: Registry::read(keys),
             accounts: Accounts::read(keys),
             tags: Tags::read(keys),

@@ -5,6 +5,7 @@ mod delivery;
 mod health;
 mod locations;
 mod quay;
+mod redis;
 mod stores;
 
 use std::fs;
@@ -109,6 +110,7 @@ fn the_smallest_configuration_has_quays_defaults_and_no_warnings() {
         quota,
         management,
         health: _,
+        redis: _,
     } = loaded.config;
     assert_eq!(
         hosting.server_hostname.as_deref(),
@@ -378,7 +380,7 @@ fn keys_without_effect_are_kept_and_named() {
             "config.yaml:9: MY_OWN_KEY: unknown, without effect",
             "config.yaml:10: ROADSTEAD_RECONCILE_SECOND: unknown, without effect; allowed: \
              ROADSTEAD_DATA_DIRECTORY, ROADSTEAD_LOCATION_COSTS, ROADSTEAD_MANIFEST_SIZE_LIMIT, ROADSTEAD_PUSH_WAIT_SECONDS, \
-             ROADSTEAD_RECONCILE_SECONDS, ROADSTEAD_REDIRECT_NETWORKS, ROADSTEAD_REPLICATION_CONCURRENCY, \
+             ROADSTEAD_RECONCILE_SECONDS, ROADSTEAD_REDIRECT_NETWORKS, ROADSTEAD_REDIS, ROADSTEAD_REPLICATION_CONCURRENCY, \
              ROADSTEAD_REPLICATION_MEMORY_BYTES, ROADSTEAD_SCRUB_BYTES_PER_SECOND, ROADSTEAD_SCRUB_DAYS, ROADSTEAD_STREAM_NETWORKS, \
              ROADSTEAD_UPLOAD_CHUNK_MIN_LENGTH, ROADSTEAD_UPLOAD_MEMORY_BYTES; did you mean ROADSTEAD_RECONCILE_SECONDS?",
             "QUAY_OVERRIDE_CONFIG: known to Quay, without effect here: AVATAR_KIND",
