@@ -21,6 +21,7 @@ use roadstead_webhooks::Webhooks;
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
+use crate::activity::{ActivityListener, ClientEvent};
 use crate::body::Body;
 use crate::error::{ApiError, ErrorContext, ErrorForm};
 use crate::headers::{API_VERSION, API_VERSION_VALUE, REQUEST_ID};
@@ -58,6 +59,8 @@ pub struct ServiceParts {
     pub tasks: Tasks,
     /// Wakes the replicator of this process, if there is one, after a push.
     pub wake_up: WakeUp,
+    /// Who hears of what happens here, if anybody does.
+    pub listener: Option<Arc<dyn ActivityListener>>,
     /// Limits.
     pub options: ApiOptions,
 }
@@ -87,6 +90,7 @@ pub(crate) struct Inner {
     pub(crate) environment: Environment,
     pub(crate) tasks: Tasks,
     pub(crate) wake_up: WakeUp,
+    pub(crate) listener: Option<Arc<dyn ActivityListener>>,
     pub(crate) options: ApiOptions,
     pub(crate) known_stores: KnownStores,
 }
@@ -149,6 +153,7 @@ impl RegistryService {
             environment,
             tasks,
             wake_up,
+            listener,
             options,
         } = parts;
         Self {
@@ -162,6 +167,7 @@ impl RegistryService {
                 environment,
                 tasks,
                 wake_up,
+                listener,
                 options,
                 known_stores: KnownStores::default(),
             }),
@@ -333,6 +339,23 @@ impl Inner {
             | Route::LegacyPing => Err(ApiError::Method {
                 allowed: "GET, HEAD".into(),
             }),
+        }
+    }
+
+    /// Has everybody look again at accounts, permissions and repositories: they may have changed.
+    pub(crate) fn rights_changed(&self) {
+        self.authenticator.rights_changed();
+        if let Some(listener) = &self.listener {
+            listener.rights_changed();
+        }
+    }
+
+    /// Tells what a client does for a person. Robots have nobody who looks.
+    pub(crate) fn client_event(&self, username: Option<&str>, event: ClientEvent<'_>) {
+        if let (Some(listener), Some(username)) = (&self.listener, username)
+            && !username.contains(['+', '$'])
+        {
+            listener.client_event(username, &event);
         }
     }
 

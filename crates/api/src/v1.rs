@@ -108,7 +108,11 @@ pub(crate) async fn answer(
         body: Some(body),
     };
     call.check_query()?;
-    (operation.handler)(inner, call).await
+    let answer = (operation.handler)(inner, call).await?;
+    if !head.is_read() {
+        inner.rights_changed();
+    }
+    Ok(answer)
 }
 
 /// Finds out who calls.

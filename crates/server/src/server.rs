@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use hyper_util::service::TowerToHyperService;
 use roadstead_api::{
-    ApiOptions, ExternalUrl, Health, Redirects, RegistryService, ServiceParts, StorageProxy,
+    ActivityListener, ApiOptions, ExternalUrl, Health, Redirects, RegistryService, ServiceParts,
+    StorageProxy,
 };
 use roadstead_auth::{AuthOptions, Authenticator, PasswordKey, SigningKeyOptions, SigningKeys};
 use roadstead_config::{Config, Delivery, Network, RegistryState, UrlScheme};
@@ -16,7 +17,7 @@ use roadstead_distribution::{
 use roadstead_locations::ProbeOptions;
 use roadstead_management::Management;
 use roadstead_metadata::{Features, ImmutableTags, QuotaChecks, QuotaSizes};
-use roadstead_queue::{Relay, Worker, WorkerOptions};
+use roadstead_queue::{Carrier, Relay, Worker, WorkerOptions};
 use roadstead_replication::{Replication, ScrubOptions};
 use roadstead_runtime::{Environment, Shutdown, Tasks};
 use roadstead_webhooks::Webhooks;
@@ -26,6 +27,7 @@ use crate::deployment::{Deployment, Migrations, OpenLocal};
 use crate::encrypted_fields;
 use crate::error::{StartError, secret_key};
 use crate::first_start::{FirstAccount, make_first_account};
+use crate::hints::{Hearers, Hints, HintsParts, RedisWorks};
 use crate::instance;
 use crate::management::management_options;
 use crate::metrics::{MetricsListener, Told};
@@ -188,7 +190,9 @@ impl Running {
             tasks: tasks.clone(),
             options: distribution_options(&config, &deployment),
         });
-        let health = Arc::new(probes::health(&config, &deployment, &keys, None).await?);
+        let redis = RedisWorks::of(&config, &environment);
+        let health = Arc::new(probes::health(&config, &deployment, &keys, redis).await?);
+        let hints = Hints::of(&config, &environment);
         let replication = deployment.replication(&config);
         let webhooks = deployment.webhooks()?;
         let service = RegistryService::new(ServiceParts {
@@ -201,11 +205,14 @@ impl Running {
                 environment.clone(),
             )
             .with_options(management_options(&config)),
-            authenticator,
+            authenticator: authenticator.clone(),
             health: Arc::clone(&health),
             environment: environment.clone(),
             tasks: tasks.clone(),
             wake_up: deployment.wake_up.clone(),
+            listener: hints
+                .as_ref()
+                .map(|hints| Arc::new(hints.hints()) as Arc<dyn ActivityListener>),
             options: api_options(&config, &deployment)?,
         });
 
@@ -246,7 +253,14 @@ impl Running {
         if replicate {
             spawn_replicator(&config, &deployment, &replication, webhooks, &tasks);
         }
-        tasks.spawn(relay(&deployment, replicate, &tasks));
+        tasks.spawn(relay(&deployment, hints.as_ref(), replicate, &tasks));
+        if let Some(hints) = hints {
+            let hearers = Hearers {
+                wake_up: deployment.wake_up.clone(),
+                serving: Some((authenticator, registry.clone())),
+            };
+            hints.start(hearers, &tasks);
+        }
         if let Some(metrics) = metrics {
             spawn_metrics(metrics, &deployment, &replication, &tasks);
         }
@@ -328,7 +342,15 @@ impl Replicator {
             async move { instance::keep_telling(&deployment, &replication, name, &shutdown).await }
         });
         spawn_replicator(config, &deployment, &replication, webhooks, &tasks);
-        tasks.spawn(relay(&deployment, true, &tasks));
+        let hints = Hints::of(config, &deployment.environment);
+        tasks.spawn(relay(&deployment, hints.as_ref(), true, &tasks));
+        if let Some(hints) = hints {
+            let hearers = Hearers {
+                wake_up: deployment.wake_up.clone(),
+                serving: None,
+            };
+            hints.start(hearers, &tasks);
+        }
         Ok(Some(Self { deployment, tasks }))
     }
 
@@ -343,6 +365,7 @@ impl Replicator {
 /// Tells the workers of other processes when copies are wanted here, and hears of theirs.
 fn relay(
     deployment: &Deployment,
+    hints: Option<&HintsParts>,
     listens: bool,
     tasks: &Tasks,
 ) -> impl Future<Output = ()> + use<> {
@@ -350,7 +373,8 @@ fn relay(
         deployment.database.clone(),
         deployment.environment.clone(),
         deployment.wake_up.clone(),
-    );
+    )
+    .with_carrier(hints.map(|hints| Arc::new(hints.hints()) as Arc<dyn Carrier>));
     let shutdown = tasks.shutdown();
     async move { relay.run(listens, &shutdown).await }
 }

@@ -177,6 +177,7 @@ impl World {
             environment,
             tasks: tasks.clone(),
             wake_up: WakeUp::default(),
+            listener: None,
             options: settings.api,
         });
         let mut world = Self {
