@@ -29,8 +29,8 @@ impl WakeUp {
         self.0.worker.notify_one();
     }
 
-    /// Returns when the worker was woken since the last time this returned.
-    pub(crate) async fn woken(&self) {
+    /// Returns when the worker was woken since the last time this returned. The worker waits for it, and nobody beside one.
+    pub async fn woken(&self) {
         self.0.worker.notified().await;
     }
 

@@ -1,6 +1,9 @@
 //! Hints through Redis: what happens in this process is told to the others, and what is heard of them makes this one look again. With what each
 //! of the crates below has to say it is put together here; none of them knows of Redis.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
