@@ -16,6 +16,7 @@ pub(crate) mod replication_failed;
 pub(crate) mod replication_status;
 pub(crate) mod replication_webhook;
 pub(crate) mod robot;
+pub(crate) mod site;
 pub(crate) mod token;
 pub(crate) mod user;
 pub(crate) mod verify_placements;

@@ -18,7 +18,7 @@ use roadstead_runtime::Environment;
 use crate::commands::{
     backfill, config, drain, gc, location_add, location_list, org, placement, remove_location,
     replication_at_risk, replication_control, replication_failed, replication_status,
-    replication_webhook, robot, token, user, verify_placements,
+    replication_webhook, robot, site, token, user, verify_placements,
 };
 use crate::console::Console;
 use crate::open::Opened;
@@ -57,6 +57,9 @@ enum Command {
     /// Locations
     #[command(subcommand)]
     Location(LocationCommand),
+    /// Regions, as balancers see them
+    #[command(subcommand)]
+    Site(site::Command),
     /// What must be where: rules of namespaces and repositories, regions, and pushes that wait for copies
     #[command(subcommand)]
     Placement(placement::Command),
@@ -197,6 +200,7 @@ async fn dispatch(
         Command::Location(LocationCommand::List(arguments)) => {
             location_list::run(arguments, opened, console).await
         }
+        Command::Site(command) => site::run(command, opened, console).await,
         Command::Placement(command) => placement::run(command, opened, console).await,
         Command::Replication(ReplicationCommand::Status(arguments)) => {
             replication_status::run(arguments, opened, console).await

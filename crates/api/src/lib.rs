@@ -13,6 +13,7 @@
 //!
 //! Invariant: no decision about rights, placement or content is made here; this crate reads and writes HTTP.
 
+mod activity;
 mod authorization;
 mod body;
 mod conditional;
@@ -38,8 +39,11 @@ mod tests;
 mod v1;
 mod v2;
 
+pub use activity::{ActivityListener, ClientEvent};
 pub use body::{Body, BodyError};
-pub use health::{Health, HealthOptions, HealthReport, HealthServices, Probe, StorageProbe};
+pub use health::{
+    Health, HealthDetails, HealthOptions, HealthReport, HealthServices, Probe, RevisionReport,
+};
 pub use options::{ApiOptions, ExternalUrl, ExternalUrlError, Redirects, StorageProxy, UrlScheme};
 pub use percent::EncodingFault;
 pub use rate_limit::{Rate, RateLimits};

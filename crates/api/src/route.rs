@@ -14,7 +14,8 @@
 //! | `/v2/<name>/blobs/uploads`, `/v2/<name>/blobs/uploads/` | [`Route::Uploads`] (end-4, end-11) |
 //! | `/v2/<name>/blobs/uploads/<id>` | [`Route::Upload`] (end-5, end-6, end-13, end-14) |
 //! | `/v2/<name>/referrers/<digest>` | [`Route::Referrers`] (end-12) |
-//! | `/health`, `/health/instance`, `/health/endtoend`, `/status`, `/health/warning` | [`Route::Health`] |
+//! | `/health`, `/health/instance`, `/health/endtoend`, `/status`, `/health/warning`, `/health/ready/pull`, `/health/ready/push` | [`Route::Health`] |
+//! | `/health/dbrevision` | [`Route::DatabaseRevision`] (Quay) |
 //! | `/health/locations` | [`Route::Locations`] |
 //! | `/api/v1/...` | [`Route::Api`], which `v1` reads on |
 //! | `/_internal_ping`, `/v1/_internal_ping` | [`Route::InternalPing`] |
@@ -85,6 +86,8 @@ pub enum Route {
     },
     /// A health check.
     Health(HealthRoute),
+    /// Whether the database has the schema that this program knows.
+    DatabaseRevision,
     /// How every storage location fares.
     Locations,
     /// An operation of the API, which the route does not hold: see `v1`.
@@ -108,6 +111,10 @@ pub enum HealthRoute {
     EndToEnd,
     /// What will need an operator soon.
     Warning,
+    /// Whether pulls can be answered.
+    ReadyToPull,
+    /// Whether pushes can be taken.
+    ReadyToPush,
 }
 
 /// Why a path names nothing.
@@ -191,6 +198,7 @@ impl Route {
             | Self::Token
             | Self::Catalog
             | Self::Health(_)
+            | Self::DatabaseRevision
             | Self::Locations
             | Self::Api
             | Self::InternalPing
@@ -212,7 +220,7 @@ impl Route {
             Self::Uploads { .. } => "uploads",
             Self::Upload { .. } => "upload",
             Self::Referrers { .. } => "referrers",
-            Self::Health(_) | Self::Locations => "health",
+            Self::Health(_) | Self::DatabaseRevision | Self::Locations => "health",
             Self::Api => "api",
             Self::InternalPing | Self::LegacyPing => "ping",
             Self::StorageProxy => "storage-proxy",
@@ -252,6 +260,9 @@ impl Route {
             "/health/endtoend" | "/status" => Self::Health(HealthRoute::EndToEnd),
             "/health/locations" => Self::Locations,
             "/health/warning" => Self::Health(HealthRoute::Warning),
+            "/health/ready/pull" => Self::Health(HealthRoute::ReadyToPull),
+            "/health/ready/push" => Self::Health(HealthRoute::ReadyToPush),
+            "/health/dbrevision" => Self::DatabaseRevision,
             "/_internal_ping" | "/v1/_internal_ping" => Self::InternalPing,
             "/v1/_ping" => Self::LegacyPing,
             "/_storage_proxy_auth" => Self::StorageProxyAuth,

@@ -27,6 +27,7 @@ use roadstead_webhooks::Webhooks;
 use tokio::sync::oneshot;
 use tracing::{Instrument as _, Span};
 
+use crate::activity::{ActivityListener, ClientEvent};
 use crate::body::Body;
 use crate::error::{ApiError, ErrorContext, ErrorForm};
 use crate::headers::{API_VERSION, API_VERSION_VALUE, REQUEST_ID};
@@ -69,6 +70,8 @@ pub struct ServiceParts {
     pub tasks: Tasks,
     /// Wakes the replicator of this process, if there is one, after a push.
     pub wake_up: WakeUp,
+    /// Who hears of what happens here, if anybody does.
+    pub listener: Option<Arc<dyn ActivityListener>>,
     /// Limits.
     pub options: ApiOptions,
 }
@@ -101,6 +104,7 @@ pub(crate) struct Inner {
     pub(crate) environment: Environment,
     pub(crate) tasks: Tasks,
     pub(crate) wake_up: WakeUp,
+    pub(crate) listener: Option<Arc<dyn ActivityListener>>,
     pub(crate) options: ApiOptions,
     pub(crate) known_stores: KnownStores,
     pub(crate) counters: Arc<RequestCounters>,
@@ -165,6 +169,7 @@ impl RegistryService {
             environment,
             tasks,
             wake_up,
+            listener,
             options,
         } = parts;
         Self {
@@ -178,6 +183,7 @@ impl RegistryService {
                 environment,
                 tasks,
                 wake_up,
+                listener,
                 rate_limiter: options.rate_limits.clone().map(RateLimiter::new),
                 options,
                 known_stores: KnownStores::default(),
@@ -375,15 +381,8 @@ impl Inner {
             Route::Referrers { name, digest } => {
                 v2::referrers::answer(self, head, &name, &digest).await
             }
-            Route::Health(route) if head.is_read() => {
-                let report = self.health.check(route).await;
-                let mut response = Response::new(Body::whole(report.body()));
-                *response.status_mut() = report.status();
-                Ok(response.with(
-                    http::header::CONTENT_TYPE,
-                    HeaderValue::from_static("application/json"),
-                ))
-            }
+            Route::Health(route) if head.is_read() => Ok(health::answer(self, head, route).await),
+            Route::DatabaseRevision if head.is_read() => health::answer_revision(self),
             Route::Locations if head.is_read() => {
                 let body = health::locations::body(self.registry.locations()).await;
                 Ok(Response::new(Body::whole(body)).with(
@@ -407,11 +406,30 @@ impl Inner {
                 )),
             Route::StorageProxy => storage_proxy::answer(self, head).await,
             Route::StorageProxyAuth => storage_proxy::authorize(self, head).await,
-            Route::Health(_) | Route::Locations | Route::InternalPing | Route::LegacyPing => {
-                Err(ApiError::Method {
-                    allowed: "GET, HEAD".into(),
-                })
-            }
+            Route::Health(_)
+            | Route::DatabaseRevision
+            | Route::Locations
+            | Route::InternalPing
+            | Route::LegacyPing => Err(ApiError::Method {
+                allowed: "GET, HEAD".into(),
+            }),
+        }
+    }
+
+    /// Has everybody look again at accounts, permissions and repositories: they may have changed.
+    pub(crate) fn rights_changed(&self) {
+        self.authenticator.rights_changed();
+        if let Some(listener) = &self.listener {
+            listener.rights_changed();
+        }
+    }
+
+    /// Tells what a client does for a person. Robots have nobody who looks.
+    pub(crate) fn client_event(&self, username: Option<&str>, event: ClientEvent<'_>) {
+        if let (Some(listener), Some(username)) = (&self.listener, username)
+            && !username.contains(['+', '$'])
+        {
+            listener.client_event(username, &event);
         }
     }
 

@@ -109,11 +109,15 @@ pub(crate) async fn answer(
         body: Some(body),
     };
     call.check_query()?;
-    (operation.handler)(inner, call).await
+    let answer = (operation.handler)(inner, call).await?;
+    if !head.is_read() {
+        inner.rights_changed();
+    }
+    Ok(answer)
 }
 
 /// Finds out who calls.
-async fn identify(inner: &Inner, head: &Head) -> Result<Identity, ApiError> {
+pub(crate) async fn identify(inner: &Inner, head: &Head) -> Result<Identity, ApiError> {
     let presented = match credentials(&head.headers) {
         Ok(Presentation::Nothing) => return Ok(Identity::Anonymous),
         Ok(Presentation::Password(credentials)) => credentials,

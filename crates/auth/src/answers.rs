@@ -29,6 +29,8 @@ struct State<K, V> {
     last: Recent<K, Answer<V>>,
     /// The questions that are being put just now: no more than there are requests.
     asked: HashMap<K, Run<V>>,
+    /// Grows with every word that answers may be out of date.
+    generation: u64,
 }
 
 /// An answer and how old it is.
@@ -37,6 +39,8 @@ pub(crate) struct Answer<V> {
     pub(crate) value: V,
     /// When the question was put.
     pub(crate) read: Timestamp,
+    /// The generation of the moment.
+    generation: u64,
 }
 
 /// Why there is no answer.
@@ -63,11 +67,26 @@ where
             state: Arc::new(Mutex::new(State {
                 last: Recent::new(capacity),
                 asked: HashMap::new(),
+                generation: 0,
             })),
             environment,
             tasks,
             kept_for,
         }
+    }
+
+    /// Has every question put anew that is asked from now on: something has changed, and it is not known what. The answers stay for when the
+    /// database does not give others.
+    pub(crate) fn expire(&self) {
+        let mut state = lock(&self.state);
+        state.generation += 1;
+        // Nor may anybody join a question that was put before.
+        state.asked.clear();
+    }
+
+    /// Whether the question was put after the last word that answers may be out of date.
+    pub(crate) fn is_current(&self, answer: &Answer<V>) -> bool {
+        answer.generation == lock(&self.state).generation
     }
 
     /// The last answer, however old within the time for which they are kept.
@@ -95,15 +114,21 @@ where
                 let (answer, answered) = oneshot::channel();
                 let run = answered.shared();
                 state.asked.insert(key.clone(), run.clone());
-                self.put(key, question(), answer);
+                let generation = state.generation;
+                self.put(key, generation, question(), answer);
                 run
             }
         };
         run.await.unwrap_or(Err(NoAnswer::CutOff))
     }
 
-    fn put<F>(&self, key: K, question: F, answer: oneshot::Sender<Result<Answer<V>, NoAnswer>>)
-    where
+    fn put<F>(
+        &self,
+        key: K,
+        generation: u64,
+        question: F,
+        answer: oneshot::Sender<Result<Answer<V>, NoAnswer>>,
+    ) where
         F: Future<Output = Result<V, MetadataError>> + Send + 'static,
     {
         let read = self.environment.now();
@@ -112,13 +137,21 @@ where
         self.tasks.spawn(async move {
             let asked = Asked { state, key };
             let outcome = match question.await {
-                Ok(value) => Ok(Answer { value, read }),
+                Ok(value) => Ok(Answer {
+                    value,
+                    read,
+                    generation,
+                }),
                 Err(error) => Err(NoAnswer::Backend(Arc::new(error))),
             };
             if let Ok(answer) = &outcome {
-                lock(&asked.state)
-                    .last
-                    .insert(asked.key.clone(), answer.clone(), until);
+                let mut state = lock(&asked.state);
+                let now = answer.read;
+                // One that took long must not take the place of a later one.
+                let later = state.last.get(&asked.key, now);
+                if later.is_none_or(|later| later.generation <= generation) {
+                    state.last.insert(asked.key.clone(), answer.clone(), until);
+                }
             }
             drop(asked);
             // Nobody waits any more: the answer is kept for the next one.
@@ -214,6 +247,31 @@ mod tests {
         assert_eq!(answers.last(&1).unwrap().value, 7);
         clock.advance(Duration::from_secs(1));
         assert!(answers.last(&1).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_question_that_was_put_before_a_change_answers_nobody_who_asks_after_it() {
+        let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
+        let answers = Arc::new(answers(&clock, 10));
+        let go = Arc::new(Notify::new());
+        let early = {
+            let (answers, go) = (Arc::clone(&answers), Arc::clone(&go));
+            let question = || async move {
+                go.notified().await;
+                Ok(1)
+            };
+            async move { answers.ask(1, question).await.unwrap() }
+        };
+        let late = async {
+            answers.expire();
+            let late = answers.ask(1, || async { Ok(2) }).await.unwrap();
+            go.notify_one();
+            late
+        };
+        let (early, late) = tokio::join!(early, late);
+        assert_eq!((early.value, late.value), (1, 2));
+        assert!(!answers.is_current(&early) && answers.is_current(&late));
+        assert_eq!(answers.last(&1).unwrap().value, 2);
     }
 
     #[tokio::test]

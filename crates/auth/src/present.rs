@@ -74,6 +74,12 @@ impl Present {
         }
     }
 
+    /// Has everything asked again: what was remembered may be out of date.
+    pub(crate) fn expire(&self) {
+        self.bearers.expire();
+        self.standings.expire();
+    }
+
     fn is_fresh<V>(&self, answer: &Answer<V>) -> bool {
         let now = self.environment.now();
         // A clock that was set back makes answers of the future, of which nobody knows how old they are.
@@ -108,6 +114,12 @@ impl Present {
 }
 
 impl Authenticator {
+    /// Has accounts, permissions and repositories asked about again that were asked about before: somebody has changed something. Without this word
+    /// a change counts within [`REVOCATION_BOUND`].
+    pub fn rights_changed(&self) {
+        self.inner.present.expire();
+    }
+
     /// Finds out whether a token is still good for whoever it was issued to.
     pub(crate) async fn holder(&self, claimed: &Claimed) -> Result<Holder, TokenError> {
         let present = &self.inner.present;
@@ -127,7 +139,8 @@ impl Authenticator {
             claimed.by.token().map(str::to_owned),
         );
         let last = present.bearers.last(&key);
-        if let Some(last) = last.as_ref().filter(|last| present.is_fresh(last))
+        let fresh = |last: &&Answer<_>| present.is_fresh(last) && present.bearers.is_current(last);
+        if let Some(last) = last.as_ref().filter(fresh)
             && let Ok(user) = judge(last)
         {
             present.counters.note(Memory::Bearers, true);
@@ -170,7 +183,9 @@ impl Authenticator {
         };
         let key = (asker, path.clone());
         let last = present.standings.last(&key);
-        if let Some(last) = last.as_ref().filter(|last| present.is_fresh(last))
+        let fresh =
+            |last: &&Answer<_>| present.is_fresh(last) && present.standings.is_current(last);
+        if let Some(last) = last.as_ref().filter(fresh)
             && is_about(&last.value, found)
             && self.allows(&identity, action, path, &last.value)
         {

@@ -171,6 +171,11 @@ impl SigningKeys {
         Ok(row.is_some_and(|row| row.approved && row.expires.is_none_or(|expires| now < expires)))
     }
 
+    /// The id of the key that this instance signs with, once there is one.
+    pub fn key_id(&self) -> Option<String> {
+        self.inner.active().map(|active| active.key.kid.clone())
+    }
+
     /// The key's id and the key, with enough life left for a new token if that can be had.
     pub(crate) async fn current(&self) -> Result<Arc<PrivateKey>, KeyError> {
         let now = self.inner.environment.now();

@@ -33,11 +33,12 @@ pub use secret::Secret;
 pub use sections::{
     Accounts, Akamai, AzureCredentials, AzureStorage, Balancers, Cdn, CdnProvider, CdnRule,
     CloudFlare, CloudFront, Config, ConnectionPool, Continent, Database, DatabaseUri, Delivery,
-    Driver, Endpoint, Export, Garbage, Hosting, IpVersion, Limits, LocalStorage, Location,
+    Driver, Endpoint, Export, Garbage, Health, Hosting, IpVersion, Limits, LocalStorage, Location,
     Management, MultiCdnStorage, Network, NotANetwork, OpenStackOptions, Postgres, PostgresHost,
-    PostgresTls, Quota, Rate, RateLimits, Registry, RegistryState, Replication, S3Credentials,
-    S3Keys, S3Store, Sampling, Scrub, SslMode, Storage, SwiftAuthVersion, SwiftStorage, Tags,
-    TargetServer, Telemetry, Tls, TlsVersion, UrlScheme,
+    PostgresTls, Quota, Rate, RateLimits, Redis, RedisServer, RedisServers, RedisTls, Registry,
+    RegistryState, Replication, S3Credentials, S3Keys, S3Store, Sampling, Scrub, SslMode, Storage,
+    StorageCheck, SwiftAuthVersion, SwiftStorage, Tags, TargetServer, Telemetry, Tls, TlsVersion,
+    UrlScheme,
 };
 pub use spelling::nearest;
 

@@ -7,10 +7,12 @@ mod audit;
 mod database;
 mod delivery;
 mod garbage;
+mod health;
 mod hosting;
 mod limits;
 mod management;
 mod quota;
+mod redis;
 mod registry;
 mod replication;
 mod storage;
@@ -26,10 +28,12 @@ pub use database::{
 };
 pub use delivery::{Delivery, Network, NotANetwork};
 pub use garbage::Garbage;
+pub use health::{Health, StorageCheck};
 pub use hosting::{Balancers, Hosting, IpVersion, Tls, TlsVersion, UrlScheme};
 pub use limits::{Limits, Rate, RateLimits};
 pub use management::Management;
 pub use quota::Quota;
+pub use redis::{Redis, RedisServer, RedisServers, RedisTls};
 pub use registry::{Registry, RegistryState};
 pub use replication::{Replication, Scrub};
 pub(crate) use storage::drivers;
@@ -60,6 +64,10 @@ pub struct Config {
     pub delivery: Delivery,
     /// Copying blobs between locations.
     pub replication: Replication,
+    /// What health checks ask for.
+    pub health: Health,
+    /// Where Redis is.
+    pub redis: Redis,
     /// What clients may push, pull and see.
     pub registry: Registry,
     /// Who there is, and how they prove it.
@@ -89,6 +97,8 @@ impl Config {
             storage: Storage::read(keys, replication.enabled),
             delivery: Delivery::read(keys),
             replication,
+            health: Health::read(keys),
+            redis: Redis::read(keys),
             registry: Registry::read(keys),
             accounts: Accounts::read(keys),
             tags: Tags::read(keys),

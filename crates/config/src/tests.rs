@@ -3,10 +3,12 @@
 mod chapter;
 mod databases;
 mod delivery;
+mod health;
 mod hosting;
 mod keys;
 mod locations;
 mod quay;
+mod redis;
 mod stores;
 mod telemetry;
 
@@ -113,6 +115,8 @@ fn the_smallest_configuration_has_quays_defaults_and_no_warnings() {
         quota,
         management,
         telemetry,
+        health: _,
+        redis: _,
     } = loaded.config;
     assert_eq!(
         hosting.server_hostname.as_deref(),

@@ -6,8 +6,9 @@
 //! repository is public, which is believed for a shorter time.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use roadstead_metadata::{
@@ -21,6 +22,38 @@ use crate::options::OutageOptions;
 /// What an entry is counted as besides its manifest: names, digests, a blob's placements, and the maps' own part.
 const ENTRY_BYTES: usize = 512;
 
+/// What of a repository's content has changed, so that nobody answers with what was there before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContentChange {
+    /// Tags were moved or deleted.
+    Tags {
+        /// The repository.
+        repository: RepositoryId,
+        /// The tags.
+        tags: Vec<Tag>,
+    },
+    /// A manifest was deleted.
+    Manifest {
+        /// The repository.
+        repository: RepositoryId,
+        /// The manifest.
+        digest: Digest,
+    },
+    /// A blob was deleted.
+    Blob {
+        /// The repository.
+        repository: RepositoryId,
+        /// The blob.
+        digest: Digest,
+    },
+}
+
+/// Is told what changes here, for other processes that remember it. It must not wait for anything.
+pub trait ContentListener: Debug + Send + Sync {
+    /// This has changed. The change is in the database already.
+    fn content_changed(&self, change: &ContentChange);
+}
+
 /// What is remembered, bounded in number and bytes; what was confirmed the longest ago goes first.
 #[derive(Debug)]
 pub(crate) struct Lately {
@@ -31,6 +64,7 @@ pub(crate) struct Lately {
     answers: AtomicU64,
     /// Grows with every change made here, so that what was read before it is not remembered after it.
     changes: AtomicU64,
+    listener: OnceLock<Arc<dyn ContentListener>>,
 }
 
 #[derive(Debug, Default)]
@@ -81,7 +115,13 @@ impl Lately {
             entries: Mutex::default(),
             answers: AtomicU64::new(0),
             changes: AtomicU64::new(0),
+            listener: OnceLock::new(),
         }
+    }
+
+    /// Has somebody told of every change made here. The first one counts.
+    pub(crate) fn tell(&self, listener: Arc<dyn ContentListener>) {
+        self.listener.get_or_init(|| listener);
     }
 
     /// To be called before the database is asked.
@@ -193,21 +233,51 @@ impl Lately {
 
     /// Forgets what these tags pointed to: they have been moved here, or deleted.
     pub(crate) fn tags_changed(&self, repository: RepositoryId, tags: &[Tag]) {
-        let keys: Vec<Key> = tags
-            .iter()
-            .map(|tag| Key::Tag(repository, tag.clone()))
-            .collect();
-        self.changed(&keys);
+        self.changed_here(&ContentChange::Tags {
+            repository,
+            tags: tags.to_vec(),
+        });
     }
 
     /// Forgets a manifest, and with it what its tags point to: it has been deleted here.
     pub(crate) fn manifest_deleted(&self, repository: RepositoryId, digest: &Digest) {
-        self.changed(&[Key::Manifest(repository, digest.clone())]);
+        self.changed_here(&ContentChange::Manifest {
+            repository,
+            digest: digest.clone(),
+        });
     }
 
     /// Forgets a blob: it has been deleted here.
     pub(crate) fn blob_deleted(&self, repository: RepositoryId, digest: &Digest) {
-        self.changed(&[Key::Blob(repository, digest.clone())]);
+        self.changed_here(&ContentChange::Blob {
+            repository,
+            digest: digest.clone(),
+        });
+    }
+
+    fn changed_here(&self, change: &ContentChange) {
+        self.changed(change);
+        if let Some(listener) = self.listener.get() {
+            listener.content_changed(change);
+        }
+    }
+
+    /// Forgets what has changed, here or elsewhere.
+    pub(crate) fn changed(&self, change: &ContentChange) {
+        let keys = match change {
+            ContentChange::Tags { repository, tags } => tags
+                .iter()
+                .map(|tag| Key::Tag(*repository, tag.clone()))
+                .collect(),
+            ContentChange::Manifest { repository, digest } => {
+                vec![Key::Manifest(*repository, digest.clone())]
+            }
+            ContentChange::Blob { repository, digest } => {
+                vec![Key::Blob(*repository, digest.clone())]
+            }
+        };
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        self.forget(&keys);
     }
 
     /// The answer from memory in place of the database's failure, if it is one of not answering and there is one.
@@ -254,11 +324,6 @@ impl Lately {
         // the lock, so that only a clock that was set back makes an entry one from the future, of which nobody knows how old it is.
         let age = (self.clock.now() - entry.confirmed).to_std().ok()?;
         (age < self.options.content_for).then(|| (entry.value.clone(), age))
-    }
-
-    fn changed(&self, keys: &[Key]) {
-        self.changes.fetch_add(1, Ordering::AcqRel);
-        self.forget(keys);
     }
 
     fn forget(&self, keys: &[Key]) {
@@ -399,6 +464,60 @@ mod tests {
             .manifest(repository, &reference, asked, found())
             .unwrap();
         assert!(lately.recall(&key).is_some());
+    }
+
+    /// Remembers what it is told.
+    #[derive(Debug, Default)]
+    struct Told(Mutex<Vec<ContentChange>>);
+
+    impl ContentListener for Told {
+        fn content_changed(&self, change: &ContentChange) {
+            self.0.lock().unwrap().push(change.clone());
+        }
+    }
+
+    #[test]
+    fn what_changes_elsewhere_is_forgotten_here_and_told_once() {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
+        let here = Lately::new(OutageOptions::default(), Arc::clone(&clock));
+        let there = Lately::new(OutageOptions::default(), clock);
+        let (repository, tag): (_, Tag) = (RepositoryId(1), "latest".parse().unwrap());
+        let digest = manifest("old".to_owned()).digest;
+        let keys = [
+            Key::Tag(repository, tag.clone()),
+            Key::Manifest(repository, digest.clone()),
+        ];
+        let (told, echo) = (Arc::new(Told::default()), Arc::new(Told::default()));
+        here.tell(Arc::clone(&told) as Arc<dyn ContentListener>);
+        there.tell(Arc::clone(&echo) as Arc<dyn ContentListener>);
+        let found = || Ok(ManifestLookup::Found(manifest("old".to_owned())));
+        there
+            .manifest(
+                repository,
+                &Reference::Tag(tag.clone()),
+                there.asking(),
+                found(),
+            )
+            .unwrap();
+        assert!(keys.iter().all(|key| there.recall(key).is_some()));
+
+        here.tags_changed(repository, &[tag]);
+        here.manifest_deleted(repository, &digest);
+        here.blob_deleted(repository, &digest);
+        let changes = told.0.lock().unwrap().clone();
+        assert_eq!(changes.len(), 3);
+        let before = there.asking();
+        for change in &changes {
+            there.changed(change);
+        }
+        assert!(keys.iter().all(|key| there.recall(key).is_none()));
+        // What is heard of others is not told on.
+        assert_eq!(*echo.0.lock().unwrap(), []);
+        // Nor is what was read before it remembered.
+        there
+            .manifest(repository, &Reference::Digest(digest), before, found())
+            .unwrap();
+        assert!(keys.iter().all(|key| there.recall(key).is_none()));
     }
 
     #[test]

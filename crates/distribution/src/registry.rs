@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use crate::blobs::{Blobs, Fills};
 use crate::catalog;
 use crate::labels;
-use crate::lately::Lately;
+use crate::lately::{ContentChange, ContentListener, Lately};
 use crate::manifests::Manifests;
 use crate::memory::Budget;
 use crate::metrics::PullCounters;
@@ -203,6 +203,16 @@ impl Registry {
                 counters: PullCounters::default(),
             }),
         }
+    }
+
+    /// Has somebody told of every change of content that is made here. The first one counts.
+    pub fn tell_changes(&self, listener: Arc<dyn ContentListener>) {
+        self.inner.lately.tell(listener);
+    }
+
+    /// Forgets what another process has changed: it is not answered with while the database is away.
+    pub fn changed_elsewhere(&self, change: &ContentChange) {
+        self.inner.lately.changed(change);
     }
 
     /// What it keeps to.

@@ -201,6 +201,23 @@ impl Database {
         }
     }
 
+    /// As [`Database::ping`], of the server that takes writes, within a transaction that changes nothing.
+    pub async fn ping_for_writes(&self) -> Result<(), MetadataError> {
+        const OPERATION: &str = "answer a health check of pushes";
+        let transaction = self.begin(OPERATION).await?;
+        let found: Option<Counted> = transaction
+            .row(
+                OPERATION,
+                "SELECT count(*) AS count FROM roadstead_drained_site",
+                params![],
+            )
+            .await?;
+        transaction.commit().await?;
+        found.map(drop).ok_or_else(|| {
+            MetadataError::corrupt("roadstead_drained_site", "id", "any", "it was not counted")
+        })
+    }
+
     /// Closes every connection. Statements that come after it fail as [`MetadataError::Unavailable`].
     pub async fn close(&self) {
         match &self.pools.write {
@@ -434,6 +451,11 @@ impl Lock {
     /// Adding webhooks, which are limited in number.
     pub(crate) fn webhooks() -> Self {
         Self::named("roadstead_webhooks")
+    }
+
+    /// Taking a region out, of which one must stay.
+    pub(crate) fn sites() -> Self {
+        Self::named("roadstead_sites")
     }
 
     /// Making the first account of a registry.

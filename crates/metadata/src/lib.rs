@@ -57,6 +57,7 @@ mod robots;
 mod schema;
 mod scrub;
 mod service_keys;
+mod sites;
 mod summary;
 mod tags;
 mod teams;
@@ -132,9 +133,10 @@ pub use repositories::{
     RepositoryPath, RepositoryState,
 };
 pub use robots::{NewRobot, RobotPlace, RobotRecord};
-pub use schema::{SchemaError, ServerWarning};
+pub use schema::{Revisions, SchemaError, ServerWarning};
 pub use scrub::{OrphanObject, ScrubFinding, ScrubLease, ScrubState, ScrubStep};
 pub use service_keys::{NewServiceKey, ServiceKey};
+pub use sites::{DrainedSite, Sites};
 pub use summary::{AffectedImage, MissingCopies};
 pub use tags::{
     ChangeTag, Delete, Deletion, PointTag, PointedFrom, TagChange, TagFilter, TagHistory, TagMove,

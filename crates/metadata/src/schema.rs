@@ -12,7 +12,8 @@ mod takeover;
 use std::time::Duration;
 
 use roadstead_migrations::{
-    ALEMBIC_TABLE, INCOMPATIBLE_SUFFIX, MIGRATION_TABLE, Migrator, known_migrations, quay_tables,
+    ALEMBIC_TABLE, INCOMPATIBLE_SUFFIX, MIGRATION_TABLE, Migrator, QUAY_REVISIONS,
+    known_migrations, quay_tables,
 };
 use sea_orm_migration::MigratorTrait;
 
@@ -75,6 +76,26 @@ impl Database {
         } else {
             Err(SchemaError::TooOld.into())
         }
+    }
+
+    /// Which schema the database has now. Three short queries at most.
+    pub async fn revisions(&self) -> Result<Revisions, MetadataError> {
+        let standing = Standing::read(self.reader()).await?;
+        let last = |names: &[String]| names.last().cloned().unwrap_or_default();
+        Ok(match standing.quay {
+            Some(found) => Revisions {
+                database: found.join(","),
+                known: QUAY_REVISIONS
+                    .last()
+                    .copied()
+                    .unwrap_or_default()
+                    .to_owned(),
+            },
+            None => Revisions {
+                database: last(&standing.applied),
+                known: last(&known_migrations()),
+            },
+        })
     }
 
     async fn migrate_patiently(&self, patience: Patience) -> Result<(), MetadataError> {
@@ -149,6 +170,15 @@ async fn migrate_locked(transaction: Transaction) -> Result<(), MetadataError> {
             .map_err(|error| MetadataError::driver(MIGRATE, error))?;
     }
     transaction.commit().await
+}
+
+/// Which schema a database has, and which this program knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revisions {
+    /// Quay's revision where the database is Quay's, else the last of our migrations that is applied.
+    pub database: String,
+    /// The last of the same kind that this program knows.
+    pub known: String,
 }
 
 /// How far a database has come, by its own account.

@@ -20,6 +20,7 @@ mod removal;
 mod retry;
 mod rules;
 mod scrub;
+mod sites;
 mod standings;
 mod topology;
 mod writes;
@@ -43,6 +44,7 @@ pub use rules::{
     TagPatternError,
 };
 pub use scrub::{ScrubReach, scrub_reach};
+pub use sites::may_leave;
 pub use standings::Standings;
 pub use topology::{Topology, TopologyError};
 pub use writes::{PlacementError, choose_write};

@@ -21,7 +21,7 @@ mod wake_up;
 mod worker;
 
 pub use outcome::{Handler, JobOutcome};
-pub use relay::Relay;
+pub use relay::{Carrier, Relay};
 pub use roadstead_metadata::Job;
 pub use wake_up::WakeUp;
 pub use worker::{Worker, WorkerOptions};

@@ -24,13 +24,13 @@ impl WakeUp {
         self.0.relay.notify_one();
     }
 
-    /// Makes the worker of this process look into its queue now.
-    pub(crate) fn wake_here(&self) {
+    /// Makes the worker of this process look into its queue now, and nobody else's: another process has said that there may be something to do.
+    pub fn wake_here(&self) {
         self.0.worker.notify_one();
     }
 
-    /// Returns when the worker was woken since the last time this returned.
-    pub(crate) async fn woken(&self) {
+    /// Returns when the worker was woken since the last time this returned. The worker waits for it, and nobody beside one.
+    pub async fn woken(&self) {
         self.0.worker.notified().await;
     }
 

@@ -18,6 +18,7 @@
 //! | `control` | copying is paused, or its speed limited, by an operator |
 //! | `addition` | whether a new location works, and what will be copied there |
 //! | `drain` | what only one location holds is brought to another, before that location is removed |
+//! | `sites` | a region is taken out and back, for balancers |
 //! | `removal` | a location is emptied of its promises, but never of the only copy of anything |
 //!
 //! Jobs are only the way: what must be where follows from the configuration, the rules and the `userregion` rows, so that a job that was
@@ -49,6 +50,7 @@ mod removal;
 mod replicate;
 mod replication;
 mod scrub;
+mod sites;
 mod status;
 mod store_check;
 mod throttle;
@@ -80,6 +82,7 @@ pub use scrub::{
     DefectiveObject, ORPHAN_AGE_MIN, ObjectDefect, Orphan, ScrubOptions, ScrubReport, VerifyError,
     VerifyEvent, VerifyOptions,
 };
+pub use sites::{SiteError, SiteStatus};
 pub use status::{
     ImageAt, ImageName, ImageNameError, ImageState, ImageStatus, ImageStatusError, LocationListing,
     LocationStatus, Progress, SeenBy, StatusError, StatusOptions, StatusReport, StoreStatus,

@@ -11,6 +11,7 @@ mod first_start;
 mod front_door;
 mod garbage;
 mod gauges;
+mod hints;
 mod instance;
 mod management;
 mod metrics;
@@ -28,6 +29,7 @@ pub use deployment::{Deployment, Migrations, OpenLocal, migrate};
 pub use drift::{ConfigurationDrift, DriftReport};
 pub use error::StartError;
 pub use first_start::FirstAccount;
+pub use hints::redis_options;
 pub use online::{Outcome, Verdict, check_online};
 pub use reload::Origin;
 pub use roadstead_listener::{

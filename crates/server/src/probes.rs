@@ -1,57 +1,181 @@
 //! What health checks ask of this process and of what it stands on.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use roadstead_api::{HealthServices, Probe, StorageProbe};
+use roadstead_api::{Health, HealthDetails, HealthOptions, HealthServices, Probe};
 use roadstead_auth::SigningKeys;
+use roadstead_config::{Config, RegistryState, StorageCheck};
 use roadstead_locations::Locations;
 use roadstead_metadata::Database;
-use roadstead_placement::{HealthState, Use};
+use roadstead_placement::{HealthState, LocationName, Use};
+use roadstead_runtime::{Environment, Timestamp};
 
-/// The least free share of a disk that counts as healthy: Quay's `DISKSPACE_HEALTH_THRESHOLD`.
-const DISK_FREE_MIN: f64 = 0.01;
+use crate::deployment::Deployment;
+use crate::error::StartError;
 
-/// The free share below which an operator is warned: Quay's `DISKSPACE_HEALTH_WARNING_THRESHOLD`.
-const DISK_FREE_WARNING: f64 = 0.1;
+/// For how long pulls are let in without the database: tokens are made for whoever got them lately, and public repositories are believed to be
+/// public, for ten minutes (`docs/OPERATING.md`, "When the database fails").
+const RIGHTS_OUTLIVE: Duration = Duration::from_mins(10);
 
-/// Puts together what the health checks ask.
-pub(crate) fn services(
-    database: &Database,
+/// What the kernel calls this machine or container.
+const HOSTNAME: &str = "/proc/sys/kernel/hostname";
+
+/// Puts together what the health checks ask. Asks nothing yet but which schema there is, where that is to be told.
+pub(crate) async fn health(
+    config: &Config,
+    deployment: &Deployment,
     keys: &SigningKeys,
-    locations: &Locations,
-    directory: PathBuf,
-) -> HealthServices {
-    let database = Arc::new(DatabaseAnswers(database.clone()));
-    HealthServices {
-        // Passwords are in the database, so whoever can ask it can check them.
-        auth: Arc::clone(&database) as Arc<dyn Probe>,
+    redis: Option<Arc<dyn Probe>>,
+) -> Result<Health, StartError> {
+    let Deployment {
         database,
+        locations,
+        topology,
+        environment,
+        data_directory,
+        ..
+    } = deployment;
+    let checked = &config.health;
+    let answers = Arc::new(DatabaseAnswers {
+        database: database.clone(),
+        environment: environment.clone(),
+        last: Mutex::default(),
+    });
+    let reads_only = config.registry.state == RegistryState::ReadOnly;
+    let uses = if reads_only {
+        &[Use::Read][..]
+    } else {
+        &[Use::Read, Use::Write]
+    };
+    let needed = match checked.storage {
+        StorageCheck::Any => Needed::One,
+        StorageCheck::Preferred => Needed::These(
+            locations
+                .names()
+                .filter(|name| topology.prefers(name))
+                .cloned()
+                .collect(),
+        ),
+        StorageCheck::All => Needed::These(locations.names().cloned().collect()),
+    };
+    let storage = |needed: Needed, uses: &'static [Use]| {
+        Arc::new(StorageWorks {
+            locations: locations.clone(),
+            needed,
+            uses,
+        })
+    };
+    let disk = |free_min: f64| {
+        Arc::new(DiskHasRoom {
+            directory: data_directory.clone(),
+            free_min,
+        })
+    };
+    let local_revision = if checked.database_revision {
+        database.revisions().await?.known
+    } else {
+        String::new()
+    };
+    let services = HealthServices {
+        // Passwords are in the database, so whoever can ask it can check them.
+        auth: Arc::clone(&answers) as Arc<dyn Probe>,
+        rights: Arc::new(RightsAreKnown(Arc::clone(&answers))),
+        database: answers,
+        database_writes: Arc::new(DatabaseTakesWrites(database.clone())),
         service_key: Arc::new(KeyIsValid(keys.clone())),
-        disk_space: Arc::new(DiskHasRoom {
-            directory: directory.clone(),
-            free_min: DISK_FREE_MIN,
+        disk_space: disk(checked.disk_free_min),
+        disk_space_warning: disk(checked.disk_free_warning),
+        redis,
+        storage: storage(needed, uses),
+        preferred_storage: checked.instance_checks_preferred_storage.then(|| {
+            let first = BTreeSet::from([topology.preferred().clone()]);
+            storage(Needed::These(first), uses) as Arc<dyn Probe>
         }),
-        disk_space_warning: Arc::new(DiskHasRoom {
-            directory,
-            free_min: DISK_FREE_WARNING,
+        storage_read: storage(Needed::One, &[Use::Read]),
+        storage_write: storage(Needed::One, &[Use::Write]),
+        pushes: Arc::new(PushesAreMeant(
+            !reads_only && !config.registry.disable_pushes,
+        )),
+        site: Arc::new(SiteIsOpen {
+            database: database.clone(),
+            region: topology.preferred().clone(),
+            last: Mutex::new(Ok(None)),
         }),
-        redis: None,
-        storage: vec![StorageProbe {
-            location: "any".to_owned(),
-            preferred: true,
-            probe: Arc::new(SomeLocationWorks(locations.clone())),
-        }],
+        revision: checked
+            .database_revision
+            .then(|| Arc::new(SchemaRevision(database.clone())) as Arc<dyn Probe>),
+    };
+    let options = HealthOptions {
+        instance_skips: checked.instance_skips.clone(),
+        local_revision,
+        details: HealthDetails {
+            is_testing: config.hosting.testing,
+            config_provider: "file".to_owned(),
+            hostname: std::fs::read_to_string(HOSTNAME)
+                .map(|name| name.trim().to_owned())
+                .unwrap_or_default(),
+        },
+        ..HealthOptions::default()
+    };
+    Ok(Health::new(
+        services,
+        options,
+        Arc::clone(&environment.clock),
+    ))
+}
+
+/// What a probe says.
+type Said = Result<Option<String>, String>;
+
+#[derive(Debug)]
+struct DatabaseAnswers {
+    database: Database,
+    environment: Environment,
+    /// When it last did.
+    last: Mutex<Option<Timestamp>>,
+}
+
+#[async_trait::async_trait]
+impl Probe for DatabaseAnswers {
+    async fn probe(&self) -> Said {
+        let answer = self.database.ping().await;
+        answer.map_err(|error| error.to_string())?;
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.environment.now());
+        Ok(None)
+    }
+}
+
+/// By when the database last answered: it is not asked here.
+#[derive(Debug)]
+struct RightsAreKnown(Arc<DatabaseAnswers>);
+
+#[async_trait::async_trait]
+impl Probe for RightsAreKnown {
+    async fn probe(&self) -> Said {
+        let last = *self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.0.environment.now();
+        match last {
+            Some(last) if now < last + RIGHTS_OUTLIVE => Ok(None),
+            Some(last) => Err(format!(
+                "the database has not answered since {}",
+                last.format("%F %T UTC")
+            )),
+            None => Err("the database has not answered yet".to_owned()),
+        }
     }
 }
 
 #[derive(Debug)]
-struct DatabaseAnswers(Database);
+struct DatabaseTakesWrites(Database);
 
 #[async_trait::async_trait]
-impl Probe for DatabaseAnswers {
-    async fn probe(&self) -> Result<(), String> {
-        self.0.ping().await.map_err(|error| error.to_string())
+impl Probe for DatabaseTakesWrites {
+    async fn probe(&self) -> Said {
+        let answer = self.0.ping_for_writes().await;
+        answer.map(|()| None).map_err(|error| error.to_string())
     }
 }
 
@@ -61,32 +185,117 @@ struct KeyIsValid(SigningKeys);
 #[async_trait::async_trait]
 impl Probe for KeyIsValid {
     /// True when the database does not answer, as in Quay: that is the database's failure, and said there.
-    async fn probe(&self) -> Result<(), String> {
+    async fn probe(&self) -> Said {
         match self.0.is_valid().await {
             Ok(false) => {
                 Err("the instance's service key is missing, not approved or expired".to_owned())
             }
-            Ok(true) | Err(_) => Ok(()),
+            Ok(true) | Err(_) => Ok(None),
         }
     }
 }
 
-/// Whether this region can serve: it reads and writes wherever it can, so that one location that works will do. The locations are watched all
-/// the time, and nothing is asked here.
+/// The locations that a check needs.
 #[derive(Debug)]
-struct SomeLocationWorks(Locations);
+enum Needed {
+    /// Any one for each use.
+    One,
+    /// Each of these for every use.
+    These(BTreeSet<LocationName>),
+}
+
+/// Whether the locations can be used. They are watched all the time, and nothing is asked here.
+///
+/// A region reads and writes wherever it can, so that one location that works will do for it to serve.
+#[derive(Debug)]
+struct StorageWorks {
+    locations: Locations,
+    needed: Needed,
+    uses: &'static [Use],
+}
 
 #[async_trait::async_trait]
-impl Probe for SomeLocationWorks {
-    async fn probe(&self) -> Result<(), String> {
-        let standings = self.0.standings();
-        for wanted in [Use::Read, Use::Write] {
-            let mut views = self.0.names().map(|name| standings.get(name));
-            if !views.any(|view| view.of(wanted).state != HealthState::Down) {
-                return Err(format!("no location can be used for {}s", wanted.as_str()));
+impl Probe for StorageWorks {
+    /// Remarks, as Quay does, which locations fail that are not needed.
+    async fn probe(&self) -> Said {
+        let standings = self.locations.standings();
+        let down = |name: &LocationName, wanted: Use| {
+            standings.get(name).of(wanted).state == HealthState::Down
+        };
+        let (mut failures, mut remarks) = (Vec::new(), Vec::new());
+        for wanted in self.uses {
+            if matches!(self.needed, Needed::One)
+                && self.locations.names().all(|name| down(name, *wanted))
+            {
+                failures.push(format!("no location can be used for {}s", wanted.as_str()));
+            }
+            for name in self.locations.names().filter(|name| down(name, *wanted)) {
+                let problem = format!("location {name} cannot be used for {}s", wanted.as_str());
+                match &self.needed {
+                    Needed::These(needed) if needed.contains(name) => failures.push(problem),
+                    Needed::These(_) | Needed::One => remarks.push(problem),
+                }
             }
         }
-        Ok(())
+        if !failures.is_empty() {
+            return Err(failures.join("; "));
+        }
+        Ok((!remarks.is_empty()).then(|| format!("warnings: {}", remarks.join("; "))))
+    }
+}
+
+#[derive(Debug)]
+struct PushesAreMeant(bool);
+
+#[async_trait::async_trait]
+impl Probe for PushesAreMeant {
+    async fn probe(&self) -> Said {
+        if self.0 {
+            Ok(None)
+        } else {
+            Err("this registry takes no pushes (REGISTRY_STATE or DISABLE_PUSHES)".to_owned())
+        }
+    }
+}
+
+/// Whether an operator has taken this region out. While the database does not answer, what it last said counts.
+#[derive(Debug)]
+struct SiteIsOpen {
+    database: Database,
+    region: LocationName,
+    last: Mutex<Said>,
+}
+
+#[async_trait::async_trait]
+impl Probe for SiteIsOpen {
+    async fn probe(&self) -> Said {
+        let found = self.database.drained_site(&self.region).await;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match found {
+            Ok(None) => *last = Ok(None),
+            Ok(Some(site)) => {
+                *last = Err(format!(
+                    "region {} was taken out by `admin site drain` at {}",
+                    self.region,
+                    site.since.format("%F %T UTC")
+                ));
+            }
+            Err(_) => {}
+        }
+        last.clone()
+    }
+}
+
+#[derive(Debug)]
+struct SchemaRevision(Database);
+
+#[async_trait::async_trait]
+impl Probe for SchemaRevision {
+    async fn probe(&self) -> Said {
+        let revisions = self.0.revisions().await;
+        revisions
+            .map(|revisions| Some(revisions.database))
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -98,7 +307,7 @@ struct DiskHasRoom {
 
 #[async_trait::async_trait]
 impl Probe for DiskHasRoom {
-    async fn probe(&self) -> Result<(), String> {
+    async fn probe(&self) -> Said {
         let directory = self.directory.clone();
         let stat = tokio::task::spawn_blocking(move || rustix::fs::statvfs(&directory))
             .await
@@ -115,7 +324,7 @@ impl Probe for DiskHasRoom {
         )]
         let free = stat.f_bavail as f64 / (stat.f_blocks.max(1)) as f64;
         if free >= self.free_min {
-            Ok(())
+            Ok(None)
         } else {
             Err(format!(
                 "{:.1} % of the disk of `{}` are free, {:.0} % are wanted",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roadstead_api::{
-    ApiOptions, ExternalUrl, Health, HealthOptions, RateLimits, Redirects, RegistryService,
+    ActivityListener, ApiOptions, ExternalUrl, Health, RateLimits, Redirects, RegistryService,
     ServiceParts, StorageProxy,
 };
 use roadstead_auth::{AuthOptions, Authenticator, PasswordKey, SigningKeyOptions, SigningKeys};
@@ -17,7 +17,7 @@ use roadstead_listener::Certificates;
 use roadstead_locations::ProbeOptions;
 use roadstead_management::Management;
 use roadstead_metadata::{Features, ImmutableTags, QuotaChecks, QuotaSizes};
-use roadstead_queue::{Relay, Worker, WorkerOptions};
+use roadstead_queue::{Carrier, Relay, Worker, WorkerOptions};
 use roadstead_replication::{Replication, ScrubOptions};
 use roadstead_runtime::{Environment, Shutdown, Tasks};
 use roadstead_telemetry::Exporter;
@@ -31,6 +31,7 @@ use crate::error::{StartError, secret_key};
 use crate::first_start::{FirstAccount, make_first_account};
 use crate::front_door::{Addresses, Ports, load_certificates};
 use crate::gauges::Gauges;
+use crate::hints::{Hearers, Hints, HintsParts, RedisWorks};
 use crate::instance;
 use crate::management::management_options;
 use crate::metrics::{MetricsListener, Serving, Told};
@@ -140,6 +141,7 @@ pub struct Running {
     /// The account that this start made.
     pub first_account: Option<FirstAccount>,
     reload: Arc<Notify>,
+    health: Arc<Health>,
     pub(crate) registry: Registry,
     tasks: Tasks,
     /// How long requests in flight may take to end.
@@ -227,16 +229,9 @@ impl Running {
             tasks: tasks.clone(),
             options: distribution_options(&config, &deployment),
         });
-        let health = Health::new(
-            probes::services(
-                &deployment.database,
-                &keys,
-                &deployment.locations,
-                deployment.data_directory.clone(),
-            ),
-            HealthOptions::default(),
-            Arc::clone(&environment.clock),
-        );
+        let redis = RedisWorks::of(&config, &environment);
+        let health = Arc::new(probes::health(&config, &deployment, &keys, redis).await?);
+        let hints = Hints::of(&config, &environment);
         let replication = deployment.replication(&config);
         let webhooks = deployment.webhooks()?;
         let service = RegistryService::new(ServiceParts {
@@ -250,10 +245,13 @@ impl Running {
             )
             .with_options(management_options(&config)),
             authenticator: authenticator.clone(),
-            health: Arc::new(health),
+            health: Arc::clone(&health),
             environment: environment.clone(),
             tasks: tasks.clone(),
             wake_up: deployment.wake_up.clone(),
+            listener: hints
+                .as_ref()
+                .map(|hints| Arc::new(hints.hints()) as Arc<dyn ActivityListener>),
             options: api_options(&config, &deployment)?,
         });
 
@@ -292,6 +290,10 @@ impl Running {
             });
         }
         tasks.spawn({
+            let (health, shutdown) = (Arc::clone(&health), shutdown.clone());
+            async move { health.keep_probed(&shutdown).await }
+        });
+        tasks.spawn({
             let (deployment, replication) = (deployment.clone(), replication.clone());
             let shutdown = shutdown.clone();
             let name = format!(
@@ -321,7 +323,14 @@ impl Running {
         if replicate {
             spawn_replicator(&config, &deployment, &replication, webhooks, &tasks);
         }
-        tasks.spawn(relay(&deployment, replicate, &tasks));
+        tasks.spawn(relay(&deployment, hints.as_ref(), replicate, &tasks));
+        if let Some(hints) = hints {
+            let hearers = Hearers {
+                wake_up: deployment.wake_up.clone(),
+                serving: Some((authenticator, registry.clone())),
+            };
+            hints.start(hearers, &tasks);
+        }
         spawn_metrics(&config, (metrics, exporter), told, &tasks);
         if let Some(certificates) = certificates.clone() {
             tasks.spawn(async move { certificates.keep_fresh(&shutdown).await });
@@ -345,6 +354,7 @@ impl Running {
             drift,
             first_account,
             reload,
+            health,
             registry,
             tasks,
             drain: config.limits.shutdown,
@@ -360,9 +370,15 @@ impl Running {
         }
     }
 
+    /// Has health checks say from now on that this process is about to end, so that balancers leave it. What comes all the same is served.
+    pub fn drain(&self) {
+        self.health.drain();
+    }
+
     /// Stops accepting, lets requests in flight end within `ROADSTEAD_SHUTDOWN_SECONDS`, cuts off the rest, gives leases back, and closes the
     /// database. Says whether all ended in time.
     pub async fn stop(self) -> bool {
+        self.drain();
         let ended = self.tasks.stop(self.drain + STOP).await;
         // Of the requests that ended last.
         match tokio::time::timeout(LAST_NOTES, self.registry.write_pull_notes()).await {
@@ -419,7 +435,15 @@ impl Replicator {
             }
         });
         spawn_replicator(config, &deployment, &replication, webhooks, &tasks);
-        tasks.spawn(relay(&deployment, true, &tasks));
+        let hints = Hints::of(config, &deployment.environment);
+        tasks.spawn(relay(&deployment, hints.as_ref(), true, &tasks));
+        if let Some(hints) = hints {
+            let hearers = Hearers {
+                wake_up: deployment.wake_up.clone(),
+                serving: None,
+            };
+            hints.start(hearers, &tasks);
+        }
         Ok(Some(Self { deployment, tasks }))
     }
 
@@ -434,6 +458,7 @@ impl Replicator {
 /// Tells the workers of other processes when copies are wanted here, and hears of theirs.
 fn relay(
     deployment: &Deployment,
+    hints: Option<&HintsParts>,
     listens: bool,
     tasks: &Tasks,
 ) -> impl Future<Output = ()> + use<> {
@@ -441,7 +466,8 @@ fn relay(
         deployment.database.clone(),
         deployment.environment.clone(),
         deployment.wake_up.clone(),
-    );
+    )
+    .with_carrier(hints.map(|hints| Arc::new(hints.hints()) as Arc<dyn Carrier>));
     let shutdown = tasks.shutdown();
     async move { relay.run(listens, &shutdown).await }
 }

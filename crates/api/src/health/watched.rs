@@ -1,107 +1,131 @@
-//! A probe whose answer is kept for a while and of which one run at a time is under way.
+//! A probe that is asked again and again in the background, and what it last said.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
-use roadstead_runtime::{Clock, Timestamp};
+use roadstead_runtime::{Clock, Shutdown, Timestamp};
 
-use super::Probe;
+use super::{HealthOptions, Probe};
 
-type Run = Shared<BoxFuture<'static, Result<(), Arc<str>>>>;
+/// What a probe says: that the service works, perhaps with a remark, or what is wrong with it.
+type Outcome = Result<Option<Arc<str>>, Arc<str>>;
 
 #[derive(Debug)]
 pub(super) struct Watched {
-    name: String,
+    name: &'static str,
     probe: Arc<dyn Probe>,
-    state: Mutex<State>,
+    last: Mutex<Option<(Timestamp, Outcome)>>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    /// The last answer and when it came.
-    last: Option<(Timestamp, bool)>,
-    /// The run under way. It goes on only while somebody waits for it.
-    running: Option<Run>,
+/// What is known of a service at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) outcome: Outcome,
+    /// How old that is; none if the service was never asked.
+    pub(super) age: Option<Duration>,
+}
+
+impl Known {
+    /// What is wrong with the service.
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.outcome.as_ref().err().map(|reason| &**reason)
+    }
+
+    /// What is remarked of a service that works.
+    pub(super) fn message(&self) -> Option<&str> {
+        self.outcome.as_ref().ok()?.as_deref()
+    }
 }
 
 impl Watched {
-    pub(super) fn new(name: String, probe: Arc<dyn Probe>) -> Self {
+    pub(super) fn new(name: &'static str, probe: Arc<dyn Probe>) -> Self {
         Self {
             name,
             probe,
-            state: Mutex::default(),
+            last: Mutex::default(),
         }
     }
 
-    /// What the log calls the service.
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Whether the service works: as of the last answer if that is not older than `fresh`, otherwise as it answers now.
-    pub(super) async fn ask(&self, clock: &dyn Clock, fresh: Duration) -> bool {
-        let run = {
-            let mut state = self.lock();
-            if let Some((asked, works)) = state.last
-                && is_fresh(asked, clock.now(), fresh)
-            {
-                return works;
+    /// Asks until the shutdown.
+    pub(super) async fn keep_asking(
+        &self,
+        clock: &dyn Clock,
+        options: &HealthOptions,
+        shutdown: &Shutdown,
+    ) {
+        while !shutdown.requested() {
+            tokio::select! {
+                () = self.ask(clock, options.deadline) => {}
+                () = shutdown.wait() => return,
             }
-            state.running.get_or_insert_with(|| self.start()).clone()
-        };
-        let outcome = run.clone().await;
-        self.settle(&run, &outcome, clock.now());
-        outcome.is_ok()
-    }
-
-    fn start(&self) -> Run {
-        let probe = Arc::clone(&self.probe);
-        async move { probe.probe().await.map_err(Arc::from) }
-            .boxed()
-            .shared()
-    }
-
-    /// Keeps the answer, and logs it if it is news. Of several who waited for the same run only the first does so.
-    fn settle(&self, run: &Run, outcome: &Result<(), Arc<str>>, now: Timestamp) {
-        let mut state = self.lock();
-        if !state
-            .running
-            .as_ref()
-            .is_some_and(|running| running.ptr_eq(run))
-        {
-            return;
+            tokio::select! {
+                () = clock.sleep(options.interval) => {}
+                () = shutdown.wait() => return,
+            }
         }
-        state.running = None;
-        let before = state
-            .last
-            .replace((now, outcome.is_ok()))
-            .map(|(_, works)| works);
-        drop(state);
+    }
+
+    /// Asks once and keeps the answer. What is not answered by the deadline counts as failed, and is waited for all the same: a call that hangs
+    /// must not be joined by another.
+    pub(super) async fn ask(&self, clock: &dyn Clock, deadline: Duration) {
+        let mut run = self.probe.probe();
+        let outcome = tokio::select! {
+            outcome = &mut run => outcome,
+            () = clock.sleep(deadline) => {
+                let late = format!("no answer within {} ms", deadline.as_millis());
+                self.keep(clock.now(), Err(late.into()));
+                run.await
+            }
+        };
+        self.keep(
+            clock.now(),
+            outcome
+                .map(|remark| remark.map(Arc::from))
+                .map_err(Arc::from),
+        );
+    }
+
+    /// What the last answer was. One that is older than `stale_after` says nothing any more: whoever asks has stopped.
+    pub(super) fn known(&self, now: Timestamp, stale_after: Duration) -> Known {
+        let Some((at, outcome)) = self.last().clone() else {
+            return Known {
+                outcome: Err("not asked yet".into()),
+                age: None,
+            };
+        };
+        // A clock that was set back makes answers of the future: no older than the next one.
+        let age = now.signed_duration_since(at).to_std().unwrap_or_default();
+        let outcome = if age > stale_after {
+            Err(format!("asked for the last time {} s ago", age.as_secs()).into())
+        } else {
+            outcome
+        };
+        Known {
+            outcome,
+            age: Some(age),
+        }
+    }
+
+    /// Keeps the answer, and logs it if it is news.
+    fn keep(&self, now: Timestamp, outcome: Outcome) {
+        let before = self.last().replace((now, outcome.clone()));
+        let failed_before = before.is_some_and(|(_, outcome)| outcome.is_err());
         match outcome {
-            Err(reason) if before != Some(false) => {
+            Err(reason) if !failed_before => {
                 tracing::warn!(service = self.name, error = %reason, "Health check of {} failed: {reason}", self.name);
             }
-            Ok(()) if before == Some(false) => {
+            Ok(_) if failed_before => {
                 tracing::info!(
                     service = self.name,
                     "Health check of {} succeeds again",
                     self.name
                 );
             }
-            Ok(()) | Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn last(&self) -> MutexGuard<'_, Option<(Timestamp, Outcome)>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether an answer of `asked` still counts. One from the future does not: the clock was set back.
-fn is_fresh(asked: Timestamp, now: Timestamp, fresh: Duration) -> bool {
-    now.signed_duration_since(asked)
-        .to_std()
-        .is_ok_and(|age| age < fresh)
 }

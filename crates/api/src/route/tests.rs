@@ -90,6 +90,15 @@ fn every_endpoint_is_found() {
         ("/health/endtoend", Route::Health(HealthRoute::EndToEnd)),
         ("/status", Route::Health(HealthRoute::EndToEnd)),
         ("/health/warning", Route::Health(HealthRoute::Warning)),
+        (
+            "/health/ready/pull",
+            Route::Health(HealthRoute::ReadyToPull),
+        ),
+        (
+            "/health/ready/push",
+            Route::Health(HealthRoute::ReadyToPush),
+        ),
+        ("/health/dbrevision", Route::DatabaseRevision),
         ("/_internal_ping", Route::InternalPing),
         ("/v1/_internal_ping", Route::InternalPing),
         ("/v1/_ping", Route::LegacyPing),
@@ -148,7 +157,7 @@ fn paths_of_nothing_are_not_found() {
         "/v1/",
         "/v1/search",
         "/health/",
-        "/health/dbrevision",
+        "/health/ready",
         "/health/enabledebug/secret",
         "/status/",
     ] {

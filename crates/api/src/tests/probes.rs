@@ -15,7 +15,7 @@ async fn health_checks_and_pings_need_no_token() {
         ),
         (
             "/health/endtoend",
-            "{\"data\":{\"services\":{\"auth\":true,\"database\":true}},\"status_code\":200}\n",
+            "{\"data\":{\"services\":{\"auth\":true,\"database\":true,\"storage\":true}},\"status_code\":200}\n",
         ),
         (
             "/health/warning",
@@ -37,6 +37,7 @@ async fn health_checks_and_pings_need_no_token() {
                 answer.header("cache-control"),
                 "no-cache, no-store, must-revalidate"
             );
+            assert_eq!(answer.header("x-roadstead-health-age"), "0", "{path}");
         }
     }
     for (path, same) in [
@@ -48,4 +49,13 @@ async fn health_checks_and_pings_need_no_token() {
     let ping = world.get("/v1/_ping").await;
     assert_eq!(ping.header("x-docker-registry-version"), "0.6.0");
     assert_eq!(ping.header("x-docker-registry-standalone"), "0");
+}
+
+#[tokio::test]
+async fn quays_debug_session_and_the_check_of_the_schema_are_not_there() {
+    let world = World::new().await;
+    for path in ["/health/enabledebug/secret", "/health/dbrevision"] {
+        let answer = world.request("GET", path).anonymously().send().await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+    }
 }

@@ -87,8 +87,8 @@ struct Works;
 
 #[async_trait::async_trait]
 impl Probe for Works {
-    async fn probe(&self) -> Result<(), String> {
-        Ok(())
+    async fn probe(&self) -> Result<Option<String>, String> {
+        Ok(None)
     }
 }
 
@@ -165,20 +165,19 @@ impl World {
         let management =
             Management::new(database.clone(), authenticator.clone(), environment.clone())
                 .with_options(settings.management);
+        let health = Health::new(health_services(), HealthOptions::default(), clock.clone());
+        health.ask_all().await;
         let service = RegistryService::new(ServiceParts {
             registry: registry.clone(),
             replication: replication.clone(),
             webhooks,
             management: management.clone(),
             authenticator,
-            health: Arc::new(Health::new(
-                health_services(),
-                HealthOptions::default(),
-                clock.clone(),
-            )),
+            health: Arc::new(health),
             environment,
             tasks: tasks.clone(),
             wake_up: WakeUp::default(),
+            listener: None,
             options: settings.api,
         });
         let mut world = Self {
@@ -500,12 +499,20 @@ fn health_services() -> HealthServices {
     let works = || Arc::new(Works);
     HealthServices {
         database: works(),
+        database_writes: works(),
         auth: works(),
+        rights: works(),
         service_key: works(),
         disk_space: works(),
         disk_space_warning: works(),
         redis: None,
-        storage: Vec::new(),
+        storage: works(),
+        preferred_storage: None,
+        storage_read: works(),
+        storage_write: works(),
+        pushes: works(),
+        site: works(),
+        revision: None,
     }
 }
 

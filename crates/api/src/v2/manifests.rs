@@ -11,6 +11,7 @@ use http::{Method, Response, StatusCode};
 use roadstead_auth::Action;
 use roadstead_oci::{Manifest, ManifestLimits, MediaType, Reference, RepositoryName, Tag};
 
+use crate::activity::ClientEvent;
 use crate::authorization::Wants;
 use crate::body::Body;
 use crate::conditional::{Condition, entity_tag, evaluate};
@@ -76,6 +77,13 @@ async fn pull(
         &manifest.media_type,
         &head.actor(&admitted.caller.access),
     );
+    inner.client_event(
+        admitted.caller.access.username(),
+        ClientEvent {
+            action: "pull_repo",
+            repository: Some(&admitted.repository.path),
+        },
+    );
     let described = |status| {
         empty(status)
             .with_digest(&manifest.digest)
@@ -134,6 +142,13 @@ async fn push(
     if pushed.copies > 0 {
         inner.wake_up.wake();
     }
+    inner.client_event(
+        admitted.caller.access.username(),
+        ClientEvent {
+            action: "push_repo",
+            repository: Some(&admitted.repository.path),
+        },
+    );
     inner
         .registry
         .manifests()

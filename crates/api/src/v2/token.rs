@@ -9,6 +9,7 @@ use http::{Method, Response, StatusCode};
 use roadstead_auth::{Credentials, Secret, TokenRequest};
 use serde::Serialize;
 
+use crate::activity::{self, ClientEvent};
 use crate::authorization::{Presentation, credentials};
 use crate::body::Body;
 use crate::error::ApiError;
@@ -71,6 +72,13 @@ pub(crate) async fn answer(
     inner.counters.note_token();
     if let Some(username) = &username {
         inner.note_user(head, username)?;
+        let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
+        let (action, repository) = activity::of_token(&scopes);
+        let event = ClientEvent {
+            action,
+            repository: repository.as_ref(),
+        };
+        inner.client_event(Some(username), event);
     }
     let answer = Answer {
         token: token.value.expose(),

@@ -123,6 +123,38 @@ macro_rules! assert_revoked {
 }
 
 #[tokio::test]
+async fn what_was_taken_away_is_gone_at_once_where_somebody_says_so() {
+    for change in [
+        "DELETE FROM repositorypermission",
+        r#"UPDATE "user" SET enabled = false WHERE username = 'bob'"#,
+    ] {
+        let scene = Scene::new().await;
+        let token = scene.token(BOB).await;
+        assert!(scene.push(&token).await.unwrap());
+        scene.world.execute(change).await;
+        assert!(scene.push(&token).await.unwrap(), "{change}");
+        scene.elsewhere.rights_changed();
+        let refused = scene.push(&token).await;
+        assert!(!matches!(refused, Ok(true)), "{change}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_word_that_something_has_changed_takes_nothing_from_a_pull_during_an_outage() {
+    let scene = Scene::new().await;
+    let token = scene.token(BOB).await;
+    assert!(scene.push(&token).await.unwrap());
+    let access = scene.elsewhere.verify(&token).await.unwrap();
+    scene.elsewhere.rights_changed();
+    scene.world.lose_database().await;
+    let may = scene
+        .elsewhere
+        .may(&access, Action::Pull, &name("acme/app"), None)
+        .await;
+    assert!(may.unwrap());
+}
+
+#[tokio::test]
 async fn a_disabled_deleted_or_renamed_account_ends_its_tokens() {
     for (change, reason) in [
         (

@@ -8,8 +8,7 @@ use super::*;
 fn networks_and_namespaces_decide_who_is_redirected() {
     let fixture = small_and(
         "FEATURE_PROXY_STORAGE: yes\nCDN_SPECIFIC_NAMESPACES: [redhat]\nROADSTEAD_STREAM_NETWORKS: [10.0.0.0/8, '::1']\n\
-         ROADSTEAD_REDIRECT_NETWORKS: ['2001:db8::/32']\nROADSTEAD_UPLOAD_MEMORY_BYTES: 1G\n\
-         DISTRIBUTED_STORAGE_VALIDATE_ENDTOEND: true\nDISTRIBUTED_STORAGE_REQUIRES_ALL_AVAILABLE: true",
+         ROADSTEAD_REDIRECT_NETWORKS: ['2001:db8::/32']\nROADSTEAD_UPLOAD_MEMORY_BYTES: 1G",
     );
     let Config {
         delivery, storage, ..

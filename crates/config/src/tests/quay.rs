@@ -80,10 +80,10 @@ fn the_documented_example_loads_once_it_names_a_host() {
         };
         assert_eq!(keys.access_key.expose(), access_key);
     }
-    assert_eq!(
-        fixture.warnings(),
-        ["config.yaml: known to Quay, without effect here: BUILDLOGS_REDIS, USER_EVENTS_REDIS"]
-    );
+    let redis = config.redis.hints.expect("a Redis");
+    let at = ("10.19.0.2".to_owned(), 6379);
+    assert_eq!(redis.servers, RedisServers::One(at));
+    assert_eq!(fixture.warnings(), Vec::<String>::new());
 }
 
 #[test]
