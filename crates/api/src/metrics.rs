@@ -393,7 +393,10 @@ fn quay_endpoint(route: &Route, method: &Method) -> &'static str {
         Route::Health(HealthRoute::Instance) => "web.instance_health",
         Route::Health(HealthRoute::EndToEnd) => "web.endtoend_health",
         Route::Health(HealthRoute::Warning) => "web.warning_health",
-        Route::Locations => "health",
+        Route::DatabaseRevision => "web.dbrevision_health",
+        Route::Health(HealthRoute::ReadyToPull | HealthRoute::ReadyToPush) | Route::Locations => {
+            "health"
+        }
         Route::Api => "api",
         Route::InternalPing => "v1.internal_ping",
         Route::LegacyPing => "v1.ping",

@@ -241,6 +241,7 @@ impl Route {
             Self::Upload { .. } => "/v2/{name}/blobs/uploads/{id}",
             Self::Referrers { .. } => "/v2/{name}/referrers/{digest}",
             Self::Health(_) => "/health/{what}",
+            Self::DatabaseRevision => "/health/dbrevision",
             Self::Locations => "/health/locations",
             Self::Api => "/api/v1/{operation}",
             Self::InternalPing => "/_internal_ping",

@@ -198,7 +198,7 @@ async fn open_database(
 }
 
 /// A server of PostgreSQL that is to be checked, and for which no authority is named, is checked with those of the configuration too.
-fn trusting(mut options: DatabaseOptions, trust: &Trust) -> DatabaseOptions {
+pub(crate) fn trusting(mut options: DatabaseOptions, trust: &Trust) -> DatabaseOptions {
     if let DatabaseOptions::Postgres(postgres) = &mut options {
         let replicas = postgres.replicas.iter_mut().map(|replica| &mut replica.tls);
         for tls in std::iter::once(&mut postgres.tls).chain(replicas) {

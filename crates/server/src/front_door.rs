@@ -287,7 +287,11 @@ impl Passage {
 fn is_probe(path: &str) -> bool {
     matches!(
         Route::parse(path),
-        Ok(Route::Health(_) | Route::Locations | Route::InternalPing | Route::LegacyPing)
+        Ok(Route::Health(_)
+            | Route::DatabaseRevision
+            | Route::Locations
+            | Route::InternalPing
+            | Route::LegacyPing)
     )
 }
 
@@ -345,6 +349,9 @@ mod tests {
             "/health/endtoend",
             "/health/warning",
             "/health/locations",
+            "/health/ready/pull",
+            "/health/ready/push",
+            "/health/dbrevision",
             "/status",
             "/_internal_ping",
             "/v1/_ping",

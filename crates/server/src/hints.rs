@@ -22,6 +22,8 @@ use roadstead_runtime::{Environment, Tasks};
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use crate::trust::Trust;
+
 /// Words that rights have changed are at least so far apart: a word stands for everything that came before it.
 const RIGHTS_EVERY: Duration = Duration::from_millis(50);
 
@@ -61,12 +63,16 @@ pub(crate) struct Hearers {
 
 impl Hints {
     /// Hints through the Redis of a configuration, if it names one. Connects to nothing.
-    pub(crate) fn of(config: &Config, environment: &Environment) -> Option<HintsParts> {
+    pub(crate) fn of(
+        config: &Config,
+        trust: &Trust,
+        environment: &Environment,
+    ) -> Option<HintsParts> {
         let server = config.redis.hints.as_ref()?;
         let host = config.hosting.server_hostname.as_deref();
         let channel = format!("roadstead/{}/hints", host.unwrap_or_default());
         let (bus, parts) = Bus::new(
-            redis_options(server),
+            redis_options(server, trust),
             vec![channel.clone()],
             environment.clone(),
         );
@@ -74,7 +80,8 @@ impl Hints {
             None => (None, None),
             Some(same) if same == server => (Some(bus.clone()), None),
             Some(other) => {
-                let (bus, parts) = Bus::new(redis_options(other), Vec::new(), environment.clone());
+                let (bus, parts) =
+                    Bus::new(redis_options(other, trust), Vec::new(), environment.clone());
                 (Some(bus), Some(parts))
             }
         };
@@ -301,10 +308,14 @@ pub(crate) struct RedisWorks {
 
 impl RedisWorks {
     /// None where the configuration names none.
-    pub(crate) fn of(config: &Config, environment: &Environment) -> Option<Arc<dyn Probe>> {
+    pub(crate) fn of(
+        config: &Config,
+        trust: &Trust,
+        environment: &Environment,
+    ) -> Option<Arc<dyn Probe>> {
         let server = config.redis.checked.as_ref()?;
         Some(Arc::new(Self {
-            options: redis_options(server),
+            options: redis_options(server, trust),
             environment: environment.clone(),
         }))
     }
@@ -320,8 +331,8 @@ impl Probe for RedisWorks {
     }
 }
 
-/// Where a Redis of the configuration is.
-pub fn redis_options(server: &RedisServer) -> RedisOptions {
+/// Where a Redis of the configuration is. Its certificate may be of one of these authorities, too.
+pub fn redis_options(server: &RedisServer, trust: &Trust) -> RedisOptions {
     let address = |(host, port): &(String, u16)| Address {
         host: host.clone(),
         port: *port,
@@ -347,7 +358,11 @@ pub fn redis_options(server: &RedisServer) -> RedisOptions {
         password: server.password.as_ref().map(secret),
         database: server.database,
         tls: server.tls.as_ref().map(|tls| TlsOptions {
-            authorities: Vec::new(),
+            authorities: trust
+                .named()
+                .into_iter()
+                .map(|(_, authorities)| authorities)
+                .collect(),
             authority_files: tls.authorities.iter().cloned().collect(),
             identity: tls.identity.clone(),
         }),

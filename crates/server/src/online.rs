@@ -2,31 +2,31 @@
 //! object of a few bytes at every location, which is deleted again.
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use roadstead_config::{Config, DatabaseUri, Driver, Location as Configured, RawKeys};
+use roadstead_config::{Config, DatabaseUri, Driver, Location as Configured, RedisServer};
+use roadstead_listener::{CertificateProblem, check_certificate};
 use roadstead_metadata::{Database, MetadataError, SchemaError};
 use roadstead_runtime::Environment;
 use roadstead_storage::{HttpClient, Location, StorageError, StorageErrorKind, Verification};
 use roadstead_telemetry::ErrorChain;
-use tokio::net::TcpStream;
 
 use crate::database::database_options;
-use crate::deployment::OpenLocal;
+use crate::deployment::{OpenLocal, trusting};
 use crate::error::StartError;
+use crate::hints::redis_options;
 use crate::stores::Opening;
+use crate::trust::Trust;
 
 /// How long each part may take: what takes longer is not fit for serving, and a load balancer's patience ends there.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// By how many seconds a store's clock may differ. Signatures are refused from some minutes on; a minute is no accident.
 const SKEW_SECONDS_MAX: i64 = 60;
-
-/// Redis' own port.
-const REDIS_PORT: u64 = 6379;
 
 /// What was found out about one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,30 +62,30 @@ type Check<'c> = (
 /// schema need not be there.
 pub async fn check_online(
     config: &Config,
-    raw: &RawKeys,
     environment: &Environment,
 ) -> Result<Vec<Outcome>, StartError> {
-    check_within(DEADLINE, config, raw, environment).await
+    check_within(DEADLINE, config, environment).await
 }
 
 async fn check_within(
     deadline: Duration,
     config: &Config,
-    raw: &RawKeys,
     environment: &Environment,
 ) -> Result<Vec<Outcome>, StartError> {
     let open_local: OpenLocal = Arc::new(Location::local);
-    let http = HttpClient::new(&[])?;
+    let trust = Trust::read(config.hosting.directory.as_deref());
+    let http = HttpClient::new(&trust.named())?;
     let opening = Opening {
         open_local: &open_local,
         http: http.clone(),
+        trust: &trust,
         environment: environment.clone(),
     };
     let region = config.storage.preference.first();
     let region = region.map_or("", String::as_str);
     let mut checks: Vec<Check<'_>> = vec![(
         "database".to_owned(),
-        Box::pin(check_database(config, environment)),
+        Box::pin(check_database(config, &trust, environment)),
     )];
     for location in &config.storage.locations {
         checks.push((
@@ -99,10 +99,22 @@ async fn check_within(
             ));
         }
     }
-    for key in ["BUILDLOGS_REDIS", "USER_EVENTS_REDIS"] {
-        if let Some(server) = raw.get(key) {
-            checks.push((key.to_owned(), Box::pin(check_redis(server))));
+    let redis = &config.redis;
+    let mut seen: Vec<&RedisServer> = Vec::new();
+    for (subject, server) in [
+        ("Redis of health checks", &redis.checked),
+        ("Redis of hints between processes", &redis.hints),
+        ("Redis of user events", &redis.user_events),
+    ] {
+        if let Some(server) = server.as_ref().filter(|server| !seen.contains(server)) {
+            seen.push(server);
+            let check = check_redis(server, &trust, environment);
+            checks.push((subject.to_owned(), Box::pin(check)));
         }
+    }
+    if config.hosting.tls.is_some() {
+        let check = check_own_certificate(config, environment);
+        checks.push(("ssl.cert and ssl.key".to_owned(), Box::pin(check)));
     }
     let asked = checks.into_iter().map(|(subject, check)| async move {
         let found = tokio::time::timeout(deadline, check).await;
@@ -123,7 +135,7 @@ async fn check_within(
     Ok(join_all(asked).await.concat())
 }
 
-async fn check_database(config: &Config, environment: &Environment) -> Vec<Found> {
+async fn check_database(config: &Config, trust: &Trust, environment: &Environment) -> Vec<Found> {
     if let DatabaseUri::Sqlite { path } = &config.database.uri
         && !path.exists()
     {
@@ -134,7 +146,7 @@ async fn check_database(config: &Config, environment: &Environment) -> Vec<Found
         );
         return vec![(Verdict::Worrying, says)];
     }
-    match look_at_database(config, environment).await {
+    match look_at_database(config, trust, environment).await {
         Ok(found) => found,
         Err(error) => vec![(Verdict::Broken, ErrorChain(&error).to_string())],
     }
@@ -142,9 +154,10 @@ async fn check_database(config: &Config, environment: &Environment) -> Vec<Found
 
 async fn look_at_database(
     config: &Config,
+    trust: &Trust,
     environment: &Environment,
 ) -> Result<Vec<Found>, MetadataError> {
-    let database = Database::open(&database_options(&config.database)).await?;
+    let database = Database::open(&trusting(database_options(&config.database), trust)).await?;
     let warnings = database.check_server(environment.clock.as_ref()).await?;
     let mut found: Vec<Found> = warnings
         .into_iter()
@@ -248,27 +261,47 @@ async fn check_clock(http: &HttpClient, endpoint: String, environment: &Environm
     }]
 }
 
-/// Whether a server listens there. Redis alone never keeps a registry from serving.
-async fn check_redis(server: &serde_json::Value) -> Vec<Found> {
-    let host = server.get("host").and_then(serde_json::Value::as_str);
-    let port = server.get("port").map_or(Some(REDIS_PORT), as_port);
-    let (Some(host), Some(Ok(port))) = (host, port.map(u16::try_from)) else {
-        // What stands there instead is the offline check's business.
-        return Vec::new();
-    };
-    vec![match TcpStream::connect((host, port)).await {
-        Ok(_) => (Verdict::Works, format!("{host}:{port} accepts connections")),
-        Err(error) => (
-            Verdict::Worrying,
-            format!("could not connect to {host}:{port}: {error}"),
-        ),
+/// Whether it answers and keeps a key. Redis alone never keeps a registry from serving.
+async fn check_redis(server: &RedisServer, trust: &Trust, environment: &Environment) -> Vec<Found> {
+    let options = redis_options(server, trust);
+    vec![match roadstead_redis::check(&options, environment).await {
+        Ok(()) => (Verdict::Works, format!("{} answers", options.servers)),
+        Err(error) => (Verdict::Worrying, ErrorChain(&error).to_string()),
     }]
 }
 
-fn as_port(value: &serde_json::Value) -> Option<u64> {
-    value
-        .as_u64()
-        .or_else(|| value.as_str().and_then(|text| text.parse().ok()))
+/// Whether clients will take the certificate.
+async fn check_own_certificate(config: &Config, environment: &Environment) -> Vec<Found> {
+    let Some(tls) = &config.hosting.tls else {
+        return Vec::new();
+    };
+    let read = async |path: &Path| {
+        let read = tokio::fs::read(path).await;
+        read.map_err(|error| format!("could not read `{}`: {error}", path.display()))
+    };
+    let (chain, key) = match (read(&tls.certificate).await, read(&tls.key).await) {
+        (Ok(chain), Ok(key)) => (chain, key),
+        (Err(error), _) | (_, Err(error)) => return vec![(Verdict::Broken, error)],
+    };
+    let hostname = config.hosting.server_hostname.as_deref();
+    let problems = check_certificate(
+        &chain,
+        &key,
+        hostname.unwrap_or_default(),
+        environment.now(),
+    );
+    if problems.is_empty() {
+        let says = "they fit each other and SERVER_HOSTNAME, and hold for more than a month";
+        return vec![(Verdict::Works, says.to_owned())];
+    }
+    let problems = problems.into_iter().map(|problem| {
+        let verdict = match problem {
+            CertificateProblem::Unusable { .. } => Verdict::Broken,
+            _ => Verdict::Worrying,
+        };
+        (verdict, problem.to_string())
+    });
+    problems.collect()
 }
 
 #[cfg(test)]

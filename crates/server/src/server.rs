@@ -229,9 +229,9 @@ impl Running {
             tasks: tasks.clone(),
             options: distribution_options(&config, &deployment),
         });
-        let redis = RedisWorks::of(&config, &environment);
+        let redis = RedisWorks::of(&config, &deployment.trust, &environment);
         let health = Arc::new(probes::health(&config, &deployment, &keys, redis).await?);
-        let hints = Hints::of(&config, &environment);
+        let hints = Hints::of(&config, &deployment.trust, &environment);
         let replication = deployment.replication(&config);
         let webhooks = deployment.webhooks()?;
         let service = RegistryService::new(ServiceParts {
@@ -315,7 +315,7 @@ impl Running {
             serving: Some(Serving {
                 service: service.clone(),
                 registry: registry.clone(),
-                authenticator,
+                authenticator: authenticator.clone(),
                 garbage: garbage.clone(),
             }),
             ..told(&deployment, &replication, &webhooks)
@@ -435,7 +435,7 @@ impl Replicator {
             }
         });
         spawn_replicator(config, &deployment, &replication, webhooks, &tasks);
-        let hints = Hints::of(config, &deployment.environment);
+        let hints = Hints::of(config, &deployment.trust, &deployment.environment);
         tasks.spawn(relay(&deployment, hints.as_ref(), true, &tasks));
         if let Some(hints) = hints {
             let hearers = Hearers {

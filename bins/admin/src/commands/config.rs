@@ -106,9 +106,7 @@ async fn run_check(
     let source = arguments.directory.as_deref().map_or(source, of_directory);
     let checked = check(&source, variables);
     let outcomes = match &checked.config {
-        Some(config) if arguments.online => {
-            check_online(config, &checked.raw, &Environment::system()).await?
-        }
+        Some(config) if arguments.online => check_online(config, &Environment::system()).await?,
         _ => Vec::new(),
     };
     let is_broken = |outcome: &Outcome| outcome.verdict == Verdict::Broken;

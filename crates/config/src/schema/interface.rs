@@ -1,6 +1,6 @@
 //! What only Quay's user interface, its builds and its hosted service have.
 
-use super::{Key, Kind, absent, fixed, harmless};
+use super::{Key, Kind, absent, fixed, harmless, used};
 
 const INTERFACE: &str = "Of the user interface.";
 const BUILD: &str = "There are no builds here.";
@@ -37,7 +37,7 @@ pub(super) const KEYS: &[Key] = &[
     harmless("BUILDMAN_HOSTNAME", Kind::Text, "", BUILD),
     harmless("DEFAULT_NAMESPACE_MAXIMUM_BUILD_COUNT", Kind::Any, "", BUILD),
     harmless("DOCKERFILE_BUILD_QUEUE_NAME", Kind::Text, "dockerfilebuild", BUILD),
-    harmless("FEATURE_BILLING", Kind::Flag, "false", SALES),
+    used("FEATURE_BILLING", Kind::Flag, "false", "Whether there is `/health/dbrevision`. It changes nothing else."),
     harmless("FEATURE_ENTITLEMENT_RECONCILIATION", Kind::Flag, "false", SALES),
     harmless("FEATURE_EXPORT_COMPLIANCE", Kind::Flag, "false", SALES),
     harmless("EXPORT_COMPLIANCE_ENDPOINT", Kind::Text, "", SALES),

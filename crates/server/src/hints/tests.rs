@@ -33,7 +33,7 @@ struct Process {
 
 impl Process {
     async fn start(config: &Config) -> Self {
-        let parts = Hints::of(config, &Environment::system()).unwrap();
+        let parts = Hints::of(config, &Trust::default(), &Environment::system()).unwrap();
         let (hints, wake_up, tasks) = (parts.hints(), WakeUp::default(), Tasks::new());
         let hearers = Hearers {
             wake_up: wake_up.clone(),
@@ -167,7 +167,10 @@ async fn people_hear_what_their_clients_do_where_quays_pages_listen() {
     let process = Process::start(&config).await;
     // Somebody's page.
     let (bus, parts) = Bus::new(
-        redis_options(config.redis.user_events.as_ref().unwrap()),
+        redis_options(
+            config.redis.user_events.as_ref().unwrap(),
+            &Trust::default(),
+        ),
         vec!["user/alice/events/docker-cli".to_owned()],
         Environment::system(),
     );

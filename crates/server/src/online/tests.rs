@@ -1,11 +1,12 @@
 //! What is found out about real servers: those that work, that refuse, that are not there and that hang.
 
 use std::fs;
-use std::net::Ipv4Addr;
 use std::path::Path;
 
 use roadstead_config::{Environment as Variables, Loaded, Source};
-use roadstead_test_servers::{Fault, FaultProxy, Postgres, S3Server, free_port};
+use roadstead_test_servers::{
+    Fault, FaultProxy, Postgres, RedisServer as Redis, RedisSettings, S3Server, free_port,
+};
 
 use super::*;
 
@@ -30,14 +31,9 @@ fn bucket(name: &str, server: &S3Server, port: u16) -> String {
 }
 
 async fn outcomes(loaded: &Loaded) -> Vec<Outcome> {
-    check_within(
-        PATIENCE,
-        &loaded.config,
-        &loaded.raw,
-        &Environment::system(),
-    )
-    .await
-    .unwrap()
+    check_within(PATIENCE, &loaded.config, &Environment::system())
+        .await
+        .unwrap()
 }
 
 #[track_caller]
@@ -56,8 +52,7 @@ async fn what_works_and_what_does_not_is_told_apart_for_every_location_by_name()
     hanging.set(Fault::BlackHole);
     let database = Postgres::shared().database();
     let closed = free_port();
-    let redis = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let redis = redis.local_addr().unwrap().port();
+    let redis = Redis::start(RedisSettings::default());
     let yaml = [
         format!("DB_URI: {}\nDISTRIBUTED_STORAGE_CONFIG:\n", database.uri()),
         bucket("us", &server, port_of(&server.endpoint())),
@@ -69,7 +64,10 @@ async fn what_works_and_what_does_not_is_told_apart_for_every_location_by_name()
             directory.path().join("disk").display()
         ),
         "DISTRIBUTED_STORAGE_PREFERENCE: [us, eu]\n".to_owned(),
-        format!("BUILDLOGS_REDIS: {{host: 127.0.0.1, port: {redis}}}\n"),
+        format!(
+            "BUILDLOGS_REDIS: {{host: 127.0.0.1, port: {}}}\n",
+            redis.port()
+        ),
         format!("USER_EVENTS_REDIS: {{host: 127.0.0.1, port: {closed}}}\n"),
     ]
     .concat();
@@ -108,7 +106,10 @@ async fn what_works_and_what_does_not_is_told_apart_for_every_location_by_name()
         of(&found, "clock of the store of us").verdict,
         Verdict::Works
     );
-    assert_eq!(of(&found, "USER_EVENTS_REDIS").verdict, Verdict::Worrying);
+    let checked = of(&found, "Redis of health checks");
+    assert_eq!(checked.verdict, Verdict::Works, "{checked:?}");
+    let hints = of(&found, "Redis of hints between processes");
+    assert_eq!(hints.verdict, Verdict::Worrying, "{hints:?}");
 }
 
 #[tokio::test]
