@@ -159,35 +159,30 @@ pub(crate) fn problems(
     hostname: Option<&str>,
     now: Timestamp,
 ) -> Vec<CertificateProblem> {
-    let Leaf {
-        not_before,
-        not_after,
-        names,
-    } = &pair.leaf;
-    let mut problems = Vec::new();
-    if now < *not_before {
-        problems.push(CertificateProblem::NotYetValid {
-            not_before: *not_before,
-        });
-    }
-    if now > *not_after {
-        problems.push(CertificateProblem::Expired {
-            not_after: *not_after,
-        });
-    } else if not_after.signed_duration_since(now) < SOON {
-        problems.push(CertificateProblem::ExpiresSoon {
-            not_after: *not_after,
-        });
-    }
+    let mut problems = Vec::from_iter(problem_of_time(&pair.leaf, now));
     if let Some(hostname) = hostname
         && !is_for(pair, hostname)
     {
         problems.push(CertificateProblem::WrongName {
             hostname: hostname.to_owned(),
-            names: names.clone(),
+            names: pair.leaf.names.clone(),
         });
     }
     problems
+}
+
+/// What is wrong with the time of a certificate.
+pub(crate) fn problem_of_time(leaf: &Leaf, now: Timestamp) -> Option<CertificateProblem> {
+    let (not_before, not_after) = (leaf.not_before, leaf.not_after);
+    if now > not_after {
+        Some(CertificateProblem::Expired { not_after })
+    } else if now < not_before {
+        Some(CertificateProblem::NotYetValid { not_before })
+    } else if not_after.signed_duration_since(now) < SOON {
+        Some(CertificateProblem::ExpiresSoon { not_after })
+    } else {
+        None
+    }
 }
 
 /// Reads a chain and a key in PEM form and holds them against each other.

@@ -14,7 +14,9 @@ use rustls::version::{TLS12, TLS13};
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt as _;
 
-use crate::certificate::{CertificateError, CertificateProblem, problems, read_pair, with_cause};
+use crate::certificate::{
+    CertificateError, CertificateProblem, Leaf, problem_of_time, problems, read_pair, with_cause,
+};
 
 /// How often the files are looked at.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -62,6 +64,8 @@ pub struct CertificateState {
     pub names: Vec<String>,
     /// When it was read.
     pub since: Timestamp,
+    /// What is wrong with its time, as of the last look; none while it holds for thirty days.
+    pub problem: Option<CertificateProblem>,
     /// Why what lies in the files now is not served; none where it is.
     pub last_error: Option<String>,
 }
@@ -83,7 +87,11 @@ struct Inner {
 
 struct Served {
     config: Arc<ServerConfig>,
-    state: CertificateState,
+    leaf: Leaf,
+    /// What was last said of its time.
+    told: Option<CertificateProblem>,
+    since: Timestamp,
+    last_error: Option<String>,
 }
 
 impl fmt::Debug for Certificates {
@@ -119,7 +127,15 @@ impl Certificates {
     /// What is served now, and what is wrong with the files.
     pub fn state(&self) -> CertificateState {
         let served = self.inner.served.read();
-        served.unwrap_or_else(PoisonError::into_inner).state.clone()
+        let served = served.unwrap_or_else(PoisonError::into_inner);
+        CertificateState {
+            not_before: served.leaf.not_before,
+            not_after: served.leaf.not_after,
+            names: served.leaf.names.clone(),
+            since: served.since,
+            problem: served.told.clone(),
+            last_error: served.last_error.clone(),
+        }
     }
 
     /// Looks at the files every two seconds until the shutdown.
@@ -141,6 +157,7 @@ impl Certificates {
         let contents = Contents::read(&inner.options.files).await;
         let fingerprint = contents.fingerprint();
         if *seen == fingerprint {
+            self.tell_of_time();
             return;
         }
         *seen = fingerprint;
@@ -149,10 +166,10 @@ impl Certificates {
         match fresh {
             Ok((fresh, found)) => {
                 *served = fresh;
-                let state = &served.state;
+                let leaf = &served.leaf;
                 tracing::info!(
-                    certificate.not_after = %state.not_after,
-                    "Serving the new certificate, for {}, until {}", state.names.join(", "), state.not_after
+                    certificate.not_after = %leaf.not_after,
+                    "Serving the new certificate, for {}, until {}", leaf.names.join(", "), leaf.not_after
                 );
                 log(&found);
             }
@@ -161,10 +178,21 @@ impl Certificates {
                 tracing::error!(
                     %error,
                     "The certificate or its key was replaced by what cannot be served, so that the old one is served on, until {}: {error}",
-                    served.state.not_after
+                    served.leaf.not_after
                 );
-                served.state.last_error = Some(error);
+                served.last_error = Some(error);
             }
+        }
+    }
+
+    /// Says once that the certificate that is served is about to expire, and once that it has.
+    fn tell_of_time(&self) {
+        let mut served = self.inner.served.write();
+        let served = served.as_mut().unwrap_or_else(PoisonError::get_mut);
+        let problem = problem_of_time(&served.leaf, self.inner.clock.now());
+        if served.told != problem {
+            log(problem.as_slice());
+            served.told = problem;
         }
     }
 
@@ -239,13 +267,6 @@ fn serve(
 ) -> Result<(Served, Vec<CertificateProblem>), CertificateError> {
     let pair = read_pair(&contents.certificate?, &contents.key?)?;
     let found = problems(&pair, options.hostname.as_deref(), now);
-    let state = CertificateState {
-        not_before: pair.leaf.not_before,
-        not_after: pair.leaf.not_after,
-        names: pair.leaf.names,
-        since: now,
-        last_error: None,
-    };
     let versions: Vec<_> = options
         .versions
         .iter()
@@ -260,8 +281,14 @@ fn serve(
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair.key)));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let config = Arc::new(config);
-    Ok((Served { config, state }, found))
+    let served = Served {
+        config: Arc::new(config),
+        told: problem_of_time(&pair.leaf, now),
+        leaf: pair.leaf,
+        since: now,
+        last_error: None,
+    };
+    Ok((served, found))
 }
 
 fn log(problems: &[CertificateProblem]) {

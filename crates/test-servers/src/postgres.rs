@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::certificates::IssuedCertificate;
 use crate::ports::free_port;
 use crate::spawn::spawn;
 
@@ -138,6 +139,36 @@ impl Postgres {
         administration.psql("ALTER SYSTEM RESET synchronous_standby_names");
         administration.psql("SELECT pg_reload_conf()");
         assert_eq!(administration.psql("SELECT pg_promote()"), "t");
+    }
+
+    /// Lets the server speak TLS with this certificate. Returns when it does.
+    ///
+    /// # Panics
+    /// When it does not within a minute.
+    pub fn speak_tls(&self, issued: &IssuedCertificate) {
+        let data = self.directory.join("data");
+        let owner = fs::metadata(&data).expect("the data directory is there");
+        for (name, content) in [
+            ("server.crt", &issued.certificate),
+            ("server.key", &issued.key),
+        ] {
+            let path = data.join(name);
+            fs::write(&path, content).expect("the data directory can be written");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
+                .expect("the mode of our own file can be set");
+            chown(&path, Some(owner.uid()), Some(owner.gid()))
+                .expect("root may give a file away, and it is ours otherwise");
+        }
+        let administration = self.administration();
+        administration.psql("ALTER SYSTEM SET ssl = on");
+        administration.psql("SELECT pg_reload_conf()");
+        for _ in 0..START_ATTEMPTS {
+            if administration.psql("SHOW ssl") == "on" {
+                return;
+            }
+            thread::sleep(START_PAUSE);
+        }
+        panic!("PostgreSQL does not speak TLS: {}", self.log());
     }
 
     /// Ends every process of the server at once, as a power cut would. Nobody listens on its port then.

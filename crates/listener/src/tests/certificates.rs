@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -222,7 +223,7 @@ async fn links_are_followed_anew_each_time_and_the_files_are_looked_at_by_the_cl
     symlink("2", files.path().join("..data_tmp")).unwrap();
     fs::rename(files.path().join("..data_tmp"), files.path().join("..data")).unwrap();
     loop {
-        time.advance(std::time::Duration::from_secs(2));
+        time.advance(Duration::from_secs(2));
         let stream = files.connect(served.address, &[]).await;
         if shown(&stream) == next.der {
             break;
@@ -252,4 +253,25 @@ async fn a_certificate_that_clients_refuse_is_served_and_one_that_cannot_be_is_n
         .await
         .unwrap_err();
     assert!(error.to_string().contains("ssl.cert"), "{error}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_grows_old_while_it_is_served_is_told() {
+    let files = Files::new();
+    files.write(&files.authority.issue_for(&[NAME], (2020, 2030)));
+    let days = |days: u64| Duration::from_hours(24 * days);
+    let time = Arc::new(ManualClock::at(year(2030) - TimeDelta::days(31)));
+    let certificates = Certificates::load(files.options(), Arc::clone(&time) as _)
+        .await
+        .unwrap();
+    assert_eq!(certificates.state().problem, None);
+    let not_after = year(2030);
+    for (passed, problem) in [
+        (days(2), CertificateProblem::ExpiresSoon { not_after }),
+        (days(30), CertificateProblem::Expired { not_after }),
+    ] {
+        time.advance(passed);
+        certificates.refresh().await;
+        assert_eq!(certificates.state().problem, Some(problem));
+    }
 }

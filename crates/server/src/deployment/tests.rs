@@ -5,7 +5,7 @@ use std::path::Path;
 
 use roadstead_config::{Environment as Variables, Source, env};
 use roadstead_metadata::{MetadataError, SchemaError};
-use roadstead_test_servers::{Postgres, PostgresDatabase};
+use roadstead_test_servers::{CertificateAuthority, Postgres, PostgresDatabase, PostgresSettings};
 
 use super::*;
 use crate::{Replicator, Running, Settings};
@@ -140,4 +140,40 @@ async fn a_process_that_may_not_migrate_makes_no_file() {
         "{refused:?}"
     );
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_server_of_postgresql_is_trusted_by_the_extra_authorities_and_not_without() {
+    let server = Postgres::start(&PostgresSettings::default());
+    let authority = CertificateAuthority::default();
+    server.speak_tls(&authority.issue(&["127.0.0.1"]));
+    let database = server.database();
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().display();
+    let yaml = format!(
+        "SERVER_HOSTNAME: localhost
+DB_URI: {}?sslmode=verify-full
+ROADSTEAD_DATA_DIRECTORY: {data}
+DISTRIBUTED_STORAGE_CONFIG:
+  us: [LocalStorage, {{storage_path: {data}/us}}]
+",
+        database.uri()
+    );
+    std::fs::write(directory.path().join("config.yaml"), yaml).unwrap();
+    let open = async || {
+        let source = Source::Directory(directory.path().to_owned());
+        let config = roadstead_config::load(&source, &Variables::empty())
+            .unwrap_or_else(|errors| panic!("{errors}"))
+            .config;
+        Deployment::open(&config, Migrations::Apply, Environment::system()).await
+    };
+    let refused = open().await.expect_err("nobody knows its authority");
+    assert!(
+        matches!(refused, StartError::Database { .. }),
+        "{refused:?}"
+    );
+    std::fs::write(directory.path().join("extra_ca_certs"), authority.pem()).unwrap();
+    let opened = open().await.unwrap();
+    assert_eq!(opened.trust.certificates().len(), 1);
+    opened.database.close().await;
 }
