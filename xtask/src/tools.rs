@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::process::{Step, say};
 
 /// What the tests run: the program, or the file, that shows whether it is there, and Debian's package that brings it.
-const TEST_PROGRAMS: [(&str, &str); 25] = [
+const TEST_PROGRAMS: [(&str, &str); 26] = [
     ("skopeo", "skopeo"),
     ("podman", "podman"),
     ("buildah", "buildah"),
@@ -18,6 +18,7 @@ const TEST_PROGRAMS: [(&str, &str); 25] = [
     ("debootstrap", "debootstrap"),
     ("busybox", "busybox-static"),
     ("sqlite3", "sqlite3"),
+    ("curl", "curl"),
     ("kill", "procps"),
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),

@@ -210,12 +210,12 @@ impl<F> Way<F> {
                 }
             }
         }
-        let wire = Wire::new(stream, begin);
         let Some(certificates) = &self.tls else {
-            return self.speak(wire, peer, watcher).await;
+            return self.speak(Wire::new(stream, begin), peer, watcher).await;
         };
+        let shaking = self.shake_hands(certificates, stream, begin);
         let shaken = tokio::select! {
-            shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.shake_hands(certificates, wire)) => shaken,
+            shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, shaking) => shaken,
             () = self.shutdown.wait() => return,
         };
         match shaken {
@@ -232,8 +232,14 @@ impl<F> Way<F> {
     async fn shake_hands(
         &self,
         certificates: &Certificates,
-        wire: Wire,
+        stream: TcpStream,
+        begin: Vec<u8>,
     ) -> io::Result<tokio_rustls::server::TlsStream<Wire>> {
+        if begin.is_empty() {
+            // A client that says nothing takes nobody's turn.
+            stream.peek(&mut [0]).await?;
+        }
+        let wire = Wire::new(stream, begin);
         let turn = self.handshakes.acquire().await;
         let stream = TlsAcceptor::from(certificates.current()).accept(wire).await;
         drop(turn);

@@ -128,16 +128,22 @@ async fn where_the_header_is_optional_a_connection_without_is_what_it_is() {
 }
 
 #[tokio::test]
-async fn clients_that_say_nothing_keep_nobody_from_a_handshake_for_long() {
+async fn clients_that_stand_still_keep_nobody_from_a_handshake_for_long() {
     let files = Files::new();
     let served = Served::new(Some(files.load().await), None);
-    // More than may shake hands at once.
-    let mut silent = Vec::new();
+    // More than may shake hands at once. Who says nothing takes nobody's turn.
+    let mut still = Vec::new();
     for _ in 0..30 {
-        silent.push(TcpStream::connect(served.address).await.unwrap());
+        still.push(TcpStream::connect(served.address).await.unwrap());
+    }
+    let stream = files.connect(served.address, &[]).await;
+    let told = Conversation::begin(stream).await.ask("/").await.unwrap();
+    assert_eq!(told, "127.0.0.1 true");
+    for _ in 0..30 {
+        still.push(connect_saying(served.address, b"\x16").await);
     }
     let asked = async {
-        // While all turns are taken by the silent, others may wait too long, too.
+        // While all turns are taken, others may wait too long, too.
         loop {
             let stream = TcpStream::connect(served.address).await.unwrap();
             let shaken = tokio::time::timeout(LIMIT, files.try_shake_hands(stream, &[])).await;
@@ -150,7 +156,7 @@ async fn clients_that_say_nothing_keep_nobody_from_a_handshake_for_long() {
     };
     let told = tokio::time::timeout(LIMIT, asked).await.unwrap();
     assert_eq!(told, "127.0.0.1 true");
-    for stream in silent {
+    for stream in still {
         assert_closed(stream).await;
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::time::Duration;
 
 use roadstead_config::{Environment as Variables, Source, env};
 use roadstead_metadata::{MetadataError, SchemaError};
@@ -160,20 +161,21 @@ DISTRIBUTED_STORAGE_CONFIG:
         database.uri()
     );
     std::fs::write(directory.path().join("config.yaml"), yaml).unwrap();
-    let open = async || {
-        let source = Source::Directory(directory.path().to_owned());
-        let config = roadstead_config::load(&source, &Variables::empty())
-            .unwrap_or_else(|errors| panic!("{errors}"))
-            .config;
-        Deployment::open(&config, Migrations::Apply, Environment::system()).await
-    };
-    let refused = open().await.expect_err("nobody knows its authority");
-    assert!(
-        matches!(refused, StartError::Database { .. }),
-        "{refused:?}"
-    );
     std::fs::write(directory.path().join("extra_ca_certs"), authority.pem()).unwrap();
-    let opened = open().await.unwrap();
+    let source = Source::Directory(directory.path().to_owned());
+    let config = roadstead_config::load(&source, &Variables::empty())
+        .unwrap_or_else(|errors| panic!("{errors}"))
+        .config;
+
+    let mut without = trusting(database_options(&config.database), &Trust::default());
+    if let DatabaseOptions::Postgres(postgres) = &mut without {
+        postgres.startup_wait = Duration::from_secs(1);
+    }
+    let refused = async { Database::open(&without).await?.ping().await };
+    refused.await.expect_err("nobody knows its authority");
+    let opened = Deployment::open(&config, Migrations::Apply, Environment::system())
+        .await
+        .unwrap();
     assert_eq!(opened.trust.certificates().len(), 1);
     opened.database.close().await;
 }
