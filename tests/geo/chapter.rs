@@ -183,7 +183,7 @@ async fn the_documented_configuration_starts_two_regions_and_a_change_of_it_coun
     chapter.write("");
     let other = TestImage::new(3, ImageKind::Oci, &[1000]);
     eventually("pushes are taken again", async || {
-        let pushed = other.push(&eu.client(), &repository, &refused).await;
+        let pushed = other.push(&us.client(), &repository, &refused).await;
         pushed.ok()
     })
     .await;

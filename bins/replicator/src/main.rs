@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use roadstead_cli::{ConfigurationArgs, LogArgs, MetricsArgs, StopSignals, failed};
+use roadstead_cli::{ConfigurationArgs, LogArgs, MetricsArgs, ReloadSignals, StopSignals, failed};
 use roadstead_runtime::Environment;
 use roadstead_server::Replicator;
 
@@ -32,6 +32,7 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
     let mut stop = StopSignals::catch()?;
+    let mut reload = ReloadSignals::catch()?;
     let loaded = cli.configuration.read()?;
     let exporter = cli.log.init_with_traces(&loaded.config)?;
     cli.configuration.announce(&loaded);
@@ -51,7 +52,16 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         );
     };
     tracing::info!("Replicating");
-    stop.asked().await;
+    let asked = stop.asked();
+    tokio::pin!(asked);
+    loop {
+        tokio::select! {
+            () = &mut asked => break,
+            () = reload.next() => {
+                tracing::info!("A replicator reads its configuration when it starts: restart it for a change to count");
+            }
+        }
+    }
     if !replicator.stop().await {
         tracing::warn!(
             "A copy was still running when the time to stop was over; it is taken up again later"

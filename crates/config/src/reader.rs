@@ -504,7 +504,12 @@ impl Keys {
     /// Says once, at what is misspelt, that a name is misspelt and that the right one is therefore missing.
     fn unite_misspelt(&mut self) {
         for Misspelt { given, meant } in std::mem::take(&mut self.misspelt) {
-            let is_missing = |finding: &Finding| finding.key == meant && finding.value.is_none();
+            let is_absent_key = !meant.contains(['.', '[']) && !self.values.contains_key(&meant);
+            let is_missing = |finding: &Finding| {
+                finding.key == meant
+                    && finding.value.is_none()
+                    && (is_absent_key || finding.problem.starts_with("it is missing"))
+            };
             let is_error = self.errors.iter().any(is_missing);
             self.errors.retain(|finding| !is_missing(finding));
             self.warnings.retain(|finding| !is_missing(finding));

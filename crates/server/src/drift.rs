@@ -61,6 +61,8 @@ fn readable(told: &ToldConfiguration) -> Option<(String, Fingerprint)> {
 pub(crate) struct Comparison {
     raw: watch::Receiver<RawKeys>,
     told: Option<String>,
+    /// The keys that differed at the last look.
+    seen: Vec<String>,
     logged: Vec<String>,
     shared: ConfigurationDrift,
 }
@@ -70,6 +72,7 @@ impl Comparison {
         Self {
             raw,
             told: None,
+            seen: Vec::new(),
             logged: Vec::new(),
             shared,
         }
@@ -99,7 +102,10 @@ impl Comparison {
 
     fn log(&mut self, report: &DriftReport) {
         let keys: Vec<String> = report.keys.iter().map(|drift| drift.key.clone()).collect();
-        if keys == self.logged {
+        // While regions are restarted one by one, or read a change some seconds apart, they differ for a moment.
+        let lasts = keys == self.seen;
+        self.seen.clone_from(&keys);
+        if !lasts || keys == self.logged {
             return;
         }
         if keys.is_empty() {

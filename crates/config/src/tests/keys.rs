@@ -216,6 +216,29 @@ fn numbers_that_cannot_be_used_give_way_where_the_environment_says_so_and_nothin
 }
 
 #[test]
+fn a_misspelt_name_hides_nothing_that_is_wrong_with_the_right_one() {
+    let fixture = Fixture::new(
+        "SERVER_HOSTNAME: ''\nSERVER_HOSTNAM: r\nDB_URI: sqlite:////r.db\nDISTRIBUTED_STORAGE_CONFIG:\n\
+         \x20 us: [S3Storage, {s3_bucket: '', s3_bukket: b, storage_path: /}]\n",
+    );
+    assert_refused(
+        &fixture,
+        &[
+            "SERVER_HOSTNAME: it is empty",
+            "us[1].s3_bucket: it is empty",
+            "us[1].s3_bukket: unknown parameter of S3Storage",
+        ],
+    );
+    assert!(
+        fixture.load().is_err_and(|errors| errors
+            .findings()
+            .iter()
+            .all(|finding| finding.key != "SERVER_HOSTNAM")),
+        "that one is a warning, since the right one is there"
+    );
+}
+
+#[test]
 fn superusers_and_sign_up_can_be_switched_off() {
     let accounts = |lines: &str| small_and(lines).loaded().config.accounts;
     assert_eq!(accounts("SUPER_USERS: [a]").super_users, ["a"]);
