@@ -14,6 +14,7 @@ use roadstead_metadata::{Database, MetadataError, SchemaError};
 use roadstead_runtime::Environment;
 use roadstead_storage::{HttpClient, Location, StorageError, StorageErrorKind, Verification};
 use roadstead_telemetry::ErrorChain;
+use tokio::net::TcpStream;
 
 use crate::database::database_options;
 use crate::deployment::{OpenLocal, trusting};
@@ -96,6 +97,19 @@ async fn check_within(
             checks.push((
                 format!("clock of the store of {}", location.name),
                 Box::pin(check_clock(&http, endpoint, environment)),
+            ));
+        }
+    }
+    for (index, replica) in config.database.read_replicas.iter().enumerate() {
+        // A directory is that of a socket, which nothing keeps from being there.
+        for server in replica
+            .hosts
+            .iter()
+            .filter(|server| !server.host.starts_with('/'))
+        {
+            checks.push((
+                format!("DB_READ_REPLICAS[{index}]"),
+                Box::pin(async { vec![connect(&server.host, server.port).await] }),
             ));
         }
     }
@@ -268,6 +282,17 @@ async fn check_redis(server: &RedisServer, trust: &Trust, environment: &Environm
         Ok(()) => (Verdict::Works, format!("{} answers", options.servers)),
         Err(error) => (Verdict::Worrying, ErrorChain(&error).to_string()),
     }]
+}
+
+/// Whether a server listens there that a registry can do without.
+async fn connect(host: &str, port: u16) -> Found {
+    match TcpStream::connect((host, port)).await {
+        Ok(_) => (Verdict::Works, format!("{host}:{port} accepts connections")),
+        Err(error) => (
+            Verdict::Worrying,
+            format!("could not connect to {host}:{port}: {error}"),
+        ),
+    }
 }
 
 /// Whether clients will take the certificate.

@@ -190,11 +190,17 @@ fn tell(checked: &Checked, outcomes: &[Outcome], online: bool, console: &mut Con
     };
     let errors = checked.errors.len() + of(Verdict::Broken);
     let warnings = checked.warnings.len() + of(Verdict::Worrying);
+    let warned = counted(warnings, "warning");
     console.note(&match (errors, warnings) {
         (0, 0) => "Nothing is wrong.".to_owned(),
-        (0, _) => format!("A registry would start: {warnings} warnings."),
-        _ => format!("{errors} errors, {warnings} warnings."),
+        (0, _) => format!("A registry would start: {warned}."),
+        _ => format!("{}, {warned}.", counted(errors, "error")),
     });
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
 }
 
 fn diff(arguments: &DiffArguments, console: &mut Console) -> anyhow::Result<ExitCode> {
@@ -322,7 +328,7 @@ pub(crate) async fn drift(
                 }
             }
             console.note(&format!(
-                "{} processes are running; they differ in {} keys.",
+                "Running instances that were compared: {}; keys in which they differ: {}.",
                 found.processes.len(),
                 found.keys.len()
             ));

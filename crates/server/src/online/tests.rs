@@ -68,6 +68,10 @@ async fn what_works_and_what_does_not_is_told_apart_for_every_location_by_name()
             "BUILDLOGS_REDIS: {{host: 127.0.0.1, port: {}}}\n",
             redis.port()
         ),
+        format!(
+            "DB_READ_REPLICAS: [{{DB_URI: '{}'}}, {{DB_URI: 'postgresql://quay@127.0.0.1:{closed}/quay'}}]\n",
+            database.uri()
+        ),
         format!("USER_EVENTS_REDIS: {{host: 127.0.0.1, port: {closed}}}\n"),
     ]
     .concat();
@@ -105,6 +109,11 @@ async fn what_works_and_what_does_not_is_told_apart_for_every_location_by_name()
     assert_eq!(
         of(&found, "clock of the store of us").verdict,
         Verdict::Works
+    );
+    assert_eq!(of(&found, "DB_READ_REPLICAS[0]").verdict, Verdict::Works);
+    assert_eq!(
+        of(&found, "DB_READ_REPLICAS[1]").verdict,
+        Verdict::Worrying
     );
     let checked = of(&found, "Redis of health checks");
     assert_eq!(checked.verdict, Verdict::Works, "{checked:?}");

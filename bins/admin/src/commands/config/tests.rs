@@ -64,7 +64,7 @@ async fn everything_that_is_wrong_is_said_at_once_and_the_status_says_whether_it
          note: config.yaml: USER_EVENTS_REDIS: it is missing; Quay's own check of a configuration asks for it; give it if instances \
          of Quay start with this configuration\n"
     );
-    assert_eq!(errors, "A registry would start: 1 warnings.\n");
+    assert_eq!(errors, "A registry would start: 1 warning.\n");
 
     let bad = directory("SERVER_HOSTNAM: r\nDISABLE_PUSHES: perhaps\nSECRET_KEY: [hunter2]\n");
     let (code, output, errors) = checked(&bad, true, Format::Text, &[]).await;
