@@ -22,6 +22,7 @@ mod rights;
 mod scale;
 mod scrub;
 mod tags;
+mod totals;
 mod uploads;
 mod webhooks;
 

@@ -11,9 +11,6 @@ use prometheus::{Gauge, IntGaugeVec, Opts};
 /// The unit of the times in `/proc`: part of the kernel's interface, on every machine the same.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// The kernel's pages.
-const PAGE_BYTES: u64 = 4096;
-
 /// Everything that there is to tell Prometheus of this process.
 pub(crate) fn metrics() -> Vec<MetricFamily> {
     let mut families = Vec::new();
@@ -28,7 +25,7 @@ pub(crate) fn metrics() -> Vec<MetricFamily> {
     gauge(
         "process_resident_memory_bytes",
         "Memory of this process that is in use",
-        state.map(|state| number(state.resident_bytes)),
+        resident_bytes().map(number),
     );
     gauge(
         "process_virtual_memory_bytes",
@@ -84,7 +81,6 @@ struct State {
     threads: u64,
     started_ticks: u64,
     virtual_bytes: u64,
-    resident_bytes: u64,
 }
 
 impl State {
@@ -99,9 +95,16 @@ impl State {
             threads: field(20)?,
             started_ticks: field(22)?,
             virtual_bytes: field(23)?,
-            resident_bytes: field(24)?.saturating_mul(PAGE_BYTES),
         })
     }
+}
+
+/// In kibibytes there: how large the kernel's pages are does not matter.
+fn resident_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kibibytes.saturating_mul(1024))
 }
 
 /// When the machine was started, in seconds since 1970.
@@ -152,7 +155,6 @@ mod tests {
                 threads: 7,
                 started_ticks: 5000,
                 virtual_bytes: 8192,
-                resident_bytes: 3 * PAGE_BYTES,
             }
         );
         for bad in ["", "42", "42 (a)", "42 (a) S 1", "42 (a) S x x x x x x"] {

@@ -70,6 +70,10 @@ impl Prometheus {
                 client.exchange("GET", &format!("/api/v1/{path}?{form}"), "", b"")
             })
             .ok()?;
+        // While it starts it says so in words.
+        if answer.status >= 500 {
+            return None;
+        }
         String::from_utf8(answer.body).ok()
     }
 }
