@@ -8,6 +8,8 @@
 #[cfg(test)]
 mod backfill;
 #[cfg(test)]
+mod black_holes;
+#[cfg(test)]
 mod crashes;
 #[cfg(test)]
 mod demands;
@@ -21,6 +23,8 @@ mod large_layer;
 mod loss;
 #[cfg(test)]
 mod object_stores;
+#[cfg(test)]
+mod redis;
 #[cfg(test)]
 mod regions;
 #[cfg(test)]
