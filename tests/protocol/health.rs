@@ -1,21 +1,51 @@
 //! Health endpoints, with Quay's bodies.
 
-use roadstead_testkit::{Content, Universe, eventually};
-use serde_json::json;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use roadstead_client::Client;
+use roadstead_testkit::{Content, Universe, UniverseOptions, eventually};
+use serde_json::{Value, json};
 
 use crate::call::{call, push_blob};
+
+/// Returns once every check is content but that of how full this machine's disk is: it answers as soon as it listens, then it asks its services and makes the key that signs tokens.
+async fn ready(client: &Client) {
+    for path in [
+        "/health/instance",
+        "/health/endtoend",
+        "/health/ready/pull",
+        "/health/ready/push",
+    ] {
+        eventually(path, async || {
+            let reply = call("GET", path).send(client).await;
+            (reply.status == 200).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Returns once a check says so.
+async fn says(client: &Client, path: &str, status: u16) -> Value {
+    eventually(path, async || {
+        let reply = call("GET", path).send(client).await;
+        (reply.status == status).then(|| reply.json())
+    })
+    .await
+}
 
 #[tokio::test]
 async fn a_healthy_registry_says_so_in_quays_words() {
     let universe = Universe::start().await;
     let client = universe.client_as(0, None);
-    // It answers as soon as it listens; then it makes the key that signs tokens.
-    eventually("the registry is ready", async || {
-        let reply = call("GET", "/health/instance").send(&client).await;
-        (reply.status == 200).then_some(())
-    })
-    .await;
-    for path in ["/health", "/health/instance", "/health/endtoend", "/status"] {
+    ready(&client).await;
+    for path in [
+        "/health",
+        "/health/instance",
+        "/health/endtoend",
+        "/status",
+        "/health/ready/pull",
+        "/health/ready/push",
+    ] {
         let reply = call("GET", path).send(&client).await.expect(200);
         let body = reply.json();
         assert_eq!(body["status_code"], 200, "{path}: {body}");
@@ -25,9 +55,11 @@ async fn a_healthy_registry_says_so_in_quays_words() {
             "{path}: {body}"
         );
         assert!(
-            services.contains_key("database") && services.contains_key("auth"),
+            services.contains_key("auth") || path.contains("ready"),
             "{path}: {body}"
         );
+        let age: u64 = reply.header("x-roadstead-health-age").parse().unwrap();
+        assert!(age < 10, "{path}: {age}");
         assert!(reply.header("cache-control").contains("no-store"), "{path}");
         assert_eq!(reply.header("content-type"), "application/json", "{path}");
     }
@@ -54,12 +86,7 @@ async fn a_healthy_registry_says_so_in_quays_words() {
 async fn a_region_without_any_store_is_seen_from_end_to_end_and_not_by_the_instance() {
     let universe = Universe::start().await;
     let client = universe.client_as(0, None);
-    // It answers as soon as it listens; then it makes the key that signs tokens.
-    eventually("the registry is ready", async || {
-        let reply = call("GET", "/health/instance").send(&client).await;
-        (reply.status == 200).then_some(())
-    })
-    .await;
+    ready(&client).await;
     universe.faults("usstorage").take_down();
     eventually("the location is down", async || {
         let report = call("GET", "/health/locations").send(&client).await.json();
@@ -86,6 +113,13 @@ async fn a_region_without_any_store_is_seen_from_end_to_end_and_not_by_the_insta
         })
     })
     .await;
+    for (path, service) in [
+        ("/health/ready/pull", "storage_read"),
+        ("/health/ready/push", "storage_write"),
+    ] {
+        let body = says(&client, path, 503).await;
+        assert_eq!(body["data"]["services"][service], false, "{path}: {body}");
+    }
     call("GET", "/health/instance")
         .send(&client)
         .await
@@ -97,6 +131,115 @@ async fn a_region_without_any_store_is_seen_from_end_to_end_and_not_by_the_insta
         (reply.status == 200).then_some(())
     })
     .await;
+    universe.finish().await;
+}
+
+#[tokio::test]
+async fn a_region_that_is_taken_out_says_so_and_serves_all_the_same() {
+    let universe = UniverseOptions::two_regions().start().await;
+    let clients = [0, 1].map(|region| universe.client_as(region, None));
+    for client in &clients {
+        ready(client).await;
+    }
+    let replication = &universe.region(1).replication;
+    // Each process tells of itself within seconds.
+    eventually("the other region runs", async || {
+        replication.drain_site(Some("usstorage"), false).await.ok()
+    })
+    .await;
+    let body = says(&clients[0], "/health/endtoend", 503).await;
+    let services = &body["data"]["services"];
+    assert_eq!(
+        (&services["site"], &services["storage"]),
+        (&json!(false), &json!(true)),
+        "{body}"
+    );
+    says(&clients[0], "/health/ready/push", 503).await;
+    for path in ["/health/ready/pull", "/health/instance"] {
+        call("GET", path).send(&clients[0]).await.expect(200);
+    }
+    call("GET", "/health/endtoend")
+        .send(&clients[1])
+        .await
+        .expect(200);
+    // Both to and from it.
+    let digest = push_blob(&universe.client(), "team/app", b"taken all the same").await;
+    let path = format!("/v2/team/app/blobs/{digest}");
+    call("GET", path).send(&universe.client()).await.expect(200);
+    // The last one stays.
+    replication
+        .drain_site(Some("eustorage"), false)
+        .await
+        .unwrap_err();
+    replication.undrain_site(Some("usstorage")).await.unwrap();
+    let body = says(&clients[0], "/health/endtoend", 200).await;
+    assert_eq!(body["data"]["services"].get("site"), None, "{body}");
+    universe.finish().await;
+}
+
+#[tokio::test]
+async fn superusers_are_told_why_and_nobody_else_is() {
+    let universe = UniverseOptions::default()
+        .key("USER_EVENTS_REDIS", json!({"host": "127.0.0.1", "port": 1}))
+        .start()
+        .await;
+    let client = universe.client_as(0, None);
+    ready(&client).await;
+    let basic = |password: &str| format!("Basic {}", STANDARD.encode(format!("admin:{password}")));
+    let asked = async |authorization: String| {
+        let path = "/health/endtoend";
+        let call = call("GET", path).header("authorization", authorization);
+        call.send(&client).await.expect(200).json()["data"].clone()
+    };
+    // A busy machine may take longer over a password than a health check waits.
+    let told = eventually("the superuser is told", async || {
+        let told = asked(basic(&universe.password())).await;
+        told.get("services_expanded").is_some().then_some(told)
+    })
+    .await;
+    assert_eq!(told["services_expanded"]["storage"]["status"], true);
+    // Redis is not there, and that is all that it means.
+    assert_eq!(told["services"]["redis"], false);
+    let failure = &told["services_expanded"]["redis"]["failure"];
+    assert!(failure.as_str().unwrap().contains("127.0.0.1:1"), "{told}");
+    assert_eq!(told["notes"][0], "redis skipped in compute health");
+    assert_eq!(told["is_testing"], false);
+    assert_eq!(told["config_provider"], "file");
+    assert!(told["local_service_key_id"].is_string() && told["hostname"].is_string());
+    for stranger in [
+        basic("wrong"),
+        "Bearer a.b.c".to_owned(),
+        "Nonsense".to_owned(),
+    ] {
+        let told = asked(stranger).await;
+        let members: Vec<_> = told.as_object().unwrap().keys().collect();
+        assert_eq!(members, ["services"]);
+    }
+    universe.finish().await;
+}
+
+#[tokio::test]
+async fn a_registry_that_only_reads_is_ready_for_pulls_alone() {
+    let universe = UniverseOptions::default()
+        .key("DISABLE_PUSHES", true)
+        .key("FEATURE_BILLING", true)
+        .without_replication()
+        .start()
+        .await;
+    let client = universe.client_as(0, None);
+    says(&client, "/health/ready/pull", 200).await;
+    let body = says(&client, "/health/ready/push", 503).await;
+    assert_eq!(body["data"]["services"]["pushes"], false, "{body}");
+    says(&client, "/health/endtoend", 200).await;
+    let revision = says(&client, "/health/dbrevision", 200).await;
+    assert_eq!(
+        revision["data"]["db_revision"], revision["data"]["local_revision"],
+        "{revision}"
+    );
+    call("GET", "/health/enabledebug/secret")
+        .send(&client)
+        .await
+        .expect(404);
     universe.finish().await;
 }
 

@@ -1,0 +1,172 @@
+//! A store, a database and a Redis that take everything and answer nothing: health checks answer all the same, and say what is wrong.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use roadstead_client::Client;
+use roadstead_test_servers::{
+    Fault, FaultProxy, Postgres, PostgresDatabase, PostgresSettings, RedisServer, RedisSettings,
+    S3Server,
+};
+use roadstead_testkit::{RegistrySettings, within};
+use roadstead_tests::{Reply, call};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::deployment::Deployment;
+
+/// Every path that health checks have.
+const PATHS: [&str; 9] = [
+    "/health",
+    "/health/instance",
+    "/health/endtoend",
+    "/status",
+    "/health/warning",
+    "/health/locations",
+    "/health/dbrevision",
+    "/health/ready/pull",
+    "/health/ready/push",
+];
+
+/// How often a condition is looked at, 50 ms apart: two minutes.
+const CHECKS_MAX: u32 = 2_400;
+
+/// The longest that an answer may take.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// Those that are content when everything works, however full the disk of this machine is.
+fn content() -> impl Iterator<Item = &'static str> {
+    PATHS.into_iter().filter(|path| *path != "/health/warning")
+}
+
+async fn asked(client: &Client, path: &str, authorization: Option<&str>) -> (Reply, Duration) {
+    let begun = Instant::now();
+    let mut asking = call("GET", path);
+    if let Some(authorization) = authorization {
+        asking = asking.header("authorization", authorization);
+    }
+    let reply = asking.send(client).await;
+    (reply, begun.elapsed())
+}
+
+async fn says(client: &Client, path: &str, status: u16) -> Reply {
+    within(CHECKS_MAX, path, async || {
+        let reply = call("GET", path).send(client).await;
+        (reply.status == status).then_some(reply)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_checks_answer_within_a_second_whatever_stands_still() {
+    let store = S3Server::start();
+    store.create_bucket("registry");
+    let proxy = FaultProxy::start(store.port());
+    let postgres = Postgres::start(&PostgresSettings::default());
+    let PostgresDatabase {
+        port,
+        name,
+        user,
+        password,
+    } = postgres.database();
+    let redis = RedisServer::start(RedisSettings::default());
+    let deployment = Deployment::new();
+    let mut settings = RegistrySettings::new(&deployment.settings.data_dir);
+    let keys = json!({
+        "DB_URI": format!("postgresql://{user}:{}@127.0.0.1:{port}/{name}", password.replace(' ', "%20")),
+        "BUILDLOGS_REDIS": {"host": "127.0.0.1", "port": redis.port()},
+        "USER_EVENTS_REDIS": {"host": "127.0.0.1", "port": redis.port()},
+        "FEATURE_BILLING": true,
+        "DISTRIBUTED_STORAGE_CONFIG": {"usstorage": ["RadosGWStorage", {
+            "hostname": "127.0.0.1",
+            "port": proxy.port(),
+            "is_secure": false,
+            "storage_path": "/datastorage/registry",
+            "access_key": store.access_key(),
+            "secret_key": store.secret_key(),
+            "bucket_name": "registry",
+        }]},
+        "DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS": ["usstorage"],
+        "DISTRIBUTED_STORAGE_PREFERENCE": ["usstorage"],
+    });
+    settings.environment = vec![("QUAY_OVERRIDE_CONFIG".to_owned(), keys.to_string())];
+    let process = settings.start().await;
+    let client = settings.anonymous();
+    for path in content() {
+        says(&client, path, 200).await;
+    }
+    let healthy = says(&client, "/health/endtoend", 200).await;
+    assert_eq!(healthy.json()["data"]["services"]["redis"], true);
+    // A balancer may look for this, in what it reads first.
+    let text = String::from_utf8_lossy(&healthy.body).into_owned();
+    assert!(
+        text.find(r#""storage":true"#).is_some_and(|at| at < 5120),
+        "{text}"
+    );
+
+    // Redis alone is nobody's trouble.
+    redis.freeze();
+    within(CHECKS_MAX, "Redis is seen to stand still", async || {
+        let reply = call("GET", "/health/endtoend")
+            .send(&client)
+            .await
+            .expect(200);
+        (reply.json()["data"]["services"]["redis"] == false).then_some(())
+    })
+    .await;
+
+    proxy.set(Fault::BlackHole);
+    postgres.freeze();
+    let basic = format!(
+        "Basic {}",
+        STANDARD.encode(format!("admin:{}", settings.password()))
+    );
+    let mut slowest = [Duration::ZERO; 2];
+    let services = within(
+        CHECKS_MAX,
+        "everything is seen to stand still",
+        async || {
+            for path in PATHS {
+                for (number, authorization) in [None, Some(basic.as_str())].into_iter().enumerate()
+                {
+                    let (_, took) = asked(&client, path, authorization).await;
+                    assert!(took < LIMIT, "{path}: {took:?}");
+                    slowest[number] = slowest[number].max(took);
+                }
+            }
+            let (reply, _) = asked(&client, "/health/endtoend", None).await;
+            let services = reply.json()["data"]["services"].clone();
+            let all = ["auth", "database", "redis", "storage"];
+            (reply.status == 503 && all.iter().all(|name| services[name] == false))
+                .then_some(services)
+        },
+    )
+    .await;
+    assert_eq!(services.as_object().unwrap().len(), 4, "{services}");
+    for (path, service) in [
+        ("/health/instance", "database"),
+        ("/health/ready/push", "database"),
+        ("/health/ready/push", "storage_write"),
+        ("/health/ready/pull", "storage_read"),
+    ] {
+        let body = says(&client, path, 503).await.json();
+        assert_eq!(body["data"]["services"][service], false, "{path}: {body}");
+    }
+    // Whoever got a token lately is let in for some time.
+    let pull = says(&client, "/health/ready/pull", 503).await.json();
+    assert_eq!(pull["data"]["services"]["rights"], true, "{pull}");
+
+    redis.thaw();
+    postgres.thaw();
+    proxy.set(Fault::Pass);
+    for path in content() {
+        says(&client, path, 200).await;
+    }
+    println!(
+        "with a black-holed store, database and Redis every health check answered within {} ms, with a password within {} ms",
+        slowest[0].as_millis(),
+        slowest[1].as_millis()
+    );
+    assert!(process.stop().await.success());
+}
