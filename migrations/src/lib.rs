@@ -14,9 +14,9 @@ mod m20261126_000009_copy_control;
 mod m20261126_000010_scrub;
 mod m20261126_000011_placement_rules;
 mod m20261126_000012_image_events;
-mod m20261126_200001_configurations;
-mod m20261126_300001_drained_sites;
-mod m20261126_400001_copy_trace;
+mod m20261126_000013_configurations;
+mod m20261126_000014_drained_sites;
+mod m20261126_000015_copy_trace;
 mod quay_tables;
 mod schema;
 
@@ -44,9 +44,9 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000010_scrub::Migration),
             Box::new(m20261126_000011_placement_rules::Migration),
             Box::new(m20261126_000012_image_events::Migration),
-            Box::new(m20261126_200001_configurations::Migration),
-            Box::new(m20261126_300001_drained_sites::Migration),
-            Box::new(m20261126_400001_copy_trace::Migration),
+            Box::new(m20261126_000013_configurations::Migration),
+            Box::new(m20261126_000014_drained_sites::Migration),
+            Box::new(m20261126_000015_copy_trace::Migration),
         ]
     }
 

@@ -12,6 +12,7 @@
 
 mod answer;
 pub(crate) mod locations;
+mod metrics;
 mod report;
 mod watched;
 
@@ -267,6 +268,17 @@ impl Health {
             report.insert_fact("serving", Err("this process is ending".into()));
         }
         report
+    }
+
+    /// Whether it is known of a service of the end-to-end check that it fails; none where there is no such service, or it was never asked.
+    fn end_to_end_fails(&self, name: &str) -> Option<bool> {
+        let service = self
+            .end_to_end
+            .iter()
+            .find(|service| service.name == name)?;
+        let (now, stale_after) = (self.clock.now(), self.options.stale_after());
+        let known = service.watched.known(now, stale_after);
+        known.age.map(|_| known.outcome.is_err())
     }
 
     /// What is known of the database's schema; none where that is not to be asked.

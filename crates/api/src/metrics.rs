@@ -406,7 +406,7 @@ fn quay_endpoint(route: &Route, method: &Method) -> &'static str {
 }
 
 /// Names and labels are written here, and are right or wrong whatever happens.
-fn made<T>(metric: prometheus::Result<T>) -> T {
+pub(crate) fn made<T>(metric: prometheus::Result<T>) -> T {
     metric.expect("valid names")
 }
 

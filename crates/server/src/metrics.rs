@@ -9,19 +9,21 @@ use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
+use prometheus::core::Collector as _;
 use prometheus::proto::MetricFamily;
-use prometheus::{TEXT_FORMAT, TextEncoder};
-use roadstead_api::RegistryService;
+use prometheus::{IntGauge, TEXT_FORMAT, TextEncoder};
+use roadstead_api::{Health, RegistryService};
 use roadstead_auth::Authenticator;
 use roadstead_distribution::{GarbageCollector, Registry};
-use roadstead_listener::{Door, IpVersion, Limits, Port, serve};
+use roadstead_listener::{Certificates, Door, IpVersion, Limits, Port, serve};
 use roadstead_locations::Locations;
 use roadstead_metadata::Database;
 use roadstead_replication::Replication;
-use roadstead_runtime::{Clock, Tasks};
+use roadstead_runtime::{Clock, Tasks, Timestamp};
 use roadstead_telemetry::Exporter;
 use roadstead_webhooks::Webhooks;
 
+use crate::drift::ConfigurationDrift;
 use crate::error::StartError;
 use crate::gauges::Gauges;
 use crate::process;
@@ -61,6 +63,45 @@ pub(crate) struct Serving {
     pub(crate) registry: Registry,
     pub(crate) authenticator: Authenticator,
     pub(crate) garbage: GarbageCollector,
+    pub(crate) health: Arc<Health>,
+    pub(crate) certificates: Option<Certificates>,
+    pub(crate) drift: ConfigurationDrift,
+}
+
+impl Serving {
+    /// What only such a process tells.
+    fn metrics(&self, now: Timestamp) -> Vec<MetricFamily> {
+        let mut families = self.service.metrics();
+        families.extend(self.registry.metrics());
+        families.extend(self.authenticator.metrics());
+        families.extend(self.garbage.metrics());
+        families.extend(self.health.metrics());
+        let mut gauge = |name, help, value: i64| {
+            let gauge = process::made(IntGauge::new(name, help));
+            gauge.set(value);
+            families.extend(gauge.collect());
+        };
+        let keys = i64::try_from(self.drift.differing_keys()).unwrap_or(i64::MAX);
+        gauge(
+            "roadstead_configuration_drift_keys",
+            "Keys in which the running processes differ and should not",
+            keys,
+        );
+        if let Some(certificates) = &self.certificates {
+            let state = certificates.state();
+            gauge(
+                "roadstead_certificate_expiry_seconds",
+                "For how long the certificate that is served still holds",
+                state.not_after.signed_duration_since(now).num_seconds(),
+            );
+            gauge(
+                "roadstead_certificate_replaceable",
+                "Whether what lies in the certificate's files now is what is served",
+                state.last_error.is_none().into(),
+            );
+        }
+        families
+    }
 }
 
 impl Told {
@@ -74,10 +115,7 @@ impl Told {
         families.extend(process::metrics());
         families.extend(self.exporter.iter().flat_map(Exporter::metrics));
         if let Some(serving) = &self.serving {
-            families.extend(serving.service.metrics());
-            families.extend(serving.registry.metrics());
-            families.extend(serving.authenticator.metrics());
-            families.extend(serving.garbage.metrics());
+            families.extend(serving.metrics(self.gauges.environment().now()));
         }
         families.sort_by(|one, other| one.name().cmp(other.name()));
         families

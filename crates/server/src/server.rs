@@ -317,6 +317,9 @@ impl Running {
                 registry: registry.clone(),
                 authenticator: authenticator.clone(),
                 garbage: garbage.clone(),
+                health: Arc::clone(&health),
+                certificates: certificates.clone(),
+                drift: drift.clone(),
             }),
             ..told(&deployment, &replication, &webhooks)
         };

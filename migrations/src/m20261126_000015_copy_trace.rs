@@ -8,7 +8,7 @@ pub(crate) struct Migration;
 
 impl MigrationName for Migration {
     fn name(&self) -> &'static str {
-        "m20261126_400001_copy_trace"
+        "m20261126_000015_copy_trace"
     }
 }
 

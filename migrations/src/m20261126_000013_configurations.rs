@@ -8,7 +8,7 @@ pub(crate) struct Migration;
 
 impl MigrationName for Migration {
     fn name(&self) -> &'static str {
-        "m20261126_200001_configurations"
+        "m20261126_000013_configurations"
     }
 }
 

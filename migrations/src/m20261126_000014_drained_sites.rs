@@ -8,7 +8,7 @@ pub(crate) struct Migration;
 
 impl MigrationName for Migration {
     fn name(&self) -> &'static str {
-        "m20261126_300001_drained_sites"
+        "m20261126_000014_drained_sites"
     }
 }
 
