@@ -112,7 +112,7 @@ fn selectors(expression: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = expression;
     while let Some(start) = rest.find(is_name) {
-        rest = &rest[start..];
+        rest = rest.split_at(start).1;
         let end = rest.find(|character| !is_name(character));
         let (name, behind) = rest.split_at(end.unwrap_or(rest.len()));
         rest = behind;
