@@ -155,8 +155,8 @@ async fn redis_is_flushed_killed_and_stopped_under_load_and_no_request_fails() {
             clients.spawn(push_and_pull(Arc::clone(&load), client_of, number));
         }
     }
-    for phase in 0..PHASES.len() {
-        match PHASES[phase] {
+    for (phase, name) in PHASES.into_iter().enumerate() {
+        match name {
             "flushed" => {
                 redis.run(&["FLUSHALL"]);
             }
@@ -167,12 +167,12 @@ async fn redis_is_flushed_killed_and_stopped_under_load_and_no_request_fails() {
             _ => {}
         }
         load.phase.store(phase, Ordering::Relaxed);
-        within(CHECKS_MAX, PHASES[phase], async || {
+        within(CHECKS_MAX, name, async || {
             check(&observer).await;
             (load.count(phase) >= images).then_some(())
         })
         .await;
-        seen(!matches!(PHASES[phase], "killed" | "hung")).await;
+        seen(!matches!(name, "killed" | "hung")).await;
     }
     load.stop.store(true, Ordering::Relaxed);
     while let Some(ended) = clients.join_next().await {

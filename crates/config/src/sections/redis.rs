@@ -259,7 +259,7 @@ fn server(keys: &mut Keys, path: &str, value: &Value, form: Form) -> Option<Redi
     let mut reader = Entries {
         keys,
         path,
-        entries,
+        given: entries,
     };
     let servers = match form {
         Form::Ours if entries.contains_key("sentinels") => RedisServers::Sentinels {
@@ -317,13 +317,13 @@ fn refuse_unknown(keys: &mut Keys, path: &str, entries: &Dict, form: Form) {
 struct Entries<'k, 'v> {
     keys: &'k mut Keys,
     path: &'v str,
-    entries: &'v Dict,
+    given: &'v Dict,
 }
 
 impl<'v> Entries<'_, 'v> {
     /// What stands there, if it is more than nothing.
     fn given(&self, name: &str) -> Option<(String, &'v Value)> {
-        let value = self.entries.get(name)?;
+        let value = self.given.get(name)?;
         let nothing = match value {
             Value::Empty(..) => true,
             Value::String(_, text) => text.is_empty(),
@@ -341,7 +341,7 @@ impl<'v> Entries<'_, 'v> {
     fn required(&mut self, name: &str, what: &str) -> String {
         self.text(name).unwrap_or_else(|| {
             let path = format!("{}.{name}", self.path);
-            if let Some(around) = self.entries.values().next() {
+            if let Some(around) = self.given.values().next() {
                 let remark = Remark::new("it is missing", what, "fill it in");
                 self.keys.refuse_absent(&path, around, remark);
             }
@@ -368,7 +368,7 @@ impl<'v> Entries<'_, 'v> {
         let path = format!("{}.{name}", self.path);
         let allowed = "a list of hosts with their ports, such as [redis1:6379, redis2:6379]";
         let mut addresses = Vec::new();
-        match self.entries.get(name) {
+        match self.given.get(name) {
             Some(Value::Array(_, items)) if !items.is_empty() => {
                 for (index, item) in items.iter().enumerate() {
                     let path = format!("{path}[{index}]");
@@ -420,7 +420,7 @@ impl<'v> Entries<'_, 'v> {
                 } else {
                     ("ssl_keyfile", "ssl_certfile")
                 };
-                if let Some(around) = self.entries.get(there) {
+                if let Some(around) = self.given.get(there) {
                     let remark = Remark::new(
                         "it is missing",
                         format!("a file, as there is a {there}"),
