@@ -111,10 +111,7 @@ async fn what_works_and_what_does_not_is_told_apart_for_every_location_by_name()
         Verdict::Works
     );
     assert_eq!(of(&found, "DB_READ_REPLICAS[0]").verdict, Verdict::Works);
-    assert_eq!(
-        of(&found, "DB_READ_REPLICAS[1]").verdict,
-        Verdict::Worrying
-    );
+    assert_eq!(of(&found, "DB_READ_REPLICAS[1]").verdict, Verdict::Worrying);
     let checked = of(&found, "Redis of health checks");
     assert_eq!(checked.verdict, Verdict::Works, "{checked:?}");
     let hints = of(&found, "Redis of hints between processes");
