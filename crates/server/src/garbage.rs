@@ -4,7 +4,7 @@ use roadstead_config::{Config, RegistryState};
 use roadstead_distribution::{GarbageCollector, GarbageOptions, GarbageParts};
 
 use crate::deployment::Deployment;
-use crate::server::features;
+use crate::options::features;
 
 impl Deployment {
     /// What collects garbage at the locations of this deployment. A registry that only reads collects none.

@@ -16,6 +16,7 @@ mod instance;
 mod management;
 mod metrics;
 mod online;
+mod options;
 mod own_key;
 mod probes;
 mod process;

@@ -7,7 +7,7 @@ use roadstead_runtime::Tasks;
 
 use crate::deployment::Deployment;
 use crate::error::StartError;
-use crate::server::auth_options;
+use crate::options::auth_options;
 
 impl Deployment {
     /// What owners and operators look up and change, for a program that serves nobody: it signs no tokens and checks no passwords.

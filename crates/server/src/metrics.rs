@@ -1,4 +1,5 @@
-//! The metrics of this process, for Prometheus: `GET /metrics`, on an address of its own, which is not for clients of the registry.
+//! The metrics of this process, for Prometheus (`GET /metrics`, on an address of its own, which is not for clients of the registry) and for a
+//! collector, to which they are sent.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{IntGauge, TEXT_FORMAT, TextEncoder};
 use roadstead_api::{Health, RegistryService};
 use roadstead_auth::Authenticator;
+use roadstead_config::Config;
 use roadstead_distribution::{GarbageCollector, Registry};
 use roadstead_listener::{Certificates, Door, IpVersion, Limits, Port, serve};
 use roadstead_locations::Locations;
@@ -23,6 +25,7 @@ use roadstead_runtime::{Clock, Tasks, Timestamp};
 use roadstead_telemetry::Exporter;
 use roadstead_webhooks::Webhooks;
 
+use crate::deployment::Deployment;
 use crate::drift::ConfigurationDrift;
 use crate::error::StartError;
 use crate::gauges::Gauges;
@@ -36,6 +39,12 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How long an answer may still take after the shutdown.
 const DRAIN: Duration = Duration::from_secs(1);
+
+/// How often metrics are sent to a collector.
+const EXPORT_INTERVAL: Duration = Duration::from_mins(1);
+
+/// How long that may take after the shutdown.
+const LAST_EXPORT: Duration = Duration::from_secs(2);
 
 /// What is told.
 #[derive(Clone, Debug)]
@@ -119,6 +128,70 @@ impl Told {
         }
         families.sort_by(|one, other| one.name().cmp(other.name()));
         families
+    }
+}
+
+/// What every process has to tell.
+pub(crate) fn told(
+    deployment: &Deployment,
+    replication: &Replication,
+    webhooks: &Webhooks,
+) -> Told {
+    Told {
+        locations: deployment.locations.clone(),
+        replication: replication.clone(),
+        database: deployment.database.clone(),
+        webhooks: webhooks.clone(),
+        exporter: None,
+        gauges: Gauges::new(
+            deployment.database.clone(),
+            deployment.environment.clone(),
+            deployment.queue.clone(),
+        ),
+        serving: None,
+    }
+}
+
+/// Tells how this process and the replication fare, if anybody is to be told: nothing is measured for nobody.
+pub(crate) fn spawn_metrics(
+    config: &Config,
+    (listener, exporter): (Option<MetricsListener>, Option<Exporter>),
+    mut told: Told,
+    tasks: &Tasks,
+) {
+    if listener.is_none() && exporter.is_none() {
+        return;
+    }
+    told.exporter.clone_from(&exporter);
+    let (measured, shutdown) = (told.replication.clone(), tasks.shutdown());
+    tasks.spawn(async move { measured.keep_measured(&shutdown).await });
+    let (gauges, shutdown) = (told.gauges.clone(), tasks.shutdown());
+    let interval = config.telemetry.refresh;
+    tasks.spawn(async move { gauges.keep_fresh(interval, &shutdown).await });
+    if let Some(exporter) = exporter {
+        let (told, shutdown) = (told.clone(), tasks.shutdown());
+        let clock = Arc::clone(&told.gauges.environment().clock);
+        tasks.spawn(async move {
+            while !shutdown.requested() {
+                tokio::select! {
+                    () = clock.sleep(EXPORT_INTERVAL) => {}
+                    () = shutdown.wait() => {}
+                }
+                let sent = async { exporter.send_metrics(&told.gather().await).await };
+                let given_up = async {
+                    shutdown.wait().await;
+                    clock.sleep(LAST_EXPORT).await;
+                };
+                tokio::select! {
+                    () = sent => {}
+                    () = given_up => {}
+                }
+            }
+        });
+    }
+    if let Some(listener) = listener {
+        let clock = Arc::clone(&told.gauges.environment().clock);
+        tasks.spawn(listener.serve(told, clock, tasks.clone()));
     }
 }
 
