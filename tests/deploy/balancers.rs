@@ -355,25 +355,27 @@ struct Load {
 }
 
 impl Load {
-    fn start(client: &Client, name: &str) -> Self {
+    /// They pull what is everywhere already: what was only pushed a moment ago is as available as the one store that has it.
+    fn start(client: &Client, name: &str, known: &[(Digest, String)]) -> Self {
         let (stop, stopped) = watch::channel(false);
         let succeeded = Arc::new(AtomicU64::new(0));
         let mut clients = JoinSet::new();
         for number in 0..CLIENTS {
             let (client, stopped, succeeded) =
                 (client.clone(), stopped.clone(), Arc::clone(&succeeded));
-            let name = name.to_owned();
+            let (name, known) = (name.to_owned(), known.to_vec());
             clients.spawn(async move {
                 let mut failures = Vec::new();
                 let mut count = 0_u64;
                 while !*stopped.borrow() {
                     count += 1;
                     let content = Content::new(number << 32 | count, 50_000);
-                    let tag = format!("{name}-{number}-{count}");
-                    let digest = content.digest(Algorithm::Sha256);
+                    let (digest, pulled) = &known[usize::try_from(count).unwrap() % known.len()];
                     for outcome in [
-                        client.push(&content, &tag).await,
-                        client.pull(&digest, &tag).await,
+                        client
+                            .push(&content, &format!("{name}-{number}-{count}"))
+                            .await,
+                        client.pull(digest, pulled).await,
                     ] {
                         match outcome {
                             Ok(requests) => {
@@ -414,6 +416,21 @@ impl Load {
     }
 }
 
+/// Pushes some artifacts, and waits until both stores have them.
+async fn known(regions: &Regions, client: &Client) -> Vec<(Digest, String)> {
+    let mut known = Vec::new();
+    for number in 0..10 {
+        let content = Content::new(u64::MAX - number, 200_000);
+        let tag = format!("known-{number}");
+        client.push(&content, &tag).await.unwrap();
+        known.push((content.digest(Algorithm::Sha256), tag));
+    }
+    let wait = ["replication", "status", "--wait", "--timeout", "1m"];
+    let waited = regions.us.settings.admin().run(&wait).await;
+    waited.expect_success();
+    known
+}
+
 async fn site(region: &Region, arguments: &[&str]) {
     let arguments = [&["site"], arguments].concat();
     region
@@ -436,7 +453,8 @@ async fn behind_haproxy_a_lost_store_or_a_drained_region_fails_no_request_and_a_
     balancer.until("us", "UP").await;
     balancer.until("eu", "UP").await;
 
-    let load = Load::start(&client, "store");
+    let known = known(&regions, &client).await;
+    let load = Load::start(&client, "store", &known);
     load.go_on().await;
     regions.us.store.kill();
     load.go_on().await;
@@ -447,7 +465,7 @@ async fn behind_haproxy_a_lost_store_or_a_drained_region_fails_no_request_and_a_
         .await;
     assert!(failures.is_empty(), "{failures:#?}");
 
-    let load = Load::start(&client, "drain");
+    let load = Load::start(&client, "drain", &known);
     load.go_on().await;
     site(&regions.us, &["drain", "usstorage"]).await;
     balancer.until("us", "DOWN").await;
@@ -465,7 +483,7 @@ async fn behind_haproxy_a_lost_store_or_a_drained_region_fails_no_request_and_a_
     let failures = load.failures("us was drained and came back").await;
     assert!(failures.is_empty(), "{failures:#?}");
 
-    let load = Load::start(&client, "region");
+    let load = Load::start(&client, "region", &known);
     load.go_on().await;
     regions.us.registry().kill().await;
     load.go_on().await;
@@ -508,7 +526,8 @@ async fn behind_a_check_of_the_port_alone_a_drained_region_goes_on_getting_reque
         asked.await.ok()
     })
     .await;
-    let load = Load::start(&client, "plain");
+    let known = known(&regions, &client).await;
+    let load = Load::start(&client, "plain", &known);
     load.go_on().await;
     let before = regions.us.requests();
     load.go_on().await;
@@ -603,7 +622,8 @@ async fn behind_nginx_a_killed_region_fails_only_what_was_in_flight() {
     client.wait().await;
     asks_as(&regions, "127.0.0.7").await;
 
-    let load = Load::start(&client, "region");
+    let known = known(&regions, &client).await;
+    let load = Load::start(&client, "region", &known);
     load.go_on().await;
     regions.us.registry().kill().await;
     load.go_on().await;
@@ -620,16 +640,10 @@ async fn behind_nginx_a_killed_region_fails_only_what_was_in_flight() {
 /// A request from this address is logged with this address.
 async fn asks_as(regions: &Regions, address: &str) {
     let mut curl = Command::new("curl");
-    curl.args([
-        "--silent",
-        "--show-error",
-        "--fail-with-body",
-        "--interface",
-        address,
-    ])
-    .arg("--cacert")
-    .arg(regions.path("ca.crt"))
-    .arg(format!("https://localhost:{}/_internal_ping", regions.port));
+    curl.args(["--silent", "--show-error", "--ipv4", "--interface", address])
+        .arg("--cacert")
+        .arg(regions.path("ca.crt"))
+        .arg(format!("https://localhost:{}/v2/", regions.port));
     run(&mut curl, LIMIT).await.expect_success();
     let logged = format!("client.address={address}");
     within(CHECKS_MAX, "the client's address is logged", async || {

@@ -64,20 +64,31 @@ async fn a_data_directory_that_cannot_be_written_is_named_also_to_root() {
 }
 
 #[tokio::test]
-async fn a_database_of_a_newer_version_is_left_alone() {
+async fn a_database_of_a_newer_version_is_worked_with_or_left_alone_as_it_says() {
     let directory = tempfile::tempdir().unwrap();
     let settings = RegistrySettings::new(directory.path().join("data"));
     assert!(settings.start().await.stop().await.success());
     let database = settings.data_dir.join("roadstead.db");
-    let newer = "insert into roadstead_migration (version, applied_at) values ('m29990101_000001_from_the_future', 0)";
-    run(
-        Command::new("sqlite3").arg(&database).arg(newer),
-        REFUSAL_LIMIT,
-    )
-    .await
-    .expect_success();
+    let migrated = async |name: &str| {
+        let newer =
+            format!("insert into roadstead_migration (version, applied_at) values ('{name}', 0)");
+        run(
+            Command::new("sqlite3").arg(&database).arg(newer),
+            REFUSAL_LIMIT,
+        )
+        .await
+        .expect_success();
+    };
+
+    // The next release has only added to it: this one may be started again while it is replaced.
+    migrated("m29990101_000001_from_the_future").await;
+    let registry = settings.start().await;
+    assert!(registry.log().contains("m29990101_000001_from_the_future"));
+    assert!(registry.stop().await.success());
+
+    migrated("m29990101_000002_moved_incompatible").await;
     let before = dump(&database).await;
-    assert_refuses(settings.spawn(), &["m29990101_000001_from_the_future"]).await;
+    assert_refuses(settings.spawn(), &["m29990101_000002_moved_incompatible"]).await;
     assert_eq!(dump(&database).await, before);
 }
 
