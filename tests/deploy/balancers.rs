@@ -176,10 +176,17 @@ impl Regions {
     }
 
     fn client(&self) -> Client {
+        self.client_waiting(Duration::from_secs(20))
+    }
+
+    /// A client that gives an answer so long. Every request has a connection of its own, for which the balancer chooses anew.
+    fn client_waiting(&self, patience: Duration) -> Client {
         let certificate = reqwest::Certificate::from_pem(self.authority.pem().as_bytes()).unwrap();
         let http = reqwest::Client::builder()
             .tls_certs_only([certificate])
-            .timeout(Duration::from_secs(20))
+            .http1_only()
+            .pool_max_idle_per_host(0)
+            .timeout(patience)
             .build()
             .unwrap();
         Client {
@@ -200,6 +207,13 @@ impl Regions {
 }
 
 impl Region {
+    /// Has it stand still, or go on: it accepts connections, and answers nothing.
+    async fn signal(&self, name: &str) {
+        let id = self.registry.as_ref().unwrap().process_id().to_string();
+        let sent = run(Command::new("kill").args([name, &id]), LIMIT).await;
+        sent.expect_success();
+    }
+
     fn registry(&mut self) -> &mut RegistryProcess {
         self.registry.as_mut().unwrap()
     }
@@ -406,14 +420,21 @@ impl Load {
     }
 
     /// Stops the clients: what failed, of how many.
-    #[expect(clippy::print_stdout, reason = "the figure that the test is about")]
     async fn failures(self, what: &str) -> Vec<String> {
         self.stop.send(true).unwrap();
         let failures = self.clients.join_all().await.concat();
         let succeeded = self.succeeded.load(Ordering::Relaxed);
-        println!("{what}: {} failed, {succeeded} succeeded", failures.len());
+        told(&format!(
+            "{what}: {} failed, {succeeded} succeeded",
+            failures.len()
+        ));
         failures
     }
+}
+
+/// The figures that the tests are about.
+fn told(figures: &str) {
+    println!("{figures}");
 }
 
 /// Pushes some artifacts, and waits until both stores have them.
@@ -495,29 +516,42 @@ async fn behind_haproxy_a_lost_store_or_a_drained_region_fails_no_request_and_a_
     assert!(failures.len() <= in_flight, "{failures:#?}");
     regions.us.registry = Some(regions.us.settings.start().await);
     balancer.until("us", "UP").await;
+
+    // A region that hangs: once it is out, it costs nothing.
+    regions.us.signal("-STOP").await;
+    balancer.until("us", "DOWN").await;
+    let load = Load::start(&client, "hanging", &known);
+    load.go_on().await;
+    let failures = load.failures("us hung and was out").await;
+    assert!(failures.is_empty(), "{failures:#?}");
+    regions.us.signal("-CONT").await;
+    balancer.until("us", "UP").await;
     drop(balancer);
     regions.stop().await;
 }
 
 /// The configuration in many people's documentation: whether a port is open.
 #[tokio::test]
-async fn behind_a_check_of_the_port_alone_a_drained_region_goes_on_getting_requests() {
+async fn behind_a_check_of_the_port_alone_a_drained_or_hanging_region_goes_on_getting_requests() {
     install_provider();
     let regions = Regions::start().await;
-    let text = fs::read_to_string(shipped("haproxy/terminating.cfg")).unwrap();
+    let text = fs::read_to_string(shipped("haproxy/passthrough.cfg")).unwrap();
     let plain: String = text
         .lines()
         .filter(|line| !line.contains("httpchk") && !line.contains("http-check"))
-        .map(|line| line.replace("leastconn", "roundrobin") + "\n")
+        .map(|line| match line.split_once(" check check-ssl ") {
+            Some((before, _)) => format!("{before} check\n"),
+            None => line.replace("leastconn", "roundrobin") + "\n",
+        })
         .collect();
-    assert_ne!(text, plain);
+    assert!(plain.contains("send-proxy-v2 check\n"), "{plain}");
     let configuration = regions.path("plain.cfg");
     fs::write(&configuration, plain).unwrap();
-    let (us, eu) = (regions.us.tls, regions.eu.tls);
+    let (us, eu) = (regions.us.tls_proxy, regions.eu.tls_proxy);
     let balancer = regions.haproxy(&configuration, us, eu).await;
     let client = regions.client();
     site(&regions.us, &["drain", "usstorage"]).await;
-    let health = format!("https://localhost:{us}/health/endtoend");
+    let health = format!("https://localhost:{}/health/endtoend", regions.us.tls);
     within(CHECKS_MAX, "us says that it is drained", async || {
         let asked = client.send(
             client.request(Method::GET, &health),
@@ -540,6 +574,21 @@ async fn behind_a_check_of_the_port_alone_a_drained_region_goes_on_getting_reque
         regions.us.requests() > before + 20,
         "half of them still go to us"
     );
+
+    // And a region that hangs is never out: half of the requests fail for as long as it does.
+    regions.us.signal("-STOP").await;
+    let hasty = regions.client_waiting(Duration::from_secs(2));
+    let (mut failed, asked) = (0, 20);
+    for _ in 0..asked {
+        let request = hasty.request(Method::GET, "/v2/");
+        failed += usize::from(hasty.send(request, StatusCode::OK).await.is_err());
+    }
+    told(&format!(
+        "us hung behind a check of the port: {failed} of {asked} failed"
+    ));
+    assert!(failed >= 5, "{failed} of {asked}");
+    balancer.until("us", "UP").await;
+    regions.us.signal("-CONT").await;
     drop(balancer);
     regions.stop().await;
 }

@@ -15,7 +15,7 @@ const PASSWORD_FILE: &str = "/datastorage/admin-password";
 
 /// The chapter's configuration with stores that exist here, as a container reaches them.
 fn configuration(hostname: &str, database: &str, stores: &[(&str, &S3Server)]) -> String {
-    let locations: String = stores
+    let locations: Vec<String> = stores
         .iter()
         .map(|(name, store)| {
             let port = store.endpoint().rsplit_once(':').unwrap().1.to_owned();
@@ -27,6 +27,7 @@ fn configuration(hostname: &str, database: &str, stores: &[(&str, &S3Server)]) -
             )
         })
         .collect();
+    let locations = locations.concat();
     let names: Vec<&str> = stores.iter().map(|(name, _)| *name).collect();
     let names = names.join(", ");
     format!(

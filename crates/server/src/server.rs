@@ -136,6 +136,11 @@ pub struct Running {
 impl Running {
     /// Starts a server: when this returns, it answers.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        // What a start makes on its way is too much for the future of every caller.
+        Box::pin(Self::begin(settings)).await
+    }
+
+    async fn begin(settings: Settings) -> Result<Self, StartError> {
         let Settings {
             config,
             origin,
