@@ -30,7 +30,9 @@ EOF
 # As in Quay's image: the variable comes first, since the image always has an argument.
 if [ -n "${QUAYENTRY:-}" ]; then
     mode=$QUAYENTRY
-    [ "$#" -eq 0 ] || [ "$1" != "$mode" ] && [ "${1:-}" != registry ] || shift
+    case ${1:-} in
+    registry | "$mode") shift ;;
+    esac
     unset QUAYENTRY
 else
     mode=${1:-registry}
