@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Header, Validation};
+use jsonwebtoken::{DecodingKey, Header, Validation};
 use roadstead_metadata::{MetadataError, Repository, RepositoryPath};
 use roadstead_oci::RepositoryName;
 use roadstead_runtime::Timestamp;
@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use crate::authenticator::Authenticator;
 use crate::bearer::{Claimed, ClaimedProof, Revoked};
 use crate::known_keys::{NoKey, Stranger};
+use crate::known_tokens::{KNOWN_TOKEN_BYTES_MAX, KnownToken, KnownTokens};
 use crate::options::AuthOptions;
 use crate::present::Holder;
 use crate::rights::{self, Action, Level, Present};
@@ -34,42 +35,49 @@ const LEEWAY: i64 = 30;
 /// What the bearer of a token may do; without a token, what everybody may.
 #[derive(Clone, Debug)]
 pub struct Access {
-    username: Option<String>,
+    /// None without a token.
+    grant: Option<Arc<TokenGrant>>,
+    pub(crate) holder: Holder,
+}
+
+/// What a token says that was found good: all that does not depend on when it is used.
+#[derive(Debug)]
+pub(crate) struct TokenGrant {
+    life: Life,
     proof: Option<TokenProof>,
     sees_all: bool,
     granted: HashMap<RepositoryPath, Level>,
-    pub(crate) holder: Holder,
     issued: Timestamp,
-    options: Option<Arc<AuthOptions>>,
+    /// To whom it was issued; none: to everybody.
+    claimed: Option<Claimed>,
+    options: Arc<AuthOptions>,
 }
 
 impl Access {
     /// The access of those who send no token: what is public.
     pub fn anonymous() -> Self {
         Self {
-            username: None,
-            proof: None,
-            sees_all: false,
-            granted: HashMap::new(),
+            grant: None,
             holder: Holder::Anonymous,
-            issued: Timestamp::UNIX_EPOCH,
-            options: None,
         }
     }
 
     /// Who the token is about; none for the anonymous.
     pub fn username(&self) -> Option<&str> {
-        self.username.as_deref()
+        let claimed = self.grant.as_ref()?.claimed.as_ref()?;
+        Some(&claimed.username)
     }
 
     /// What its bearer showed to get the token; none where that was the account's own password or token.
-    pub const fn proof(&self) -> Option<&TokenProof> {
-        self.proof.as_ref()
+    pub fn proof(&self) -> Option<&TokenProof> {
+        self.grant.as_ref()?.proof.as_ref()
     }
 
     /// Whether the bearer is a superuser who may read everything. It widens listings; in a repository only the token's grants count.
-    pub const fn sees_all(&self) -> bool {
-        self.sees_all
+    pub fn sees_all(&self) -> bool {
+        // Not on the token's word alone.
+        let confirmed = !matches!(self.holder, Holder::Unconfirmed);
+        confirmed && self.grant.as_ref().is_some_and(|grant| grant.sees_all)
     }
 
     /// Whether the token grants `action` in `repository`, which need not exist.
@@ -81,8 +89,15 @@ impl Access {
     }
 
     fn level(&self, repository: &RepositoryName) -> Option<Level> {
-        let path = self.options.as_ref()?.path(repository)?;
-        self.granted.get(&path).copied()
+        let grant = self.grant.as_ref()?;
+        let path = grant.options.path(repository)?;
+        grant.granted.get(&path).copied()
+    }
+
+    fn issued(&self) -> Timestamp {
+        self.grant
+            .as_ref()
+            .map_or(Timestamp::UNIX_EPOCH, |grant| grant.issued)
     }
 }
 
@@ -193,14 +208,21 @@ impl From<NoKey> for TokenError {
     }
 }
 
+/// When a token is good, in seconds since 1970.
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Life {
+    nbf: i64,
+    iat: i64,
+    exp: i64,
+}
+
 /// The claims of a token whose signature was checked. `A` is what one item of `access` has to be.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Claims<A> {
     iss: Option<String>,
     aud: Option<Audience>,
-    nbf: i64,
-    iat: i64,
-    exp: i64,
+    #[serde(flatten)]
+    life: Life,
     pub(crate) sub: Option<String>,
     #[serde(default = "Vec::new")]
     pub(crate) access: Vec<A>,
@@ -268,23 +290,48 @@ impl Authenticator {
     /// Whoever it was issued to must still be there, enabled, and have the password, the robot's token, the app token or the OAuth token that it was issued
     /// on: [`REVOCATION_BOUND`](crate::REVOCATION_BOUND). One statement at most, and none for those whom it is known of.
     pub async fn verify(&self, token: &str) -> Result<Access, TokenError> {
-        let claims = self.verified(token, TOKEN_BYTES_MAX).await?;
-        let (mut access, claimed) = self.access(claims)?;
-        if let Some(claimed) = claimed {
-            access.holder = self.holder(&claimed).await?;
-            if let Holder::Unconfirmed = access.holder {
-                access.sees_all = false;
-            }
-        }
-        Ok(access)
+        let grant = self.token_grant(token).await?;
+        let holder = match &grant.claimed {
+            Some(claimed) => self.holder(claimed).await?,
+            None => Holder::Anonymous,
+        };
+        Ok(Access {
+            grant: Some(grant),
+            holder,
+        })
     }
 
-    /// Checks everything about a token but what it grants.
+    /// What a token says that is good now. That its signature fits is remembered for as long as its key is; the rest is looked at every time.
+    async fn token_grant(&self, token: &str) -> Result<Arc<TokenGrant>, TokenError> {
+        let known_tokens = &self.inner.known_tokens;
+        let fingerprint = KnownTokens::fingerprint(token);
+        if let Some(known) = known_tokens.get(&fingerprint, self.inner.environment.now()) {
+            let key = self.inner.known_keys.find(&known.kid).await?;
+            if Arc::ptr_eq(&key, &known.key) {
+                self.check_life(known.grant.life)?;
+                return Ok(known.grant);
+            }
+        }
+        let (claims, kid, key) = self.verified(token, TOKEN_BYTES_MAX).await?;
+        let grant = Arc::new(self.grant_of(claims)?);
+        if token.len() <= KNOWN_TOKEN_BYTES_MAX {
+            let known = KnownToken {
+                kid,
+                key,
+                grant: Arc::clone(&grant),
+            };
+            let until = Timestamp::from_timestamp(grant.life.exp.saturating_add(LEEWAY), 0);
+            known_tokens.insert(fingerprint, known, until.unwrap_or(Timestamp::MAX_UTC));
+        }
+        Ok(grant)
+    }
+
+    /// Checks everything about a token but what it grants. With its claims come the id of its key, and the key.
     pub(crate) async fn verified<A: DeserializeOwned>(
         &self,
         token: &str,
         bytes_max: usize,
-    ) -> Result<Claims<A>, TokenError> {
+    ) -> Result<(Claims<A>, String, Arc<DecodingKey>), TokenError> {
         let malformed = |reason| TokenError::Malformed { reason };
         if token.len() > bytes_max {
             return Err(malformed("it is too long"));
@@ -300,7 +347,7 @@ impl Authenticator {
                 }
             })?;
         self.check_claims(&decoded.claims)?;
-        Ok(decoded.claims)
+        Ok((decoded.claims, kid, key))
     }
 
     fn check_claims<A>(&self, claims: &Claims<A>) -> Result<(), TokenError> {
@@ -316,26 +363,32 @@ impl Authenticator {
         if !for_us {
             return Err(TokenError::Audience);
         }
-        let now = self.inner.environment.now().timestamp();
-        if claims.exp.saturating_add(LEEWAY) <= now {
-            return Err(TokenError::Expired);
-        }
-        if claims.nbf.max(claims.iat) > now.saturating_add(LEEWAY) {
-            return Err(TokenError::NotYetValid);
-        }
-        let seconds = claims.exp.saturating_sub(claims.iat);
-        let seconds_max = i64::try_from(options.token_life_max.as_secs()).unwrap_or(i64::MAX);
-        if seconds > seconds_max {
-            return Err(TokenError::TooLongLived { seconds });
-        }
+        self.check_life(claims.life)?;
         match claims.sub.as_deref() {
             None | Some("") => Err(TokenError::MissingSubject),
             Some(_) => Ok(()),
         }
     }
 
-    /// What a token grants, and to whom, before anybody was asked about them; none: to everybody.
-    fn access(&self, claims: Claims<AccessClaim>) -> Result<(Access, Option<Claimed>), TokenError> {
+    /// Checks that now is within the time of a token.
+    fn check_life(&self, life: Life) -> Result<(), TokenError> {
+        let now = self.inner.environment.now().timestamp();
+        if life.exp.saturating_add(LEEWAY) <= now {
+            return Err(TokenError::Expired);
+        }
+        if life.nbf.max(life.iat) > now.saturating_add(LEEWAY) {
+            return Err(TokenError::NotYetValid);
+        }
+        let seconds = life.exp.saturating_sub(life.iat);
+        let life_max = self.inner.options.token_life_max.as_secs();
+        if seconds > i64::try_from(life_max).unwrap_or(i64::MAX) {
+            return Err(TokenError::TooLongLived { seconds });
+        }
+        Ok(())
+    }
+
+    /// What a token grants, and to whom, before anybody was asked about them.
+    fn grant_of(&self, claims: Claims<AccessClaim>) -> Result<TokenGrant, TokenError> {
         let options = &self.inner.options;
         let malformed = |reason| TokenError::Malformed { reason };
         let mut granted: HashMap<RepositoryPath, Level> = HashMap::new();
@@ -368,26 +421,23 @@ impl Authenticator {
             claims.context.entity_kind.as_deref(),
             Some("user" | "appspecifictoken")
         );
-        let issued = Timestamp::from_timestamp(claims.iat, 0).unwrap_or_default();
-        let proof = claims.context.proof();
-        let access = Access {
+        let issued = Timestamp::from_timestamp(claims.life.iat, 0).unwrap_or_default();
+        Ok(TokenGrant {
+            life: claims.life,
+            proof: claims.context.proof(),
             sees_all: is_user
                 && username.as_deref().is_some_and(|username| {
                     options.has_full_access(username) || options.reads_all(username)
                 }),
-            username: username.clone(),
-            proof,
             granted,
-            holder: Holder::Anonymous,
             issued,
-            options: Some(Arc::clone(options)),
-        };
-        let claimed = username.map(|username| Claimed {
-            username,
-            by: claims.context.claimed_proof(),
-            issued,
-        });
-        Ok((access, claimed))
+            claimed: username.map(|username| Claimed {
+                username,
+                by: claims.context.claimed_proof(),
+                issued,
+            }),
+            options: Arc::clone(options),
+        })
     }
 
     /// Whether `action` in the repository of this name may be done now: because the token grants it and its bearer may still do it, or because it is
@@ -405,10 +455,11 @@ impl Authenticator {
             public: repository.public,
             state: repository.state,
             // A robot's name is nobody else's: no other account's has a `+` in it.
-            mirrors: access.username.is_some() && access.username == repository.mirror_robot,
+            mirrors: access.username().is_some()
+                && access.username() == repository.mirror_robot.as_deref(),
         });
         let may = |level| {
-            let anonymous = access.username.is_none();
+            let anonymous = access.username().is_none();
             let anonymous_access = self.inner.options.anonymous_access;
             rights::may(level, action, present, anonymous, anonymous_access)
         };
@@ -417,7 +468,7 @@ impl Authenticator {
         }
         match self.inner.options.path(name) {
             Some(path) if may(access.level(name)) => {
-                self.still_may((&access.holder, access.issued), action, &path, found)
+                self.still_may((&access.holder, access.issued()), action, &path, found)
                     .await
             }
             _ => Ok(false),

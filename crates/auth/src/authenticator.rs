@@ -6,6 +6,7 @@ use roadstead_metadata::Database;
 use roadstead_runtime::{Environment, Tasks, Timestamp};
 
 use crate::known_keys::KnownKeys;
+use crate::known_tokens::KnownTokens;
 use crate::last_use::{LastUse, Used};
 use crate::options::AuthOptions;
 use crate::outage::Outage;
@@ -26,6 +27,7 @@ pub(crate) struct Inner {
     pub(crate) tasks: Tasks,
     pub(crate) keys: SigningKeys,
     pub(crate) known_keys: KnownKeys,
+    pub(crate) known_tokens: KnownTokens,
     pub(crate) passwords: Passwords,
     pub(crate) last_use: LastUse,
     pub(crate) outage: Outage,
@@ -59,6 +61,7 @@ impl Authenticator {
                     environment.clone(),
                     options.service.clone(),
                 ),
+                known_tokens: KnownTokens::default(),
                 passwords: Passwords::new(&environment, cost),
                 outage: Outage::new(&environment),
                 present: Present::new(database.clone(), &environment, &tasks),

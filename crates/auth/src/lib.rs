@@ -16,6 +16,7 @@ mod first_account;
 mod grant;
 mod identity;
 mod known_keys;
+mod known_tokens;
 mod last_use;
 mod login;
 mod management;

@@ -169,7 +169,7 @@ impl Authenticator {
         grant: &str,
         address: &ProxiedAddress<'_>,
     ) -> Result<(), ProxyGrantError> {
-        let claims = self
+        let (claims, ..) = self
             .verified::<Access>(grant, PROXY_GRANT_BYTES_MAX)
             .await?;
         if claims.sub.as_deref() != Some(SUBJECT) {

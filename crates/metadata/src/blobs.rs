@@ -15,6 +15,7 @@ use crate::error::MetadataError;
 use crate::garbage::{Publication, consume, free_blobs, lapsed};
 use crate::ids::{RepositoryId, StorageId};
 use crate::locations::SEALED;
+use crate::lookups::{Found, NAMES, by_digest, digests_in_repositories};
 use crate::reader::Reader;
 use crate::uploads::{Upload, bytes_column, end_upload};
 
@@ -91,11 +92,15 @@ const SELECT: &str = "
     LEFT JOIN imagestoragelocation l ON l.id = p.location_id
     WHERE ";
 
-/// That repository `$2` holds blob `s`: an upload that is still protected at `$3`, or one of its manifests, and no client deleted it there.
-pub(crate) const HELD: &str = "
-    (EXISTS (SELECT 1 FROM uploadedblob u WHERE u.blob_id = s.id AND u.repository_id = $2 AND u.expires_at > $3)
-     OR EXISTS (SELECT 1 FROM manifestblob mb WHERE mb.blob_id = s.id AND mb.repository_id = $2))
-    AND NOT EXISTS (SELECT 1 FROM roadstead_hidden_blob h WHERE h.storage_id = s.id AND h.repository_id = $2)";
+/// That a repository holds blob `s`: an upload that is still protected at `now`, or one of its manifests, and no client deleted it there. Both are
+/// parameters or columns.
+pub(crate) fn held(repository: &str, now: &str) -> String {
+    format!(
+        "(EXISTS (SELECT 1 FROM uploadedblob u WHERE u.blob_id = s.id AND u.repository_id = {repository} AND u.expires_at > {now})
+          OR EXISTS (SELECT 1 FROM manifestblob mb WHERE mb.blob_id = s.id AND mb.repository_id = {repository}))
+         AND NOT EXISTS (SELECT 1 FROM roadstead_hidden_blob h WHERE h.storage_id = s.id AND h.repository_id = {repository})"
+    )
+}
 
 impl Database {
     /// Finds a blob that the repository holds.
@@ -105,21 +110,19 @@ impl Database {
         digest: &Digest,
         now: Timestamp,
     ) -> Result<Option<Blob>, MetadataError> {
-        Self::find_held_blob(self.named_reader(), repository, digest, now).await
-    }
-
-    async fn find_held_blob(
-        reader: &Reader,
-        repository: RepositoryId,
-        digest: &Digest,
-        now: Timestamp,
-    ) -> Result<Option<Blob>, MetadataError> {
-        select_blob(
-            reader,
-            &format!("s.content_checksum = $1 AND {HELD}"),
-            params![digest.to_string(), repository.0, now.naive_utc()],
-        )
-        .await
+        self.lookups()
+            .blobs
+            .find(
+                self,
+                (repository, digest.clone()),
+                now,
+                |database, keys, now| {
+                    Box::pin(by_digest(database, keys, move |reader, keys| {
+                        Box::pin(find_held_blobs(reader, keys, now))
+                    }))
+                },
+            )
+            .await
     }
 
     /// Finds a blob whoever holds it.
@@ -141,7 +144,10 @@ impl Database {
     ) -> Result<Option<Blob>, MetadataError> {
         match source {
             MountSource::Repository(repository) => {
-                Self::find_held_blob(self.reader(), repository, digest, now).await
+                let key = (repository, digest.clone());
+                let mut found =
+                    find_held_blobs(self.reader(), std::slice::from_ref(&key), now).await?;
+                found.remove(&key).transpose()
             }
             MountSource::Any => Ok(self
                 .find_blob_anywhere(digest)
@@ -253,7 +259,7 @@ impl Database {
         let rows: Vec<BlobRow> = transaction
             .rows(OPERATION, &format!("{SELECT}s.id = $1"), params![storage])
             .await?;
-        let blob = blob_of(&rows)?.ok_or_else(|| {
+        let blob = blob_of(rows.iter())?.ok_or_else(|| {
             MetadataError::corrupt("imagestorage", "id", storage, "the row vanished")
         })?;
         transaction.commit().await?;
@@ -313,14 +319,17 @@ impl Database {
     ) -> Result<BlobDeletion, MetadataError> {
         const OPERATION: &str = "delete a blob";
         let transaction = self.begin(OPERATION).await?;
-        let held: Vec<Identified> = transaction
+        let found: Vec<Identified> = transaction
             .rows(
                 OPERATION,
-                &format!("SELECT s.id FROM imagestorage s WHERE s.content_checksum = $1 AND {HELD} ORDER BY s.id LIMIT 1"),
+                &format!(
+                    "SELECT s.id FROM imagestorage s WHERE s.content_checksum = $1 AND {} ORDER BY s.id LIMIT 1",
+                    held("$2", "$3")
+                ),
                 params![digest.to_string(), repository.0, now.naive_utc()],
             )
             .await?;
-        let Some(storage) = held.first().map(|row| row.id) else {
+        let Some(storage) = found.first().map(|row| row.id) else {
             return Ok(BlobDeletion::Unknown);
         };
         let users: Vec<Named> = transaction
@@ -378,7 +387,51 @@ async fn select_blob(
             values,
         )
         .await?;
-    blob_of(&rows)
+    blob_of(rows.iter())
+}
+
+#[derive(Debug, FromQueryResult)]
+struct HeldRow {
+    repository_id: i32,
+    #[sea_orm(nested)]
+    blob: BlobRow,
+}
+
+/// Finds blobs that repositories hold.
+async fn find_held_blobs(
+    reader: &Reader,
+    keys: &[(RepositoryId, Digest)],
+    now: Timestamp,
+) -> Result<Found<(RepositoryId, Digest), Blob>, MetadataError> {
+    let rows: Vec<HeldRow> = reader
+        .rows(
+            "look up a blob",
+            &format!(
+                "SELECT a.repository_id, s.id, s.uuid, s.content_checksum, s.image_size, l.name AS location
+                 FROM {NAMES} AS a
+                 JOIN imagestorage s ON s.content_checksum = a.name
+                 LEFT JOIN imagestorageplacement p ON p.storage_id = s.id
+                 LEFT JOIN imagestoragelocation l ON l.id = p.location_id
+                 WHERE {} ORDER BY a.repository_id, s.content_checksum, s.id",
+                held("a.repository_id", "$2")
+            ),
+            params![digests_in_repositories(keys), now.naive_utc()],
+        )
+        .await?;
+    let one = |row: &HeldRow, other: &HeldRow| {
+        row.repository_id == other.repository_id
+            && row.blob.content_checksum == other.blob.content_checksum
+    };
+    Ok(rows
+        .chunk_by(one)
+        .filter_map(|rows| {
+            let repository = RepositoryId(rows.first()?.repository_id);
+            let checksum = rows.first()?.blob.content_checksum.as_deref()?;
+            // It is what was asked for, and so can be read.
+            let key = (repository, checksum.parse().ok()?);
+            Some((key, blob_of(rows.iter().map(|row| &row.blob)).transpose()?))
+        })
+        .collect())
 }
 
 /// Finds blobs by the ids that queue rows name them by. A row that cannot be read is an error of its own.
@@ -397,7 +450,7 @@ pub(crate) async fn find_blobs_by_uuid(
     Ok(blobs
         .filter_map(|rows| {
             let uuid = rows.first()?.uuid.clone();
-            Some((uuid, blob_of(rows).transpose()?))
+            Some((uuid, blob_of(rows.iter()).transpose()?))
         })
         .collect())
 }
@@ -429,8 +482,11 @@ async fn hold(
 }
 
 /// Puts the rows of one blob together; rows of a younger blob with the same digest are left out.
-fn blob_of(rows: &[BlobRow]) -> Result<Option<Blob>, MetadataError> {
-    let Some(first) = rows.first() else {
+fn blob_of<'a>(
+    mut rows: impl Iterator<Item = &'a BlobRow> + Clone,
+) -> Result<Option<Blob>, MetadataError> {
+    let all = rows.clone();
+    let Some(first) = rows.next() else {
         return Ok(None);
     };
     let storage = first.id;
@@ -449,8 +505,7 @@ fn blob_of(rows: &[BlobRow]) -> Result<Option<Blob>, MetadataError> {
         .try_into()
         .map_err(|error| corrupt("image_size", &error))?;
     let uuid = first.uuid.clone();
-    let present = rows
-        .iter()
+    let present = all
         .filter(|row| row.id == storage)
         .filter_map(|row| row.location.as_deref())
         .map(|name| {

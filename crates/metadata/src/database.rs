@@ -16,6 +16,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use crate::dialect::Engine;
 use crate::error::{DriverError, MetadataError};
 use crate::ids::{RepositoryId, UserId};
+use crate::lookups::Lookups;
 use crate::metrics::{PoolState, Statements, Step};
 use crate::postgres::{Live, PostgresOptions, Servers, Times};
 use crate::reader::{Freshness, Reader, Replicas};
@@ -56,6 +57,7 @@ struct Pools {
     /// For what a digest names.
     named: Reader,
     write: Writer,
+    lookups: Lookups,
     statements: Arc<Statements>,
 }
 
@@ -110,6 +112,7 @@ impl Pools {
             pull: reader.clone(),
             named: reader.clone(),
             read: reader,
+            lookups: Lookups::new(Engine::Sqlite),
             statements,
             write: Writer::Sqlite {
                 read,
@@ -134,6 +137,7 @@ impl Pools {
             read: reader(Freshness::Now),
             pull: reader(Freshness::Pull),
             named: reader(Freshness::Named),
+            lookups: Lookups::new(Engine::Postgres),
             statements,
             write: Writer::Postgres { database, replicas },
         })
@@ -237,6 +241,19 @@ impl Database {
 
     pub(crate) fn statements(&self) -> &Statements {
         &self.pools.statements
+    }
+
+    /// Where those meet who look up the same.
+    pub(crate) fn lookups(&self) -> &Lookups {
+        &self.pools.lookups
+    }
+
+    /// Whether somebody else than the database itself may answer.
+    pub(crate) fn has_replicas(&self) -> bool {
+        match &self.pools.write {
+            Writer::Sqlite { .. } => false,
+            Writer::Postgres { replicas, .. } => !replicas.is_empty(),
+        }
     }
 
     /// Whether there is a server, how often it was another one or a new pool, and how the pools are.

@@ -1,11 +1,13 @@
 //! What can go wrong between us and the database.
 
+use std::sync::Arc;
+
 use sea_orm::{DbErr, RuntimeErr};
 
 use crate::schema::SchemaError;
 
-/// Why the metadata could not be read or changed.
-#[derive(Debug, thiserror::Error)]
+/// Why the metadata could not be read or changed. Cheap to clone: several may have asked with one statement.
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum MetadataError {
     /// The database does not answer, is locked by another for too long, or has no connection free. Trying again later may help.
     #[error("the database is not available while trying to {operation}")]
@@ -67,9 +69,15 @@ pub enum MetadataError {
 }
 
 /// The driver's own error, kept for the log.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct DriverError(#[from] DbErr);
+pub struct DriverError(Arc<DbErr>);
+
+impl From<DbErr> for DriverError {
+    fn from(error: DbErr) -> Self {
+        Self(Arc::new(error))
+    }
+}
 
 impl MetadataError {
     /// Whether trying the same again later may succeed.
@@ -79,7 +87,7 @@ impl MetadataError {
 
     pub(crate) fn driver(operation: &'static str, error: DbErr) -> Self {
         let trouble = Trouble::in_driver(&error);
-        let source = DriverError(error);
+        let source = DriverError::from(error);
         match trouble {
             Trouble::Unavailable => Self::Unavailable { operation, source },
             Trouble::Contended => Self::Contended { operation, source },

@@ -40,6 +40,7 @@ mod instances;
 mod jobs;
 mod labels;
 mod locations;
+mod lookups;
 mod manifests;
 mod metrics;
 mod min_locations;

@@ -5,7 +5,7 @@ mod put;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use roadstead_oci::{Digest, MediaType, Reference};
+use roadstead_oci::{Digest, MediaType, Reference, Tag};
 use roadstead_runtime::Timestamp;
 use sea_orm::FromQueryResult;
 use serde_json::value::RawValue;
@@ -13,10 +13,11 @@ use serde_json::value::RawValue;
 pub use self::put::{PutManifest, PutManifestOutcome};
 pub(crate) use self::put::{WantImage, want_image};
 use crate::audit::{self, Event, LogEntry};
-use crate::database::{Connection, Counted, Database, Lock, Named, contended, params};
+use crate::database::{Connection, Database, Lock, Named, contended, params};
 use crate::error::MetadataError;
 use crate::ids::{ManifestId, RepositoryId};
 use crate::immutability::ImmutableTags;
+use crate::lookups::{Found, NAMES, by_digest, digests_in_repositories, names_in_repositories};
 use crate::reader::Reader;
 use crate::tags::{self, Delete, Deletion, LIVE_TAG, LiveTag};
 
@@ -100,74 +101,27 @@ impl Database {
         reference: &Reference,
         now: Timestamp,
     ) -> Result<ManifestLookup, MetadataError> {
-        let reader = match reference {
-            Reference::Tag(_) => self.pull_reader(),
-            Reference::Digest(_) => self.named_reader(),
-        };
-        Self::look_up_manifest(reader, repository, reference, now).await
-    }
-
-    async fn look_up_manifest(
-        reader: &Reader,
-        repository: RepositoryId,
-        reference: &Reference,
-        now: Timestamp,
-    ) -> Result<ManifestLookup, MetadataError> {
-        const OPERATION: &str = "look up a manifest";
-        let row: Option<ManifestRow> = match reference {
+        let found = match reference {
             Reference::Tag(tag) => {
-                reader
-                    .row(
-                        OPERATION,
-                        &format!(
-                            "SELECT {COLUMNS} FROM tag t
-                             JOIN manifest m ON m.id = t.manifest_id
-                             JOIN mediatype mt ON mt.id = m.media_type_id
-                             WHERE t.repository_id = $1 AND t.name = $2 AND NOT t.hidden
-                               AND (t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > $3)
-                             ORDER BY t.id DESC LIMIT 1"
-                        ),
-                        params![repository.0, tag.as_str(), now.timestamp_millis()],
-                    )
-                    .await?
+                let key = (repository, tag.clone());
+                let tags = &self.lookups().tags;
+                tags.find(self, key, now, |database, keys, now| {
+                    Box::pin(find_by_tag(database.pull_reader(), keys, now))
+                })
+                .await?
             }
             Reference::Digest(digest) => {
-                reader
-                    .row(
-                        OPERATION,
-                        &format!(
-                            "WITH RECURSIVE up(id) AS (
-                                 SELECT id FROM manifest WHERE repository_id = $1 AND digest = $2
-                                 UNION
-                                 SELECT mc.manifest_id FROM manifestchild mc JOIN up ON mc.child_manifest_id = up.id)
-                             SELECT {COLUMNS} FROM manifest m
-                             JOIN mediatype mt ON mt.id = m.media_type_id
-                             WHERE m.repository_id = $1 AND m.digest = $2
-                               AND NOT EXISTS (SELECT 1 FROM roadstead_hidden_manifest h WHERE h.manifest_id = m.id)
-                               AND EXISTS (SELECT 1 FROM up JOIN tag t ON t.manifest_id = up.id
-                                           WHERE t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > $3)"
-                        ),
-                        params![repository.0, digest.to_string(), now.timestamp_millis()],
-                    )
-                    .await?
+                let key = (repository, digest.clone());
+                let manifests = &self.lookups().manifests;
+                let found = manifests.find(self, key, now, |database, keys, now| {
+                    Box::pin(by_digest(database, keys, move |reader, keys| {
+                        Box::pin(find_by_digest(reader, keys, now))
+                    }))
+                });
+                found.await?.map(ManifestLookup::Found)
             }
         };
-        if let Some(row) = row {
-            return Ok(ManifestLookup::Found(row.try_into()?));
-        }
-        if let Reference::Tag(tag) = reference {
-            let expired: Option<Counted> = reader
-                .row(
-                    OPERATION,
-                    "SELECT count(*) AS count FROM tag WHERE repository_id = $1 AND name = $2 AND NOT hidden",
-                    params![repository.0, tag.as_str()],
-                )
-                .await?;
-            if expired.is_some_and(|row| row.count > 0) {
-                return Ok(ManifestLookup::TagExpired);
-            }
-        }
-        Ok(ManifestLookup::Unknown)
+        Ok(found.unwrap_or(ManifestLookup::Unknown))
     }
 
     /// Makes a manifest invisible by ending every tag on it.
@@ -188,10 +142,9 @@ impl Database {
     ) -> Result<Deletion, MetadataError> {
         const OPERATION: &str = "delete a manifest";
         let repository = delete.repository.id;
-        let reference = Reference::Digest(digest.clone());
-        let ManifestLookup::Found(manifest) =
-            Self::look_up_manifest(self.reader(), repository, &reference, delete.now).await?
-        else {
+        let key = (repository, digest.clone());
+        let found = find_by_digest(self.reader(), std::slice::from_ref(&key), delete.now).await?;
+        let Some(manifest) = found.into_values().next().transpose()? else {
             return Ok(Deletion::Unknown);
         };
         let transaction = self.begin(OPERATION).await?;
@@ -293,6 +246,125 @@ async fn immutable_above(
         )
         .await?;
     Ok(found.map(|row| row.name))
+}
+
+const FIND: &str = "look up a manifest";
+
+/// What tags point to, those included that did and have ended.
+async fn find_by_tag(
+    reader: &Reader,
+    keys: &[(RepositoryId, Tag)],
+    now: Timestamp,
+) -> Result<Found<(RepositoryId, Tag), ManifestLookup>, MetadataError> {
+    let asked = |keys: &[(RepositoryId, Tag)]| {
+        names_in_repositories(
+            keys.iter()
+                .map(|(repository, tag)| (*repository, tag.as_str())),
+        )
+    };
+    let rows: Vec<TaggedRow> = reader
+        .rows(
+            FIND,
+            &format!(
+                "SELECT t.repository_id, t.name, {COLUMNS} FROM {NAMES} AS a
+                 JOIN tag t ON t.repository_id = a.repository_id AND t.name = a.name
+                 JOIN manifest m ON m.id = t.manifest_id
+                 JOIN mediatype mt ON mt.id = m.media_type_id
+                 WHERE NOT t.hidden AND (t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > $2)
+                 ORDER BY t.id"
+            ),
+            params![asked(keys), now.timestamp_millis()],
+        )
+        .await?;
+    // Of several rows of a tag the last one counts.
+    let mut found: Found<_, _> = rows
+        .into_iter()
+        .filter_map(|row| {
+            let key = (RepositoryId(row.repository_id), row.name.parse().ok()?);
+            Some((key, row.manifest.try_into().map(ManifestLookup::Found)))
+        })
+        .collect();
+    let unknown: Vec<(RepositoryId, Tag)> = keys
+        .iter()
+        .filter(|key| !found.contains_key(key))
+        .cloned()
+        .collect();
+    if unknown.is_empty() {
+        return Ok(found);
+    }
+    let ended: Vec<TagRow> = reader
+        .rows(
+            FIND,
+            &format!(
+                "SELECT DISTINCT t.repository_id, t.name FROM {NAMES} AS a
+                 JOIN tag t ON t.repository_id = a.repository_id AND t.name = a.name
+                 WHERE NOT t.hidden"
+            ),
+            params![asked(&unknown)],
+        )
+        .await?;
+    found.extend(ended.into_iter().filter_map(|row| {
+        let key = (RepositoryId(row.repository_id), row.name.parse().ok()?);
+        Some((key, Ok(ManifestLookup::TagExpired)))
+    }));
+    Ok(found)
+}
+
+/// Visible manifests.
+async fn find_by_digest(
+    reader: &Reader,
+    keys: &[(RepositoryId, Digest)],
+    now: Timestamp,
+) -> Result<Found<(RepositoryId, Digest), StoredManifest>, MetadataError> {
+    let rows: Vec<NamedRow> = reader
+        .rows(
+            FIND,
+            &format!(
+                "WITH RECURSIVE named(id) AS (
+                     SELECT m.id FROM {NAMES} AS a
+                     JOIN manifest m ON m.repository_id = a.repository_id AND m.digest = a.name),
+                 up(root, id) AS (
+                     SELECT id, id FROM named
+                     UNION
+                     SELECT up.root, mc.manifest_id FROM manifestchild mc JOIN up ON mc.child_manifest_id = up.id)
+                 SELECT m.repository_id, {COLUMNS} FROM manifest m
+                 JOIN mediatype mt ON mt.id = m.media_type_id
+                 WHERE m.id IN (SELECT up.root FROM up JOIN tag t ON t.manifest_id = up.id
+                                WHERE t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > $2)
+                   AND NOT EXISTS (SELECT 1 FROM roadstead_hidden_manifest h WHERE h.manifest_id = m.id)"
+            ),
+            params![digests_in_repositories(keys), now.timestamp_millis()],
+        )
+        .await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| {
+            let digest = row.manifest.digest.parse().ok()?;
+            let key = (RepositoryId(row.repository_id), digest);
+            Some((key, row.manifest.try_into()))
+        })
+        .collect())
+}
+
+#[derive(Debug, FromQueryResult)]
+struct TaggedRow {
+    repository_id: i32,
+    name: String,
+    #[sea_orm(nested)]
+    manifest: ManifestRow,
+}
+
+#[derive(Debug, FromQueryResult)]
+struct TagRow {
+    repository_id: i32,
+    name: String,
+}
+
+#[derive(Debug, FromQueryResult)]
+struct NamedRow {
+    repository_id: i32,
+    #[sea_orm(nested)]
+    manifest: ManifestRow,
 }
 
 impl TryFrom<ManifestRow> for StoredManifest {

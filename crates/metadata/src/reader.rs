@@ -67,6 +67,10 @@ impl Replicas {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.replicas.is_empty()
+    }
+
     /// One that is there, each in its turn.
     fn one(&self) -> Option<&Servers> {
         let count = self.replicas.len();

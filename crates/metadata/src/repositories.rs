@@ -10,9 +10,12 @@ use roadstead_runtime::{Ids, Timestamp};
 use sea_orm::FromQueryResult;
 
 use crate::accounts::window_column;
-use crate::database::{Connection, Database, Identified, Transaction, contended, params};
+use crate::database::{
+    Connection, Database, Identified, Transaction, contended, json_pairs, params,
+};
 use crate::error::MetadataError;
 use crate::ids::{RepositoryId, UserId};
+use crate::lookups::Found;
 
 pub use self::changes::{ChangeRepository, CreateRepository, RepositoryChange, RepositoryCreation};
 pub use self::listing::{ListRepositories, ListedRepository, RepositoryActions, RepositoryDetails};
@@ -106,9 +109,11 @@ struct RepositoryRow {
     mirror_robot: Option<String>,
 }
 
-/// The namespace is looked up first: in a plain join PostgreSQL may begin with the name, in the index of Quay's search, where `app` finds every
+/// The namespaces are looked up first: in a plain join PostgreSQL may begin with the name, in the index of Quay's search, where `app` finds every
 /// name with `app` in it. Only of a mirror is its robot looked up.
 const FIND: &str = r#"
+    WITH asked(namespace_id, name) AS MATERIALIZED (
+        SELECT (SELECT n.id FROM "user" n WHERE n.username = a.first), a.second FROM @pairs($1) AS a)
     SELECT r.id, r.namespace_user_id, u.username AS namespace, r.name, v.name AS visibility, r.state, k.name AS kind,
            CASE r.state
                WHEN 2 THEN (SELECT b.username FROM repomirrorconfig m JOIN "user" b ON b.id = m.internal_robot_id
@@ -116,11 +121,11 @@ const FIND: &str = r#"
                WHEN 4 THEN (SELECT b.username FROM orgmirrorconfig m JOIN "user" b ON b.id = m.internal_robot_id
                             WHERE m.organization_id = r.namespace_user_id)
            END AS mirror_robot
-    FROM repository r
+    FROM asked
+    JOIN repository r ON r.namespace_user_id = asked.namespace_id AND r.name = asked.name
     JOIN "user" u ON u.id = r.namespace_user_id
     JOIN visibility v ON v.id = r.visibility_id
-    JOIN repositorykind k ON k.id = r.kind_id
-    WHERE r.namespace_user_id = (SELECT n.id FROM "user" n WHERE n.username = $1) AND r.name = $2"#;
+    JOIN repositorykind k ON k.id = r.kind_id"#;
 
 /// The state in which Quay keeps a repository until it is really deleted.
 const MARKED_FOR_DELETION: i32 = 3;
@@ -186,7 +191,14 @@ impl Database {
         &self,
         path: &RepositoryPath,
     ) -> Result<Option<Repository>, MetadataError> {
-        find(self.pull_reader(), path).await
+        // Whether it is there does not depend on the time.
+        let now = Timestamp::UNIX_EPOCH;
+        self.lookups()
+            .repositories
+            .find(self, path.clone(), now, |database, paths, _| {
+                Box::pin(find_all(database.pull_reader(), paths))
+            })
+            .await
     }
 
     /// Finds a namespace.
@@ -244,16 +256,31 @@ async fn find(
     connection: &impl Connection,
     path: &RepositoryPath,
 ) -> Result<Option<Repository>, MetadataError> {
-    let row: Option<RepositoryRow> = connection
-        .row(
-            "look up a repository",
-            FIND,
-            params![path.namespace.as_str(), path.name.as_str()],
-        )
+    let mut found = find_all(connection, std::slice::from_ref(path)).await?;
+    found.remove(path).transpose()
+}
+
+async fn find_all(
+    connection: &impl Connection,
+    paths: &[RepositoryPath],
+) -> Result<Found<RepositoryPath, Repository>, MetadataError> {
+    let asked = paths
+        .iter()
+        .map(|path| (path.namespace.as_str(), path.name.as_str()));
+    let rows: Vec<RepositoryRow> = connection
+        .rows("look up a repository", FIND, params![json_pairs(asked)])
         .await?;
-    row.filter(|row| row.state != MARKED_FOR_DELETION)
-        .map(Repository::try_from)
-        .transpose()
+    Ok(rows
+        .into_iter()
+        .filter(|row| row.state != MARKED_FOR_DELETION)
+        .map(|row| {
+            let path = RepositoryPath {
+                namespace: row.namespace.clone(),
+                name: row.name.clone(),
+            };
+            (path, Repository::try_from(row))
+        })
+        .collect())
 }
 
 /// Makes a repository that is not there, with its maker as its administrator.

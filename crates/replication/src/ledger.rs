@@ -9,18 +9,32 @@ use roadstead_metadata::{
     StorageId,
 };
 
+use roadstead_runtime::Gather;
+
 use crate::Replication;
-use crate::gather::Gather;
 
 /// How long an object is kept that a copy published and did not come to record: its process died.
 const PUBLICATION_LIFE: Duration = Duration::from_hours(1);
 
 /// Where the copies of this process meet on their way to the database.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Ledger {
     orders: Gather<String, Result<Option<CopyOrder>, LedgerError>>,
     beginnings: Gather<BeginCopy, Result<CopyBeginning, LedgerError>>,
     records: Gather<Completed, Result<Recorded, LedgerError>>,
+}
+
+/// How many are asked about together: as many as one claims.
+const TOGETHER_MAX: usize = 256;
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            orders: Gather::new(TOGETHER_MAX, 1),
+            beginnings: Gather::new(TOGETHER_MAX, 1),
+            records: Gather::new(TOGETHER_MAX, 1),
+        }
+    }
 }
 
 /// A copy that is to be recorded.
@@ -52,10 +66,9 @@ impl Replication {
     /// What there is to copy of the blob that queue rows name so; none if it was deleted.
     pub(crate) async fn copy_order(&self, storage: &str) -> Result<Option<CopyOrder>, LedgerError> {
         let replication = self.clone();
-        let answer = self
-            .ledger
-            .orders
-            .ask(storage.to_owned(), |uuids| async move {
+        let answer = self.ledger.orders.ask(storage.to_owned(), move |uuids| {
+            let replication = replication.clone();
+            async move {
                 let found = replication
                     .database
                     .copy_orders(&uuids, replication.demand());
@@ -71,33 +84,45 @@ impl Replication {
                     }
                     Err(error) => all(uuids.len(), error),
                 }
-            });
+            }
+        });
         answer.await.unwrap_or(Err(LedgerError::Unasked))
     }
 
     /// Notes that a copy's object is about to appear, so that nobody deletes it before it is recorded.
     pub(crate) async fn begin_copy(&self, copy: BeginCopy) -> Result<CopyBeginning, LedgerError> {
-        let (database, now) = (self.database.clone(), self.environment.now());
-        let answer = self.ledger.beginnings.ask(copy, move |copies| async move {
-            let begun = database.begin_copies(&copies, now + PUBLICATION_LIFE, now);
-            each(copies.len(), begun.await)
+        let replication = self.clone();
+        let answer = self.ledger.beginnings.ask(copy, move |copies| {
+            let replication = replication.clone();
+            async move {
+                let now = replication.environment.now();
+                let begun = replication
+                    .database
+                    .begin_copies(&copies, now + PUBLICATION_LIFE, now);
+                each(copies.len(), begun.await)
+            }
         });
         answer.await.unwrap_or(Err(LedgerError::Unasked))
     }
 
     /// Records a copy whose bytes are there and were verified, and ends the job that asked for it.
     pub(crate) async fn record_copy(&self, copy: Completed) -> Result<Recorded, LedgerError> {
-        let (database, now) = (self.database.clone(), self.environment.now());
-        let answer = self.ledger.records.ask(copy, move |copies| async move {
-            let completed: Vec<CompletedCopy<'_>> = copies
-                .iter()
-                .map(|copy| CompletedCopy {
-                    storage: copy.storage,
-                    publication: &copy.publication,
-                    job: Some(&copy.job),
-                })
-                .collect();
-            each(copies.len(), database.record_copies(&completed, now).await)
+        let replication = self.clone();
+        let answer = self.ledger.records.ask(copy, move |copies| {
+            let replication = replication.clone();
+            async move {
+                let completed: Vec<CompletedCopy<'_>> = copies
+                    .iter()
+                    .map(|copy| CompletedCopy {
+                        storage: copy.storage,
+                        publication: &copy.publication,
+                        job: Some(&copy.job),
+                    })
+                    .collect();
+                let now = replication.environment.now();
+                let recorded = replication.database.record_copies(&completed, now);
+                each(copies.len(), recorded.await)
+            }
         });
         answer.await.unwrap_or(Err(LedgerError::Unasked))
     }

@@ -35,7 +35,6 @@ mod desired;
 mod drain;
 mod failed;
 mod fan_out;
-mod gather;
 mod image_events;
 mod images;
 mod job_body;

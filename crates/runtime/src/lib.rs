@@ -1,4 +1,5 @@
-//! What a program takes from the world around it: the time, new ids, chance, and tasks that a shutdown waits for.
+//! What a program takes from the world around it: the time, new ids, chance, and tasks that a shutdown waits for; and where tasks that ask the
+//! same meet.
 //!
 //! Every crate that decides or stores something takes these from its caller, so that a whole region can run in a test
 //! on a clock and on chance of the test's choosing. Reading the system's clock or randomness anywhere else is a lint error.
@@ -6,10 +7,12 @@
 //! Invariant: nothing here knows what a registry is.
 
 mod clock;
+mod gather;
 mod ids;
 mod tasks;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use gather::Gather;
 pub use ids::{Ids, SeededIds, SystemIds};
 pub use tasks::{Shutdown, Tasks};
 

@@ -8,7 +8,7 @@ use roadstead_runtime::{Ids, Timestamp};
 use sea_orm::FromQueryResult;
 
 use crate::audit::{self, Actor, Event, LogEntry};
-use crate::blobs::HELD;
+use crate::blobs::held;
 use crate::copies::{WantCopies, WantedScope, want_copies};
 use crate::copy_claims::Urgency;
 use crate::database::{
@@ -314,7 +314,8 @@ async fn held_blobs(
             "check the blobs of a manifest",
             &format!(
                 "SELECT s.id, s.content_checksum AS digest FROM imagestorage s
-                 WHERE s.content_checksum IN @texts($1) AND {HELD} ORDER BY s.id DESC @keep(s)"
+                 WHERE s.content_checksum IN @texts($1) AND {} ORDER BY s.id DESC @keep(s)",
+                held("$2", "$3")
             ),
             params![json_texts(named), put.repository.id.0, put.now.naive_utc()],
         )

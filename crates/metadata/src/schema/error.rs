@@ -5,7 +5,7 @@ use roadstead_migrations::{MIGRATION_TABLE, QUAY_REVISIONS};
 use crate::error::DriverError;
 
 /// Why a database is refused. Nothing in it has been changed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum SchemaError {
     /// The database was last used by a newer version of this program.
     #[error(
