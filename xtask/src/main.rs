@@ -61,12 +61,8 @@ enum Workflow {
     Tidy,
     /// Everything that has to pass before a change lands: test, fmt, clippy, deny, tidy, doc.
     Ci,
-    /// Run the benches; what follows is handed to them.
-    Bench {
-        /// Arguments of criterion: a name to select benches, `--save-baseline`, `--baseline`.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
-    },
+    /// Run the benches, or measure the registry beside its peers.
+    Bench(bench::Benches),
 }
 
 fn main() -> ExitCode {
@@ -98,6 +94,6 @@ fn run(workflow: Workflow) -> Result<()> {
         Workflow::Deb => packages::deb(&workspace),
         Workflow::Tidy => tidy::run(&workspace),
         Workflow::Ci => ci::run(&workspace),
-        Workflow::Bench { arguments } => bench::run(&workspace, &arguments),
+        Workflow::Bench(benches) => bench::run(&workspace, &benches),
     }
 }

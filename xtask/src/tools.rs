@@ -93,9 +93,14 @@ const POSTGRESQL: &str = "/usr/lib/postgresql";
 /// The version of cargo-deny that this workspace's `deny.toml` was written for.
 const CARGO_DENY: &str = "0.20.2";
 
-/// Makes sure that every program of the tests is there. As root, with apt-get, installs what is missing; else says how.
+/// Makes sure that every program of the tests is there.
 pub(crate) fn ensure_test_programs() -> Result<()> {
-    let missing: Vec<&str> = TEST_PROGRAMS
+    ensure_programs(&TEST_PROGRAMS)
+}
+
+/// Makes sure that programs are there, each with Debian's package that brings it. As root, with apt-get, installs what is missing; else says how.
+pub(crate) fn ensure_programs(programs: &[(&str, &str)]) -> Result<()> {
+    let missing: Vec<&str> = programs
         .iter()
         .filter(|(program, _)| find(program).is_none())
         .map(|(_, package)| *package)
@@ -106,7 +111,7 @@ pub(crate) fn ensure_test_programs() -> Result<()> {
     let packages = missing.join(" ");
     if find("apt-get").is_none() {
         bail!(
-            "the tests need programs that are not here; install what Debian calls {packages}, then run this again"
+            "programs are needed that are not here; install what Debian calls {packages}, then run this again"
         );
     }
     if Step::new("id", ["-u"], Duration::from_secs(10))
@@ -115,17 +120,14 @@ pub(crate) fn ensure_test_programs() -> Result<()> {
         != "0"
     {
         bail!(
-            "the tests need programs that are not here; run `sudo apt-get install -y {packages}`, then this again"
+            "programs are needed that are not here; run `sudo apt-get install -y {packages}`, then this again"
         );
     }
-    say(&format!("installing what the tests need: {packages}"));
+    say(&format!("installing what is needed: {packages}"));
     apt_get(&["update"])?;
     let install = ["install", "-y", "--no-install-recommends"];
     apt_get(&[&install[..], &missing].concat())?;
-    match TEST_PROGRAMS
-        .iter()
-        .find(|(program, _)| find(program).is_none())
-    {
+    match programs.iter().find(|(program, _)| find(program).is_none()) {
         None => Ok(()),
         Some((program, package)) => {
             bail!("{package} is installed, and yet {program} is not found")

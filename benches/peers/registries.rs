@@ -1,0 +1,165 @@
+//! The registry that is measured, in the forms in which it is run.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use roadstead_benches::process::{cpu_time, watch};
+use roadstead_test_servers::{Postgres, PostgresDatabase, PostgresSettings, S3Server, free_port};
+
+use crate::peers::Running;
+
+/// A form of the registry: with authentication always, as whoever pushes must sign in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Embedded,
+    Postgres,
+    PostgresAndS3,
+}
+
+impl Form {
+    pub(crate) const ALL: [Self; 3] = [Self::Embedded, Self::Postgres, Self::PostgresAndS3];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Postgres => "postgres",
+            Self::PostgresAndS3 => "postgres-s3",
+        }
+    }
+
+    pub(crate) const fn describe(self) -> &'static str {
+        match self {
+            Self::Embedded => {
+                "SQLite and a directory; every commit, object and directory is flushed before the answer"
+            }
+            Self::Postgres => {
+                "PostgreSQL and a directory; every commit, object and directory is flushed before the answer"
+            }
+            Self::PostgresAndS3 => {
+                "PostgreSQL and an S3 server, which runs on the same processors and is not counted"
+            }
+        }
+    }
+}
+
+/// What runs. Ended when dropped.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    running: Running,
+    port: u16,
+    credentials: String,
+    pub(crate) started_in: Duration,
+    _servers: (Option<(Postgres, PostgresDatabase)>, Option<S3Server>),
+}
+
+impl Registry {
+    /// Starts it twice: the first time it makes its database, the second time is measured.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub(crate) fn start(form: Form, program: &Path, scratch: &Path) -> Self {
+        let home = scratch.join(form.name());
+        fs::create_dir_all(&home).expect("a directory can be made");
+        let postgres = (form != Form::Embedded).then(|| {
+            let server = Postgres::start(&PostgresSettings::default());
+            let database = server.database();
+            (server, database)
+        });
+        let s3 = (form == Form::PostgresAndS3).then(S3Server::start);
+        let port = free_port();
+        let database = match &postgres {
+            Some((_, database)) => database.uri(),
+            None => format!("sqlite:///{}", home.join("registry.db").display()),
+        };
+        let store = match &s3 {
+            Some(server) => {
+                server.create_bucket("blobs");
+                let (host, port) = server
+                    .endpoint()
+                    .trim_start_matches("http://")
+                    .split_once(':')
+                    .map(|(host, port)| (host.to_owned(), port.to_owned()))
+                    .expect("an address has a port");
+                format!(
+                    "[RadosGWStorage, {{hostname: {host}, port: {port}, is_secure: false, access_key: {}, secret_key: {}, \
+                     bucket_name: blobs, storage_path: /}}]",
+                    server.access_key(),
+                    server.secret_key()
+                )
+            }
+            None => format!(
+                "[LocalStorage, {{storage_path: {}}}]",
+                home.join("blobs").display()
+            ),
+        };
+        let configuration = format!(
+            "SERVER_HOSTNAME: 127.0.0.1:{port}\nPREFERRED_URL_SCHEME: http\nDB_URI: {database}\n\
+             DATABASE_SECRET_KEY: \"36661985938452016234567890123456789012\"\n\
+             SECRET_KEY: a key for measurements alone\nAUTHENTICATION_TYPE: Database\n\
+             DISTRIBUTED_STORAGE_CONFIG: {{local: {store}}}\n\
+             DISTRIBUTED_STORAGE_PREFERENCE: [local]\nDISTRIBUTED_STORAGE_DEFAULT_LOCATIONS: [local]\n"
+        );
+        fs::write(home.join("config.yaml"), configuration).expect("a file can be written");
+        let start = || {
+            let mut command = Command::new(program);
+            command.arg("--config-dir").arg(&home);
+            command.args(["--listen", &format!("127.0.0.1:{port}"), "--log", "warn"]);
+            Running::start(command, port)
+        };
+        drop(start());
+        let began = watch();
+        let running = start();
+        let started_in = began.elapsed();
+        let password =
+            fs::read_to_string(home.join("admin-password")).expect("an account was made");
+        Self {
+            running,
+            port,
+            credentials: format!("admin:{}", password.trim()),
+            started_in,
+            _servers: (postgres, s3),
+        }
+    }
+
+    /// As the generator is told of it.
+    pub(crate) fn target(&self) -> String {
+        format!(
+            "us=http://127.0.0.1:{},pid={},token=1,basic={}",
+            self.port,
+            self.running.id(),
+            self.credentials
+        )
+    }
+
+    /// The processor time of a token, in milliseconds, for a password that was checked just before.
+    pub(crate) fn time_of_a_token(&self) -> f64 {
+        const TOKENS: u32 = 200;
+        let address = format!(
+            "http://127.0.0.1:{}/v2/auth?service=127.0.0.1:{}&scope=repository:admin/app:pull",
+            self.port, self.port
+        );
+        let ask = |times: u32| {
+            let mut command = Command::new("curl");
+            command.args([
+                "--silent",
+                "--fail",
+                "--user",
+                &self.credentials,
+                "--output",
+                "/dev/null",
+            ]);
+            // One connection for all of them.
+            command.args((0..times).flat_map(|_| [address.as_str(), "--output", "/dev/null"]));
+            let status = command.status().expect("curl runs");
+            assert!(status.success(), "a token is given: {status}");
+        };
+        ask(1);
+        let process = self.running.id().to_string();
+        let (before, _) = cpu_time(&process);
+        ask(TOKENS);
+        let (after, _) = cpu_time(&process);
+        (after - before).as_secs_f64() * 1000.0 / f64::from(TOKENS)
+    }
+}
