@@ -64,10 +64,14 @@ impl Replication {
         };
         let known = self.topology.locations();
         let found = known.iter().find(|location| location.as_str() == name);
-        found.cloned().ok_or_else(|| SiteError::Unknown {
+        found.cloned().ok_or_else(|| self.unknown(name))
+    }
+
+    fn unknown(&self, name: &str) -> SiteError {
+        SiteError::Unknown {
             name: name.to_owned(),
-            known: known.iter().cloned().collect(),
-        })
+            known: self.topology.locations().iter().cloned().collect(),
+        }
     }
 
     /// Takes a region out, unless it is the last one and nobody insists. Says which. Done again, it changes nothing.
@@ -91,13 +95,21 @@ impl Replication {
         Ok(region)
     }
 
-    /// Takes a region back. Says which, and whether it was out.
+    /// Takes a region back, also one whose location is configured no more. Says which, and whether it was out.
     pub async fn undrain_site(
         &self,
         name: Option<&str>,
     ) -> Result<(LocationName, bool), SiteError> {
-        let region = self.site(name)?;
+        let region = match name {
+            Some(name) => LocationName::new(name).map_err(|_| self.unknown(name))?,
+            None => self.topology.preferred().clone(),
+        };
         let was_out = self.database.undrain_site(&region).await?;
+        if was_out {
+            tracing::info!(location.id = %region, "Region {region} is taken back: its end-to-end check says again how it fares");
+        } else if !self.topology.locations().contains(&region) {
+            return Err(self.unknown(region.as_str()));
+        }
         Ok((region, was_out))
     }
 
