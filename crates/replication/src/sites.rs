@@ -5,15 +5,15 @@
 mod tests;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use chrono::TimeDelta;
 use roadstead_metadata::{DrainedSite, MetadataError, Sites};
 use roadstead_placement::{LocationName, may_leave};
 
 use crate::Replication;
 
-/// After how long a process of which nothing is heard does not count: every process tells of itself every ten seconds.
-const HEARD_OF_WITHIN: TimeDelta = TimeDelta::minutes(2);
+/// After how long a process of which nothing is heard has ended: every process tells of itself every ten seconds.
+pub const ENDED_AFTER: Duration = Duration::from_mins(2);
 
 /// Why a region is not taken out, or not back.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +84,7 @@ impl Replication {
         let now = self.environment.now();
         let (drained, sites) = self
             .database
-            .drain_site(&region, now - HEARD_OF_WITHIN, now, |sites| {
+            .drain_site(&region, now - ENDED_AFTER, now, |sites| {
                 insist || may_leave(&region, &sites.running, &sites.out())
             })
             .await?;
@@ -116,7 +116,7 @@ impl Replication {
     /// The regions that run or are out, by name.
     pub async fn sites(&self) -> Result<Vec<SiteStatus>, MetadataError> {
         let now = self.environment.now();
-        let sites = self.database.sites(now - HEARD_OF_WITHIN).await?;
+        let sites = self.database.sites(now - ENDED_AFTER).await?;
         let names: BTreeSet<LocationName> = sites.running.union(&sites.out()).cloned().collect();
         let status = |region: LocationName| SiteStatus {
             running: sites.running.contains(&region),

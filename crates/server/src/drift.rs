@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use roadstead_config::{Drift, Fingerprint, RawKeys, drift};
 use roadstead_metadata::{Database, MetadataError, ToldConfiguration};
+use roadstead_replication::ENDED_AFTER;
 use roadstead_runtime::{Environment, Timestamp};
 use roadstead_secrets::KeyedHash;
 use tokio::sync::watch;
 
 use crate::deployment::Deployment;
-use crate::instance::ENDED_AFTER;
 
 /// What a process knows of how alike the running processes are. Its clones are one.
 #[derive(Clone, Debug, Default)]

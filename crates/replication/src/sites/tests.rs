@@ -16,7 +16,7 @@ async fn run(world: &World, region: &str) {
     };
     let database = &world.replication.database;
     database
-        .note_instance(&instance, now - HEARD_OF_WITHIN)
+        .note_instance(&instance, now - ENDED_AFTER)
         .await
         .unwrap();
 }
