@@ -10,7 +10,6 @@ use roadstead_metadata::{Database, MetadataError, ToldConfiguration};
 use roadstead_replication::ENDED_AFTER;
 use roadstead_runtime::{Environment, Timestamp};
 use roadstead_secrets::KeyedHash;
-use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::deployment::Deployment;
@@ -141,7 +140,7 @@ async fn fingerprint(
     database: &Database,
     environment: &Environment,
 ) -> Result<Option<String>, MetadataError> {
-    let Some(secret) = raw.get("DATABASE_SECRET_KEY").filter(|key| is_given(key)) else {
+    let Some(secret) = raw.get("DATABASE_SECRET_KEY") else {
         return Ok(None);
     };
     let (first, second) = (environment.ids.uuid(), environment.ids.uuid());
@@ -155,10 +154,6 @@ async fn fingerprint(
     Ok(Some(
         serde_json::to_string(&fingerprint).unwrap_or_default(),
     ))
-}
-
-fn is_given(key: &Value) -> bool {
-    !key.is_null() && key.as_str() != Some("")
 }
 
 #[cfg(test)]

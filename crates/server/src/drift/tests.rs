@@ -139,7 +139,7 @@ async fn without_a_secret_key_nothing_is_told_and_nothing_is_compared() {
     };
     for keys in [
         r#"{"SUPER_USERS": ["walrus"]}"#,
-        r#"{"SUPER_USERS": ["penguin"], "DATABASE_SECRET_KEY": ""}"#,
+        r#"{"SUPER_USERS": ["penguin"]}"#,
     ] {
         let mut process = Process::new("us-1", keys);
         process.tell(&database, &environment).await;
