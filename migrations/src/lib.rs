@@ -33,19 +33,19 @@ impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         vec![
             Box::new(m20261122_000001_quay_tables::Migration),
-            Box::new(m20261122_000002_roadstead_tables::Migration),
-            Box::new(m20261122_000003_garbage::Migration),
-            Box::new(m20261122_000004_owed_labels::Migration),
+            Box::new(m20261122_000002_roadstead_tables::MIGRATION),
+            Box::new(m20261122_000003_garbage::MIGRATION),
+            Box::new(m20261122_000004_owed_labels::MIGRATION),
             Box::new(m20261125_000005_indexes::Migration),
             Box::new(m20261125_000006_staged_parts::Migration),
-            Box::new(m20261125_000007_instances::Migration),
+            Box::new(m20261125_000007_instances::MIGRATION),
             Box::new(m20261126_000008_copy_order::Migration),
-            Box::new(m20261126_000009_copy_control::Migration),
+            Box::new(m20261126_000009_copy_control::MIGRATION),
             Box::new(m20261126_000010_scrub::Migration),
-            Box::new(m20261126_000011_placement_rules::Migration),
-            Box::new(m20261126_000012_image_events::Migration),
-            Box::new(m20261126_000013_configurations::Migration),
-            Box::new(m20261126_000014_drained_sites::Migration),
+            Box::new(m20261126_000011_placement_rules::MIGRATION),
+            Box::new(m20261126_000012_image_events::MIGRATION),
+            Box::new(m20261126_000013_configurations::MIGRATION),
+            Box::new(m20261126_000014_drained_sites::MIGRATION),
             Box::new(m20261126_000015_copy_trace::Migration),
         ]
     }

@@ -1,29 +1,10 @@
 //! Our own tables. They hold ids of Quay's rows without foreign keys, so that they can never stop Quay from deleting its own.
 
-use sea_orm_migration::prelude::{DbErr, MigrationName, MigrationTrait, SchemaManager};
-
 use crate::schema::{
-    self, ID, Table, Usage, WIDE_ID, big_integer, integer, text, timestamp, unique, varchar,
+    ID, NewTables, Table, Usage, WIDE_ID, big_integer, integer, text, timestamp, unique, varchar,
 };
 
-pub(crate) struct Migration;
-
-impl MigrationName for Migration {
-    fn name(&self) -> &'static str {
-        "m20261122_000002_roadstead_tables"
-    }
-}
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    #[expect(
-        elided_lifetimes_in_paths,
-        reason = "the trait elides it, and async_trait needs the same form"
-    )]
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        schema::create(manager, TABLES).await
-    }
-}
+pub(crate) const MIGRATION: NewTables = NewTables("m20261122_000002_roadstead_tables", TABLES);
 
 const TABLES: &[Table] = &[
     // What a `blobupload` row needs beyond Quay's columns. `version` grows with every change and fences a writer that was overtaken;

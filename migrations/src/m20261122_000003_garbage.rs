@@ -1,29 +1,11 @@
 //! Our own tables of the garbage collection. Like the others they hold ids of Quay's rows without foreign keys.
 
-use sea_orm_migration::prelude::{DbErr, MigrationName, MigrationTrait, SchemaManager};
-
 use crate::schema::{
-    self, ID, Table, Usage, WIDE_ID, big_integer, index, integer, text, timestamp, unique, varchar,
+    ID, NewTables, Table, Usage, WIDE_ID, big_integer, index, integer, text, timestamp, unique,
+    varchar,
 };
 
-pub(crate) struct Migration;
-
-impl MigrationName for Migration {
-    fn name(&self) -> &'static str {
-        "m20261122_000003_garbage"
-    }
-}
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    #[expect(
-        elided_lifetimes_in_paths,
-        reason = "the trait elides it, and async_trait needs the same form"
-    )]
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        schema::create(manager, TABLES).await
-    }
-}
+pub(crate) const MIGRATION: NewTables = NewTables("m20261122_000003_garbage", TABLES);
 
 const TABLES: &[Table] = &[
     // Somebody is about to make an object of this digest appear at this location, or has and did not record it yet. While the row is

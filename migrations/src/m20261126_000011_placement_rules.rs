@@ -1,29 +1,10 @@
 //! What a registry's operators demand beside the configuration: where images belong, and how many locations a push waits for.
 
-use sea_orm_migration::prelude::{DbErr, MigrationName, MigrationTrait, SchemaManager};
-
 use crate::schema::{
-    self, ID, Table, Usage, WIDE_ID, boolean, index, integer, unique, varchar, varchar_of,
+    ID, NewTables, Table, Usage, WIDE_ID, boolean, index, integer, unique, varchar, varchar_of,
 };
 
-pub(crate) struct Migration;
-
-impl MigrationName for Migration {
-    fn name(&self) -> &'static str {
-        "m20261126_000011_placement_rules"
-    }
-}
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    #[expect(
-        elided_lifetimes_in_paths,
-        reason = "the trait elides it, and async_trait needs the same form"
-    )]
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        schema::create(manager, TABLES).await
-    }
-}
+pub(crate) const MIGRATION: NewTables = NewTables("m20261126_000011_placement_rules", TABLES);
 
 const TABLES: &[Table] = &[
     // A rule for a namespace (repository 0) or a repository, for all tags (none) or those that a pattern fits. A rule is changed by being made

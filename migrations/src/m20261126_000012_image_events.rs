@@ -1,29 +1,10 @@
 //! Images that have become complete somewhere, and who is told.
 
-use sea_orm_migration::prelude::{DbErr, MigrationName, MigrationTrait, SchemaManager};
-
 use crate::schema::{
-    self, Table, Usage, WIDE_ID, big_integer, index, integer, text, timestamp, unique, varchar,
+    NewTables, Table, Usage, WIDE_ID, big_integer, index, integer, text, timestamp, unique, varchar,
 };
 
-pub(crate) struct Migration;
-
-impl MigrationName for Migration {
-    fn name(&self) -> &'static str {
-        "m20261126_000012_image_events"
-    }
-}
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    #[expect(
-        elided_lifetimes_in_paths,
-        reason = "the trait elides it, and async_trait needs the same form"
-    )]
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        schema::create(manager, TABLES).await
-    }
-}
+pub(crate) const MIGRATION: NewTables = NewTables("m20261126_000012_image_events", TABLES);
 
 const TABLES: &[Table] = &[
     // A tagged image that is to become complete at a location, since when, one of the blobs that were missing there when it was last looked

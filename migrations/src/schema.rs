@@ -6,8 +6,8 @@ use std::fmt;
 
 use sea_orm_migration::prelude::{
     Alias, ColumnDef, ConditionalStatement, ConnectionTrait, DbErr, Expr, ExprTrait, ForeignKey,
-    Index as IndexStatement, SchemaManager, SimpleExpr, Table as TableStatement,
-    TableCreateStatement,
+    Index as IndexStatement, MigrationName, MigrationTrait, SchemaManager, SimpleExpr,
+    Table as TableStatement, TableCreateStatement,
 };
 use sea_orm_migration::sea_orm::{DbBackend, StatementBuilder};
 
@@ -430,6 +430,26 @@ impl Table {
                 .filter_map(|index| index.definition(self.name, backend)),
         );
         statements
+    }
+}
+
+/// A migration that does nothing but create tables: its name, and the tables, of which each comes after those it refers to.
+pub(crate) struct NewTables(pub(crate) &'static str, pub(crate) &'static [Table]);
+
+impl MigrationName for NewTables {
+    fn name(&self) -> &'static str {
+        self.0
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for NewTables {
+    #[expect(
+        elided_lifetimes_in_paths,
+        reason = "the trait elides it, and async_trait needs the same form"
+    )]
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        create(manager, self.1).await
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use roadstead_auth::{Action, RequestedScope};
 use roadstead_metadata::RepositoryPath;
 
 /// Is told what happens here. It must not wait for anything.
@@ -22,31 +23,29 @@ pub struct ClientEvent<'a> {
     pub repository: Option<&'a RepositoryPath>,
 }
 
-/// The event of a token: that it is asked for, and for what first.
-pub(crate) fn of_token(scopes: &[&str]) -> (&'static str, Option<RepositoryPath>) {
+/// The event of a token: that it is asked for, and for what first. `hostname` is the registry's own name, which may stand before a repository's.
+pub(crate) fn of_token(scopes: &[&str], hostname: &str) -> (&'static str, Option<RepositoryPath>) {
     const LOGIN: (&str, Option<RepositoryPath>) = ("login", None);
-    // A scope names each of several things; only one of a repository is of interest: `repository:NAMESPACE/NAME:ACTIONS`.
+    // A parameter names each of several things; only a repository is of interest.
     let first = scopes.iter().flat_map(|scope| scope.split(' ')).next();
-    let Some(rest) = first.and_then(|scope| scope.strip_prefix("repository:")) else {
+    let Some(Ok(RequestedScope::Repository { name, actions })) =
+        first.map(|scope| RequestedScope::parse(scope, hostname))
+    else {
         return LOGIN;
     };
-    let Some((place, actions)) = rest.rsplit_once(':') else {
+    let Some(namespace) = name.namespace() else {
         return LOGIN;
     };
-    let Some((namespace, name)) = place.split_once('/') else {
-        return LOGIN;
-    };
-    let asks_for = |action: &str| actions.split(',').any(|asked| asked == action);
-    let action = if asks_for("push") || asks_for("*") {
+    let action = if actions.contains(&Action::Push) || actions.contains(&Action::Admin) {
         "push_start"
-    } else if asks_for("pull") {
+    } else if actions.contains(&Action::Pull) {
         "pull_start"
     } else {
         "login"
     };
     let path = RepositoryPath {
         namespace: namespace.to_owned(),
-        name: name.to_owned(),
+        name: name.rest().to_owned(),
     };
     (action, Some(path))
 }
@@ -73,13 +72,19 @@ mod tests {
                 &["repository:acme/team/app:pull repository:acme/other:push"],
                 ("pull_start", app()),
             ),
+            (
+                &["repository:registry.example:5000/acme/team/app:pull"],
+                ("pull_start", app()),
+            ),
+            (&["repository:acme/team/app:*"], ("push_start", app())),
             (&["repository:acme/team/app:"], ("login", app())),
             (&["registry:catalog:*"], ("login", None)),
             (&["repository:app:pull"], ("login", None)),
             (&["repository"], ("login", None)),
             (&["repository::"], ("login", None)),
         ] {
-            assert_eq!(of_token(scopes), event, "{scopes:?}");
+            let of_token = of_token(scopes, "registry.example:5000");
+            assert_eq!(of_token, event, "{scopes:?}");
         }
     }
 }

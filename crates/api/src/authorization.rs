@@ -17,7 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use roadstead_auth::{
-    Access, Action, Credentials, Secret, Token, TokenError, TokenRefusal, TokenRequest,
+    Access, Action, Credentials, IssuedToken, Secret, TokenError, TokenRefusal, TokenRequest,
 };
 use roadstead_metadata::Repository;
 use roadstead_oci::RepositoryName;
@@ -102,7 +102,8 @@ impl Inner {
         let (access, presented) = match credentials(&head.headers) {
             Ok(Presentation::Nothing) => (Access::anonymous(), Presented::Nothing),
             Ok(Presentation::Token(token)) => {
-                (self.verify(token, head, scopes).await?, Presented::Token)
+                let access = self.check_token(token, head, scopes).await?;
+                (access, Presented::Token)
             }
             Ok(Presentation::Password(credentials)) => (
                 self.sign_in(credentials, head, scopes).await?,
@@ -202,7 +203,8 @@ impl Inner {
         }
     }
 
-    async fn verify(
+    /// Checks a token that a client sent, and counts whether it was accepted.
+    async fn check_token(
         &self,
         token: &str,
         head: &Head,
@@ -217,14 +219,21 @@ impl Inner {
                 Err(_) => Some(false),
             },
         );
-        verified.map_err(|error| match error {
+        verified.map_err(|error| self.refuse_token(error, head, scopes))
+    }
+
+    fn refuse_token(&self, error: TokenError, head: &Head, scopes: &[String]) -> ApiError {
+        match error {
             TokenError::Busy | TokenError::Backend { .. } => ApiError::Token(error),
             _ => self.unauthorized(head, scopes, Some("invalid_token"), error.client_message()),
-        })
+        }
     }
 
     /// Issues a token, and counts who was let in by a name and a password.
-    pub(crate) async fn issue(&self, request: TokenRequest<'_>) -> Result<Token, TokenRefusal> {
+    pub(crate) async fn issue(
+        &self,
+        request: TokenRequest<'_>,
+    ) -> Result<IssuedToken, TokenRefusal> {
         let by_password = request.credentials.is_some();
         let issued = self.authenticator.token(request).await;
         if by_password {
@@ -249,13 +258,15 @@ impl Inner {
             scopes: scopes.iter().map(String::as_str).collect(),
             service: None,
         };
-        let token = self.issue(request).await.map_err(|refusal| match refusal {
+        let issued = self.issue(request).await.map_err(|refusal| match refusal {
             TokenRefusal::Login(error) if error.is_refusal() => {
                 self.unauthorized(head, scopes, None, &error.client_message())
             }
             refusal => refusal.into(),
         })?;
-        self.verify(token.value.expose(), head, scopes).await
+        // Nobody has presented this one: the password has been counted.
+        let verified = self.authenticator.verify(issued.token.value.expose()).await;
+        verified.map_err(|error| self.refuse_token(error, head, scopes))
     }
 
     /// 401 with a challenge.

@@ -270,7 +270,7 @@ impl Health {
         report
     }
 
-    /// Whether it is known of a service of the end-to-end check that it fails; none where there is no such service, or it was never asked.
+    /// Whether it is known of a service of the end-to-end check that it fails; none where there is no such service, or it was not asked lately.
     fn end_to_end_fails(&self, name: &str) -> Option<bool> {
         let service = self
             .end_to_end
@@ -278,7 +278,8 @@ impl Health {
             .find(|service| service.name == name)?;
         let (now, stale_after) = (self.clock.now(), self.options.stale_after());
         let known = service.watched.known(now, stale_after);
-        known.age.map(|_| known.outcome.is_err())
+        let asked_lately = known.age.is_some_and(|age| age <= stale_after);
+        asked_lately.then(|| known.outcome.is_err())
     }
 
     /// What is known of the database's schema; none where that is not to be asked.

@@ -44,7 +44,16 @@ pub(crate) enum Proof {
     Token,
 }
 
-/// Counts requests. A request costs a few atomic additions and look-ups.
+/// The series of the attempts with one proof.
+#[derive(Debug)]
+struct Attempts {
+    accepted: IntCounter,
+    refused: IntCounter,
+    failed: IntCounter,
+}
+
+/// Counts requests. A request costs a few atomic additions and look-ups. Series that are known beforehand are looked up once, and are 0 until something
+/// happens: an alert can stand on that.
 #[derive(Debug)]
 pub(crate) struct RequestCounters {
     requests: IntCounterVec,
@@ -55,13 +64,18 @@ pub(crate) struct RequestCounters {
     connections: IntCounter,
     connections_open: IntGauge,
     logins: IntCounterVec,
+    by_password: Attempts,
+    by_token: Attempts,
     tokens: IntCounter,
     quay_seconds: HistogramVec,
     quay_pulls: IntCounterVec,
     quay_pulled_bytes: IntCounterVec,
+    pulled_bytes: IntCounter,
     quay_pushes: IntCounterVec,
     quay_pushed_bytes: IntCounter,
     quay_logins: IntCounterVec,
+    right_passwords: IntCounter,
+    wrong_passwords: IntCounter,
 }
 
 impl Default for RequestCounters {
@@ -72,7 +86,27 @@ impl Default for RequestCounters {
             let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
             made(HistogramVec::new(options, labels))
         };
-        let new = Self {
+        let logins = counters(
+            "roadstead_auth_attempts_total",
+            "What was presented to say who asks (password or token), and whether it was accepted, refused or could not be checked",
+            &["proof", "outcome"],
+        );
+        let attempts = |proof| Attempts {
+            accepted: logins.with_label_values(&[proof, "accepted"]),
+            refused: logins.with_label_values(&[proof, "refused"]),
+            failed: logins.with_label_values(&[proof, "failed"]),
+        };
+        let quay_pulled_bytes = counters(
+            "quay_registry_image_pulled_estimated_bytes_total",
+            "Sizes of the blobs that were asked for with GET, whoever delivers them and however much is taken",
+            &["protocol"],
+        );
+        let quay_logins = counters(
+            "quay_authentication_attempts_total",
+            "Names and passwords that were presented, and whether they were right",
+            &["auth_kind", "success"],
+        );
+        Self {
             requests: counters(
                 "roadstead_http_requests_total",
                 "Requests that were answered, to the end of the answer or as far as the client took it",
@@ -106,11 +140,9 @@ impl Default for RequestCounters {
                 "roadstead_http_connections_open",
                 "Connections that are being served",
             )),
-            logins: counters(
-                "roadstead_auth_attempts_total",
-                "What was presented to say who asks (password or token), and whether it was accepted, refused or could not be checked",
-                &["proof", "outcome"],
-            ),
+            by_password: attempts("password"),
+            by_token: attempts("token"),
+            logins,
             tokens: made(IntCounter::new(
                 "roadstead_tokens_issued_total",
                 "Tokens that the token endpoint gave out",
@@ -126,11 +158,8 @@ impl Default for RequestCounters {
                 "Manifests that were asked for with GET, by tag or digest",
                 &["protocol", "ref", "status"],
             ),
-            quay_pulled_bytes: counters(
-                "quay_registry_image_pulled_estimated_bytes_total",
-                "Sizes of the blobs that were asked for with GET, whoever delivers them and however much is taken",
-                &["protocol"],
-            ),
+            pulled_bytes: quay_pulled_bytes.with_label_values(&[PROTOCOL]),
+            quay_pulled_bytes,
             quay_pushes: counters(
                 "quay_registry_image_pushes_total",
                 "Manifests that were pushed",
@@ -140,23 +169,10 @@ impl Default for RequestCounters {
                 "quay_registry_image_pushed_bytes_total",
                 "Bytes of blobs that were uploaded",
             )),
-            quay_logins: counters(
-                "quay_authentication_attempts_total",
-                "Names and passwords that were presented, and whether they were right",
-                &["auth_kind", "success"],
-            ),
-        };
-        // A series that is 0 until something happens is one that an alert can stand on.
-        for outcome in ["accepted", "refused", "failed"] {
-            for proof in ["password", "token"] {
-                new.logins.with_label_values(&[proof, outcome]);
-            }
+            right_passwords: quay_logins.with_label_values(&["basic", "True"]),
+            wrong_passwords: quay_logins.with_label_values(&["basic", "False"]),
+            quay_logins,
         }
-        for success in ["True", "False"] {
-            new.quay_logins.with_label_values(&["basic", success]);
-        }
-        new.quay_pulled_bytes.with_label_values(&[PROTOCOL]);
-        new
     }
 }
 
@@ -247,35 +263,32 @@ impl RequestCounters {
             .with_label_values(&[counted.route])
             .inc_by(received);
         self.sent.with_label_values(&[counted.route]).inc_by(sent);
-        if counted.uploads {
+        // What was sent with an upload that is refused is no blob's.
+        if counted.uploads && status.is_success() {
             self.quay_pushed_bytes.inc_by(received);
         }
     }
 
     /// A blob of so many bytes is about to be delivered.
     pub(crate) fn note_blob_pull(&self, bytes: u64) {
-        self.quay_pulled_bytes
-            .with_label_values(&[PROTOCOL])
-            .inc_by(bytes);
+        self.pulled_bytes.inc_by(bytes);
     }
 
     /// Somebody said who they are. `None`: it could not be found out.
     pub(crate) fn note_login(&self, proof: Proof, accepted: Option<bool>) {
-        let word = match proof {
-            Proof::Password => "password",
-            Proof::Token => "token",
+        let attempts = match proof {
+            Proof::Password => &self.by_password,
+            Proof::Token => &self.by_token,
         };
-        let outcome = match accepted {
-            Some(true) => "accepted",
-            Some(false) => "refused",
-            None => "failed",
-        };
-        self.logins.with_label_values(&[word, outcome]).inc();
-        if let (Proof::Password, Some(accepted)) = (proof, accepted) {
-            let success = if accepted { "True" } else { "False" };
-            self.quay_logins
-                .with_label_values(&["basic", success])
-                .inc();
+        match accepted {
+            Some(true) => attempts.accepted.inc(),
+            Some(false) => attempts.refused.inc(),
+            None => attempts.failed.inc(),
+        }
+        match (proof, accepted) {
+            (Proof::Password, Some(true)) => self.right_passwords.inc(),
+            (Proof::Password, Some(false)) => self.wrong_passwords.inc(),
+            (Proof::Password, None) | (Proof::Token, _) => {}
         }
     }
 
@@ -457,6 +470,51 @@ mod tests {
         assert_eq!(media_type_word(None), "other");
         let parameter = format!("{}; charset=utf-8", MANIFEST_TYPES[0]);
         assert_eq!(media_type_word(Some(&parameter)), MANIFEST_TYPES[0]);
+    }
+
+    #[test]
+    fn bytes_of_refused_uploads_are_not_counted_as_pushed() {
+        let counters = RequestCounters::default();
+        let route = Route::parse("/v2/a/b/blobs/uploads/").unwrap();
+        let counted = Counted::of(Some(&route), &Method::POST, None);
+        for status in [
+            StatusCode::CREATED,
+            StatusCode::ACCEPTED,
+            StatusCode::UNAUTHORIZED,
+            StatusCode::INTERNAL_SERVER_ERROR,
+        ] {
+            counters.ended(&counted, status, Duration::ZERO, (10, 0));
+        }
+        assert_eq!(counters.quay_pushed_bytes.get(), 20);
+    }
+
+    #[test]
+    fn attempts_are_told_by_proof_and_outcome_and_passwords_under_quays_name_too() {
+        let counters = RequestCounters::default();
+        for (proof, accepted) in [
+            (Proof::Password, Some(true)),
+            (Proof::Password, Some(false)),
+            (Proof::Password, None),
+            (Proof::Token, Some(true)),
+            (Proof::Token, Some(false)),
+        ] {
+            counters.note_login(proof, accepted);
+        }
+        for (labels, attempts) in [
+            (["password", "accepted"], 1),
+            (["password", "refused"], 1),
+            (["password", "failed"], 1),
+            (["token", "accepted"], 1),
+            (["token", "refused"], 1),
+            (["token", "failed"], 0),
+        ] {
+            let series = counters.logins.with_label_values(&labels);
+            assert_eq!(series.get(), attempts, "{labels:?}");
+        }
+        for success in ["True", "False"] {
+            let series = counters.quay_logins.with_label_values(&["basic", success]);
+            assert_eq!(series.get(), 1, "{success}");
+        }
     }
 
     #[test]

@@ -7,6 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use http::header::{AUTHORIZATION, HeaderMap};
+use roadstead_auth::RequestedScope;
+use roadstead_oci::RepositoryName;
 use roadstead_runtime::Timestamp;
 
 use crate::query::Query;
@@ -22,7 +25,7 @@ pub struct RateLimits {
     pub address: Rate,
     /// With the credentials of one account or robot.
     pub account: Rate,
-    /// Namespaces whose pushes, pulls and tokens are not counted.
+    /// Namespaces whose pushes and pulls are not counted, nor tokens for nothing else.
     pub exempt: BTreeSet<String>,
 }
 
@@ -39,37 +42,53 @@ pub struct Rate {
 #[derive(Debug)]
 pub(crate) struct RateLimiter {
     limits: RateLimits,
+    /// The registry's own name, which scopes may begin with.
+    hostname: String,
     addresses: Mutex<Counters<IpAddr>>,
     accounts: Mutex<Counters<Arc<str>>>,
 }
 
 impl RateLimiter {
-    pub(crate) fn new(limits: RateLimits) -> Self {
+    pub(crate) fn new(limits: RateLimits, hostname: String) -> Self {
         Self {
             addresses: Mutex::new(Counters::new(limits.address, KEYS_MAX)),
             accounts: Mutex::new(Counters::new(limits.account, KEYS_MAX)),
             limits,
+            hostname,
         }
     }
 
-    /// Whether requests along this route are counted: probes of balancers are not, nor what concerns an exempt namespace.
-    pub(crate) fn counts(&self, route: &Route, query: Option<&str>) -> bool {
-        let exempt =
-            |name: Option<&str>| name.is_some_and(|name| self.limits.exempt.contains(name));
+    /// Whether requests along this route are counted: probes of balancers are not, nor what concerns an exempt namespace only. A probe that
+    /// says who it is makes work as every request does that signs somebody in.
+    pub(crate) fn counts(&self, route: &Route, query: Option<&str>, headers: &HeaderMap) -> bool {
         match route {
-            Route::Health(_) | Route::Locations | Route::InternalPing | Route::LegacyPing => false,
-            Route::Token if !self.limits.exempt.is_empty() => {
-                let Ok(query) = Query::parse(query) else {
-                    return true;
-                };
-                let mut scopes = query.form_values("scope").filter_map(Result::ok);
-                !scopes.any(|scopes| {
-                    let mut scopes = scopes.split(' ');
-                    scopes.any(|scope| exempt(namespace_of_scope(scope)))
-                })
-            }
-            route => !exempt(route.repository().and_then(|name| name.namespace())),
+            Route::Health(_) => headers.contains_key(AUTHORIZATION),
+            Route::Locations | Route::InternalPing | Route::LegacyPing => false,
+            Route::Token if !self.limits.exempt.is_empty() => !self.exempts_scopes(query),
+            route => !self.exempts(route.repository()),
         }
+    }
+
+    /// Whether a token is asked for, and for nothing but exempt namespaces.
+    fn exempts_scopes(&self, query: Option<&str>) -> bool {
+        let Ok(query) = Query::parse(query) else {
+            return false;
+        };
+        let Ok(parameters) = query.form_values("scope").collect::<Result<Vec<_>, _>>() else {
+            return false;
+        };
+        let parameters = parameters.iter().map(String::as_str);
+        let scopes = RequestedScope::parse_all(parameters, &self.hostname).unwrap_or_default();
+        !scopes.is_empty()
+            && scopes.iter().all(|scope| match scope {
+                RequestedScope::Repository { name, .. } => self.exempts(Some(name)),
+                RequestedScope::Catalog => false,
+            })
+    }
+
+    fn exempts(&self, name: Option<&RepositoryName>) -> bool {
+        name.and_then(RepositoryName::namespace)
+            .is_some_and(|namespace| self.limits.exempt.contains(namespace))
     }
 
     /// Takes a request of this address, or says how long it should wait.
@@ -85,12 +104,6 @@ impl RateLimiter {
         let counters = counters.as_mut().unwrap_or_else(PoisonError::get_mut);
         counters.take(account.into(), now)
     }
-}
-
-/// `repository:NAMESPACE/NAME:ACTIONS`.
-fn namespace_of_scope(scope: &str) -> Option<&str> {
-    let name = scope.strip_prefix("repository:")?;
-    name.split_once('/').map(|(namespace, _)| namespace)
 }
 
 fn network_of(address: IpAddr) -> IpAddr {
@@ -160,7 +173,10 @@ fn take(due: Option<Timestamp>, now: Timestamp, rate: Rate) -> Result<Timestamp,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderValue;
     use proptest::prelude::*;
+
+    const HOST: &str = "registry.example";
 
     const RATE: Rate = Rate {
         per_second: 10,
@@ -207,14 +223,15 @@ mod tests {
 
     #[test]
     fn a_client_of_ipv6_is_its_network() {
-        let limiter = RateLimiter::new(RateLimits {
+        let limits = RateLimits {
             address: Rate {
                 per_second: 1,
                 burst: 1,
             },
             account: RATE,
             exempt: BTreeSet::new(),
-        });
+        };
+        let limiter = RateLimiter::new(limits, HOST.to_owned());
         let take = |address: &str| limiter.take_from(address.parse().unwrap(), at(0)).is_ok();
         assert!(take("2001:db8::1") && !take("2001:db8::ffff:2"));
         assert!(take("2001:db8:0:1::1"));
@@ -223,11 +240,12 @@ mod tests {
 
     #[test]
     fn probes_and_exempt_namespaces_are_not_counted() {
-        let limiter = RateLimiter::new(RateLimits {
+        let limits = RateLimits {
             address: RATE,
             account: RATE,
             exempt: BTreeSet::from(["ci".to_owned()]),
-        });
+        };
+        let limiter = RateLimiter::new(limits, HOST.to_owned());
         for (path, query, counted) in [
             ("/health/instance", None, false),
             ("/_internal_ping", None, false),
@@ -243,14 +261,61 @@ mod tests {
             ),
             (
                 "/v2/auth",
-                Some("scope=repository:team/app:pull+repository:ci/app:pull"),
+                Some("scope=repository:registry.example/ci/app:pull"),
                 false,
             ),
+            (
+                "/v2/auth",
+                Some("scope=repository:ci/app:pull+repository:ci/base:pull"),
+                false,
+            ),
+            // What else is asked for is not for nothing because of one that is.
+            (
+                "/v2/auth",
+                Some("scope=repository:ci/app:pull+repository:team/app:pull"),
+                true,
+            ),
+            (
+                "/v2/auth",
+                Some("scope=repository:ci/app:pull&scope=registry:catalog:*"),
+                true,
+            ),
+            (
+                "/v2/auth",
+                Some("scope=repository:ci/app:pull&scope=nonsense"),
+                true,
+            ),
+            ("/v2/auth", Some("scope="), true),
             ("/v2/auth", Some("scope=repository:team/ci:pull"), true),
             ("/v2/auth", Some("scope=%zz"), true),
         ] {
             let route = Route::parse(path).unwrap();
-            assert_eq!(limiter.counts(&route, query), counted, "{path} {query:?}");
+            let none = HeaderMap::new();
+            assert_eq!(
+                limiter.counts(&route, query, &none),
+                counted,
+                "{path} {query:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_probe_that_says_who_it_is_is_counted() {
+        let limits = RateLimits {
+            address: RATE,
+            account: RATE,
+            exempt: BTreeSet::new(),
+        };
+        let limiter = RateLimiter::new(limits, HOST.to_owned());
+        let value = HeaderValue::from_static("Basic YTpi");
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
+        for (path, counted) in [
+            ("/health/instance", true),
+            ("/health/endtoend", true),
+            ("/_internal_ping", false),
+        ] {
+            let route = Route::parse(path).unwrap();
+            assert_eq!(limiter.counts(&route, None, &headers), counted, "{path}");
         }
     }
 

@@ -172,6 +172,7 @@ impl RegistryService {
             listener,
             options,
         } = parts;
+        let hostname = authenticator.options().hostname.clone();
         Self {
             inner: Arc::new(Inner {
                 registry,
@@ -184,7 +185,10 @@ impl RegistryService {
                 tasks,
                 wake_up,
                 listener,
-                rate_limiter: options.rate_limits.clone().map(RateLimiter::new),
+                rate_limiter: options
+                    .rate_limits
+                    .clone()
+                    .map(|limits| RateLimiter::new(limits, hostname)),
                 options,
                 known_stores: KnownStores::default(),
                 counters: Arc::default(),
@@ -438,7 +442,8 @@ impl Inner {
         let Some(limiter) = &self.rate_limiter else {
             return Ok(());
         };
-        head.counted = route.is_none_or(|route| limiter.counts(route, head.uri.query()));
+        head.counted =
+            route.is_none_or(|route| limiter.counts(route, head.uri.query(), &head.headers));
         match head.client {
             Some(address) if head.counted => limiter
                 .take_from(address, now)

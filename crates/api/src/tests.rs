@@ -1,6 +1,7 @@
 //! The service as clients meet it: requests in, answers out, on a real database, real directories and locations that fail on demand.
 
 mod accounts;
+mod activity;
 mod authentication;
 mod bad_input;
 mod coexistence;

@@ -110,7 +110,7 @@ pub(crate) async fn answer(
     };
     call.check_query()?;
     let answer = (operation.handler)(inner, call).await?;
-    if !head.is_read() {
+    if !head.is_read() && operation.changes_rights {
         inner.rights_changed();
     }
     Ok(answer)

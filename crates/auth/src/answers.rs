@@ -27,8 +27,8 @@ pub(crate) struct Answers<K, V> {
 #[derive(Debug)]
 struct State<K, V> {
     last: Recent<K, Answer<V>>,
-    /// The questions that are being put just now: no more than there are requests.
-    asked: HashMap<K, Run<V>>,
+    /// The questions that are being put just now, each with the generation of its moment: no more than there are requests.
+    asked: HashMap<K, (u64, Run<V>)>,
     /// Grows with every word that answers may be out of date.
     generation: u64,
 }
@@ -84,17 +84,14 @@ where
         state.asked.clear();
     }
 
-    /// Whether the question was put after the last word that answers may be out of date.
-    pub(crate) fn is_current(&self, answer: &Answer<V>) -> bool {
-        answer.generation == lock(&self.state).generation
-    }
-
-    /// The last answer, however old within the time for which they are kept.
-    pub(crate) fn last(&self, key: &K) -> Option<Answer<V>> {
-        lock(&self.state)
-            .last
-            .get(key, self.environment.now())
-            .cloned()
+    /// The last answer, however old within the time for which they are kept, and whether its question was put after the last word that answers may
+    /// be out of date.
+    pub(crate) fn last(&self, key: &K) -> Option<(Answer<V>, bool)> {
+        let now = self.environment.now();
+        let state = lock(&self.state);
+        let answer = state.last.get(key, now)?.clone();
+        let is_current = answer.generation == state.generation;
+        Some((answer, is_current))
     }
 
     /// Puts the question, or waits with the others while it is being put. A dropped future leaves it to its end.
@@ -108,13 +105,13 @@ where
     {
         let run = {
             let mut state = lock(&self.state);
-            if let Some(run) = state.asked.get(&key) {
+            if let Some((_, run)) = state.asked.get(&key) {
                 run.clone()
             } else {
                 let (answer, answered) = oneshot::channel();
                 let run = answered.shared();
-                state.asked.insert(key.clone(), run.clone());
                 let generation = state.generation;
+                state.asked.insert(key.clone(), (generation, run.clone()));
                 self.put(key, generation, question(), answer);
                 run
             }
@@ -135,7 +132,11 @@ where
         let until = read + self.kept_for;
         let state = Arc::clone(&self.state);
         self.tasks.spawn(async move {
-            let asked = Asked { state, key };
+            let asked = Asked {
+                state,
+                key,
+                generation,
+            };
             let outcome = match question.await {
                 Ok(value) => Ok(Answer {
                     value,
@@ -169,11 +170,20 @@ where
 struct Asked<K: Eq + Hash, V> {
     state: Arc<Mutex<State<K, V>>>,
     key: K,
+    generation: u64,
 }
 
 impl<K: Eq + Hash, V> Drop for Asked<K, V> {
     fn drop(&mut self) {
-        lock(&self.state).asked.remove(&self.key);
+        let mut state = lock(&self.state);
+        let own = state
+            .asked
+            .get(&self.key)
+            .is_some_and(|(generation, _)| *generation == self.generation);
+        // One that was put after a change is for others to join.
+        if own {
+            state.asked.remove(&self.key);
+        }
     }
 }
 
@@ -244,7 +254,7 @@ mod tests {
         let answer = answers.ask(1, question).await.unwrap();
         assert_eq!(answer.read, Timestamp::UNIX_EPOCH);
         clock.advance(Duration::from_secs(39));
-        assert_eq!(answers.last(&1).unwrap().value, 7);
+        assert_eq!(answers.last(&1).unwrap().0.value, 7);
         clock.advance(Duration::from_secs(1));
         assert!(answers.last(&1).is_none());
     }
@@ -270,8 +280,54 @@ mod tests {
         };
         let (early, late) = tokio::join!(early, late);
         assert_eq!((early.value, late.value), (1, 2));
-        assert!(!answers.is_current(&early) && answers.is_current(&late));
-        assert_eq!(answers.last(&1).unwrap().value, 2);
+        let (last, is_current) = answers.last(&1).unwrap();
+        assert_eq!((last.value, is_current), (2, true));
+        answers.expire();
+        let (last, is_current) = answers.last(&1).unwrap();
+        assert_eq!((last.value, is_current), (2, false));
+    }
+
+    #[tokio::test]
+    async fn a_question_that_was_put_before_a_change_leaves_a_later_one_to_be_joined() {
+        let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
+        let answers = Arc::new(answers(&clock, 10));
+        let questions = Arc::new(AtomicU32::new(0));
+        let mut asking = tokio::task::JoinSet::new();
+        let mut ask = |go: &Arc<Notify>| {
+            let (answers, questions, go) =
+                (Arc::clone(&answers), Arc::clone(&questions), Arc::clone(go));
+            asking.spawn(async move {
+                let question = || async move {
+                    let number = questions.fetch_add(1, Ordering::Relaxed) + 1;
+                    go.notified().await;
+                    Ok(number)
+                };
+                answers.ask(1, question).await.unwrap().value
+            });
+        };
+        let put = async |number| {
+            while questions.load(Ordering::Relaxed) < number {
+                tokio::task::yield_now().await;
+            }
+        };
+        let (early, late) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        ask(&early);
+        put(1).await;
+        answers.expire();
+        ask(&late);
+        put(2).await;
+        early.notify_one();
+        while answers.len() == 0 {
+            tokio::task::yield_now().await;
+        }
+        ask(&late);
+        tokio::task::yield_now().await;
+        // Twice, for a question that should not have been put.
+        late.notify_one();
+        late.notify_one();
+        let mut values = asking.join_all().await;
+        values.sort_unstable();
+        assert_eq!(values, [1, 2, 2]);
     }
 
     #[tokio::test]

@@ -86,6 +86,15 @@ pub struct TokenRequest<'a> {
     pub service: Option<&'a str>,
 }
 
+/// A token, and whose it is.
+#[derive(Clone, Debug)]
+pub struct IssuedToken {
+    /// The token.
+    pub token: Token,
+    /// The account that it was issued to, which need not have the name that was sent; none for nobody in particular.
+    pub username: Option<String>,
+}
+
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenRefusal {
@@ -125,7 +134,7 @@ impl Authenticator {
     ///
     /// While the database is not available, what it granted to the same asker in the last ten minutes is granted again, for pulling only;
     /// anything else is refused as a failure of the database.
-    pub async fn token(&self, request: TokenRequest<'_>) -> Result<Token, TokenRefusal> {
+    pub async fn token(&self, request: TokenRequest<'_>) -> Result<IssuedToken, TokenRefusal> {
         let inner = &self.inner;
         let TokenRequest {
             credentials,
@@ -154,7 +163,10 @@ impl Authenticator {
                 return Err(refusal);
             }
         };
-        Ok(self.issue(&identity, &grants, service).await?)
+        Ok(IssuedToken {
+            token: self.issue(&identity, &grants, service).await?,
+            username: identity.username().map(str::to_owned),
+        })
     }
 
     async fn decide(

@@ -45,7 +45,7 @@ pub use authenticator::Authenticator;
 pub use bearer::Revoked;
 pub use encrypted_fields::{EncryptedFieldsError, UnreadableColumn};
 pub use first_account::{FirstAccountDraft, FirstAccountError};
-pub use grant::{GrantError, GrantedScope, TokenRefusal, TokenRequest};
+pub use grant::{GrantError, GrantedScope, IssuedToken, TokenRefusal, TokenRequest};
 pub use identity::{Identity, User};
 pub use login::{CredentialKind, Credentials, LoginError};
 pub use management::{Grounds, Need, NotPermitted, Subject};

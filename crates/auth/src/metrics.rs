@@ -2,7 +2,7 @@
 
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
-use prometheus::{IntCounterVec, Opts};
+use prometheus::{IntCounter, IntCounterVec, Opts};
 
 use crate::authenticator::Authenticator;
 
@@ -17,7 +17,18 @@ pub(crate) enum Memory {
 
 /// Counts how often what is remembered was enough.
 #[derive(Debug)]
-pub(crate) struct MemoryCounters(IntCounterVec);
+pub(crate) struct MemoryCounters {
+    asked: IntCounterVec,
+    bearers: Asked,
+    standings: Asked,
+}
+
+/// The series of one memory.
+#[derive(Debug)]
+struct Asked {
+    hit: IntCounter,
+    miss: IntCounter,
+}
 
 impl Default for MemoryCounters {
     fn default() -> Self {
@@ -28,35 +39,36 @@ impl Default for MemoryCounters {
             ),
             &["cache", "outcome"],
         );
-        let new = Self(asked.expect("valid names"));
-        for memory in [Memory::Bearers, Memory::Standings] {
-            for hit in [true, false] {
-                new.0.with_label_values(&labels(memory, hit));
-            }
+        let asked = asked.expect("valid names");
+        let of = |cache| Asked {
+            hit: asked.with_label_values(&[cache, "hit"]),
+            miss: asked.with_label_values(&[cache, "miss"]),
+        };
+        Self {
+            bearers: of("bearers"),
+            standings: of("standings"),
+            asked,
         }
-        new
     }
 }
 
 impl MemoryCounters {
     pub(crate) fn note(&self, memory: Memory, hit: bool) {
-        self.0.with_label_values(&labels(memory, hit)).inc();
+        let asked = match memory {
+            Memory::Bearers => &self.bearers,
+            Memory::Standings => &self.standings,
+        };
+        if hit {
+            asked.hit.inc();
+        } else {
+            asked.miss.inc();
+        }
     }
-}
-
-const fn labels(memory: Memory, hit: bool) -> [&'static str; 2] {
-    [
-        match memory {
-            Memory::Bearers => "bearers",
-            Memory::Standings => "standings",
-        },
-        if hit { "hit" } else { "miss" },
-    ]
 }
 
 impl Authenticator {
     /// Everything that there is to tell Prometheus of what is remembered here. Asks nobody.
     pub fn metrics(&self) -> Vec<MetricFamily> {
-        self.inner.present.counters.0.collect()
+        self.inner.present.counters.asked.collect()
     }
 }

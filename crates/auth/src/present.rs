@@ -139,8 +139,8 @@ impl Authenticator {
             claimed.by.token().map(str::to_owned),
         );
         let last = present.bearers.last(&key);
-        let fresh = |last: &&Answer<_>| present.is_fresh(last) && present.bearers.is_current(last);
-        if let Some(last) = last.as_ref().filter(fresh)
+        if let Some((last, true)) = &last
+            && present.is_fresh(last)
             && let Ok(user) = judge(last)
         {
             present.counters.note(Memory::Bearers, true);
@@ -149,12 +149,10 @@ impl Authenticator {
         present.counters.note(Memory::Bearers, false);
         let answer = match present.ask_bearer(key).await {
             Ok(answer) => answer,
-            Err(reason) if is_outage(&reason) => {
-                match last.filter(|last| last.read >= claimed.issued) {
-                    Some(last) => last,
-                    None => return Ok(Holder::Unconfirmed),
-                }
-            }
+            Err(reason) if is_outage(&reason) => match last {
+                Some((last, _)) if last.read >= claimed.issued => last,
+                _ => return Ok(Holder::Unconfirmed),
+            },
             Err(reason) => return Err(reason.into()),
         };
         let user = judge(&answer).map_err(|reason| TokenError::Revoked { reason })?;
@@ -183,9 +181,8 @@ impl Authenticator {
         };
         let key = (asker, path.clone());
         let last = present.standings.last(&key);
-        let fresh =
-            |last: &&Answer<_>| present.is_fresh(last) && present.standings.is_current(last);
-        if let Some(last) = last.as_ref().filter(fresh)
+        if let Some((last, true)) = &last
+            && present.is_fresh(last)
             && is_about(&last.value, found)
             && self.allows(&identity, action, path, &last.value)
         {
@@ -195,10 +192,10 @@ impl Authenticator {
         present.counters.note(Memory::Standings, false);
         let answer = match present.ask_standing(key).await {
             Ok(answer) => answer,
-            Err(reason) if is_outage(&reason) => match last.filter(|last| last.read >= issued) {
-                Some(last) => last,
-                None if action == Action::Pull => return Ok(true),
-                None => return Err(reason.into()),
+            Err(reason) if is_outage(&reason) => match last {
+                Some((last, _)) if last.read >= issued => last,
+                _ if action == Action::Pull => return Ok(true),
+                _ => return Err(reason.into()),
             },
             Err(reason) => return Err(reason.into()),
         };

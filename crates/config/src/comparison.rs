@@ -228,6 +228,27 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_proxies_before_a_region_are_its_own() {
+        let region = |network: &str, proxies: u32, through_proxy: bool, version: &str| {
+            raw(json!({
+                "TRUSTED_PROXY_CIDR": [network],
+                "PROXY_COUNT": proxies,
+                "EXTERNAL_TLS_TERMINATION": through_proxy,
+                "FEATURE_PROXY_PROTOCOL": through_proxy,
+                "FEATURE_LISTEN_IP_VERSION": version,
+            }))
+        };
+        let us = region("10.0.0.0/8", 1, true, "IPv4");
+        let eu = region("192.168.0.0/16", 2, false, "dual-stack");
+        let unexpected: Vec<String> = differences(&us, &eu)
+            .into_iter()
+            .filter(|difference| !difference.expected)
+            .map(|difference| difference.path)
+            .collect();
+        assert!(unexpected.is_empty(), "{unexpected:?}");
+    }
+
     /// A hash that can be read.
     fn fingerprint(keys: serde_json::Value) -> Fingerprint {
         Fingerprint::of(&raw(keys), |text| {

@@ -70,6 +70,7 @@ impl Database {
     /// Checks that the schema is this program's, and changes nothing.
     pub async fn check_schema(&self) -> Result<(), MetadataError> {
         let standing = Standing::read(self.reader()).await?;
+        standing.warn_of_newer();
         standing.check(self.reader()).await?;
         if standing.is_complete() {
             Ok(())
@@ -103,6 +104,7 @@ impl Database {
             let transaction = self.begin(MIGRATE).await?;
             let standing = Standing::read(&transaction).await?;
             if standing.is_complete() {
+                standing.warn_of_newer();
                 standing.check(&transaction).await?;
                 return transaction.commit().await;
             }
@@ -157,6 +159,7 @@ impl Database {
 async fn migrate_locked(transaction: Transaction) -> Result<(), MetadataError> {
     // Read again: whoever held the lock before may have done it.
     let standing = Standing::read(&transaction).await?;
+    standing.warn_of_newer();
     standing.check(&transaction).await?;
     if !standing.is_complete() {
         if transaction.engine() == Engine::Postgres {
@@ -186,6 +189,8 @@ pub struct Revisions {
 struct Standing {
     /// Our migrations that are applied.
     applied: Vec<String>,
+    /// Those of them that only a newer version of this program knows.
+    newer: Vec<String>,
     /// Quay's revisions: none when the database is not Quay's, one as a rule.
     quay: Option<Vec<String>>,
 }
@@ -203,26 +208,17 @@ impl Standing {
             Vec::new()
         };
         let known = known_migrations();
-        let unknown: Vec<String> = applied
+        let newer: Vec<String> = applied
             .iter()
             .filter(|name| !known.contains(name))
             .cloned()
             .collect();
         let complete = known.iter().all(|known| applied.contains(known));
         // Of what a newer program has begun and not ended nothing is known.
-        if !unknown.is_empty()
-            && (!complete
-                || unknown
-                    .iter()
-                    .any(|name| name.ends_with(INCOMPATIBLE_SUFFIX)))
+        if !newer.is_empty()
+            && (!complete || newer.iter().any(|name| name.ends_with(INCOMPATIBLE_SUFFIX)))
         {
-            return Err(SchemaError::TooNew { unknown }.into());
-        }
-        if !unknown.is_empty() {
-            tracing::warn!(
-                "A newer version has added to the schema ({}): this one goes on beside it, until it is replaced",
-                unknown.join(", ")
-            );
+            return Err(SchemaError::TooNew { unknown: newer }.into());
         }
         let quay = if exists(ALEMBIC_TABLE) {
             let sql =
@@ -231,7 +227,21 @@ impl Standing {
         } else {
             None
         };
-        Ok(Self { applied, quay })
+        Ok(Self {
+            applied,
+            newer,
+            quay,
+        })
+    }
+
+    /// Logs that a newer version has added to the schema. For a start, not for those who look again and again.
+    fn warn_of_newer(&self) {
+        if !self.newer.is_empty() {
+            tracing::warn!(
+                "A newer version has added to the schema ({}): this one goes on beside it, until it is replaced",
+                self.newer.join(", ")
+            );
+        }
     }
 
     /// Whether every migration that this program knows is applied.

@@ -14,6 +14,7 @@ mod image_events;
 mod labels;
 mod leaving;
 mod manifests;
+mod newer;
 mod overview;
 mod owners;
 mod proxy;

@@ -81,7 +81,7 @@ pub use scrub::{
     DefectiveObject, ORPHAN_AGE_MIN, ObjectDefect, Orphan, ScrubOptions, ScrubReport, VerifyError,
     VerifyEvent, VerifyOptions,
 };
-pub use sites::{SiteError, SiteStatus};
+pub use sites::{ENDED_AFTER, SiteError, SiteStatus};
 pub use status::{
     ImageAt, ImageName, ImageNameError, ImageState, ImageStatus, ImageStatusError, LocationListing,
     LocationStatus, Progress, SeenBy, StatusError, StatusOptions, StatusReport, StoreStatus,

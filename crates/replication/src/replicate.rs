@@ -165,7 +165,7 @@ impl Handler for Replication {
     }
 }
 
-/// The span of the copying of one blob: it goes on with the trace of the first push that wanted one of the copies, and points to those of the others.
+/// The span of the copying of one blob: it goes on with the trace of one of the pushes that wanted the copies, and points to those of the others.
 fn span_of(jobs: &[&Job]) -> Span {
     let span = tracing::debug_span!(
         "replication.copy",

@@ -5,15 +5,15 @@
 mod tests;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use chrono::TimeDelta;
 use roadstead_metadata::{DrainedSite, MetadataError, Sites};
 use roadstead_placement::{LocationName, may_leave};
 
 use crate::Replication;
 
-/// After how long a process of which nothing is heard does not count: every process tells of itself every ten seconds.
-const HEARD_OF_WITHIN: TimeDelta = TimeDelta::minutes(2);
+/// After how long a process of which nothing is heard has ended: every process tells of itself every ten seconds.
+pub const ENDED_AFTER: Duration = Duration::from_mins(2);
 
 /// Why a region is not taken out, or not back.
 #[derive(Debug, thiserror::Error)]
@@ -64,10 +64,14 @@ impl Replication {
         };
         let known = self.topology.locations();
         let found = known.iter().find(|location| location.as_str() == name);
-        found.cloned().ok_or_else(|| SiteError::Unknown {
+        found.cloned().ok_or_else(|| self.unknown(name))
+    }
+
+    fn unknown(&self, name: &str) -> SiteError {
+        SiteError::Unknown {
             name: name.to_owned(),
-            known: known.iter().cloned().collect(),
-        })
+            known: self.topology.locations().iter().cloned().collect(),
+        }
     }
 
     /// Takes a region out, unless it is the last one and nobody insists. Says which. Done again, it changes nothing.
@@ -80,7 +84,7 @@ impl Replication {
         let now = self.environment.now();
         let (drained, sites) = self
             .database
-            .drain_site(&region, now - HEARD_OF_WITHIN, now, |sites| {
+            .drain_site(&region, now - ENDED_AFTER, now, |sites| {
                 insist || may_leave(&region, &sites.running, &sites.out())
             })
             .await?;
@@ -91,20 +95,28 @@ impl Replication {
         Ok(region)
     }
 
-    /// Takes a region back. Says which, and whether it was out.
+    /// Takes a region back, also one whose location is configured no more. Says which, and whether it was out.
     pub async fn undrain_site(
         &self,
         name: Option<&str>,
     ) -> Result<(LocationName, bool), SiteError> {
-        let region = self.site(name)?;
+        let region = match name {
+            Some(name) => LocationName::new(name).map_err(|_| self.unknown(name))?,
+            None => self.topology.preferred().clone(),
+        };
         let was_out = self.database.undrain_site(&region).await?;
+        if was_out {
+            tracing::info!(location.id = %region, "Region {region} is taken back: its end-to-end check says again how it fares");
+        } else if !self.topology.locations().contains(&region) {
+            return Err(self.unknown(region.as_str()));
+        }
         Ok((region, was_out))
     }
 
     /// The regions that run or are out, by name.
     pub async fn sites(&self) -> Result<Vec<SiteStatus>, MetadataError> {
         let now = self.environment.now();
-        let sites = self.database.sites(now - HEARD_OF_WITHIN).await?;
+        let sites = self.database.sites(now - ENDED_AFTER).await?;
         let names: BTreeSet<LocationName> = sites.running.union(&sites.out()).cloned().collect();
         let status = |region: LocationName| SiteStatus {
             running: sites.running.contains(&region),

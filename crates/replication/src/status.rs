@@ -7,7 +7,6 @@ mod wait;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use roadstead_locations::LocationDocument;
@@ -20,6 +19,7 @@ use serde::{Serialize, Serializer};
 
 use crate::images::ConcernedImage;
 use crate::reason::reason;
+use crate::sites::ENDED_AFTER;
 use crate::store_check::{Defect, LostObject, StoreCheckError, compare};
 use crate::throughput::time_left;
 use crate::{Amount, Replication};
@@ -155,9 +155,6 @@ pub struct SeenBy {
     #[serde(flatten)]
     pub health: LocationDocument,
 }
-
-/// After how long a process of which nothing is heard is not shown.
-const HEARD_OF_WITHIN: Duration = Duration::from_mins(2);
 
 /// Why a report could not be made. That a store cannot be read is part of a report.
 #[derive(Debug, thiserror::Error)]
@@ -304,7 +301,7 @@ impl Replication {
     /// What the running processes say of the locations. What cannot be read is of another version, and left out.
     async fn seen(&self) -> Result<Vec<SeenBy>, StatusError> {
         let now = self.environment.now();
-        let instances = self.database.instances(now - HEARD_OF_WITHIN).await?;
+        let instances = self.database.instances(now - ENDED_AFTER).await?;
         let mut seen = Vec::new();
         for instance in instances {
             let documents: Vec<LocationDocument> =

@@ -1,18 +1,18 @@
 //! Whether the running processes of all regions have the configuration in common that they should.
 //!
-//! Each tells the others through the database, by keyed hashes, and looks at theirs.
+//! Each tells the others through the database, by keyed hashes, and looks at theirs. One without `DATABASE_SECRET_KEY` does neither.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use roadstead_config::{Drift, Fingerprint, RawKeys, drift};
 use roadstead_metadata::{Database, MetadataError, ToldConfiguration};
+use roadstead_replication::ENDED_AFTER;
 use roadstead_runtime::{Environment, Timestamp};
 use roadstead_secrets::KeyedHash;
 use tokio::sync::watch;
 
 use crate::deployment::Deployment;
-use crate::instance::ENDED_AFTER;
 
 /// What a process knows of how alike the running processes are. Its clones are one.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +64,8 @@ pub(crate) struct Comparison {
     /// The keys that differed at the last look.
     seen: Vec<String>,
     logged: Vec<String>,
+    /// Whether it was logged that nothing is told.
+    silent: bool,
     shared: ConfigurationDrift,
 }
 
@@ -74,11 +76,12 @@ impl Comparison {
             told: None,
             seen: Vec::new(),
             logged: Vec::new(),
+            silent: false,
             shared,
         }
     }
 
-    /// Tells it and compares. `instance` has to be noted already.
+    /// Tells it and compares; without `DATABASE_SECRET_KEY` neither. `instance` has to be noted already.
     pub(crate) async fn tell(
         &mut self,
         database: &Database,
@@ -86,11 +89,20 @@ impl Comparison {
         instance: &str,
     ) -> Result<(), MetadataError> {
         let fingerprint = match &self.told {
-            Some(told) if !self.raw.has_changed().unwrap_or(false) => told.clone(),
+            Some(told) if !self.raw.has_changed().unwrap_or(false) => Some(told.clone()),
             _ => {
                 let raw = self.raw.borrow_and_update().clone();
                 fingerprint(&raw, database, environment).await?
             }
+        };
+        let Some(fingerprint) = fingerprint else {
+            if !self.silent {
+                tracing::debug!(
+                    "Without DATABASE_SECRET_KEY the running processes are not told how this one is configured"
+                );
+                self.silent = true;
+            }
+            return Ok(());
         };
         database.note_configuration(instance, &fingerprint).await?;
         self.told = Some(fingerprint);
@@ -121,22 +133,27 @@ impl Comparison {
     }
 }
 
-/// The keyed hashes of a configuration. The key is `DATABASE_SECRET_KEY` behind a salt of the database: without either nothing can be guessed.
+/// The keyed hashes of a configuration. The key is `DATABASE_SECRET_KEY` behind a salt of the database: without either nothing can be guessed. None
+/// without the first: the salt lies beside the hashes, and whoever has both guesses short values.
 async fn fingerprint(
     raw: &RawKeys,
     database: &Database,
     environment: &Environment,
-) -> Result<String, MetadataError> {
+) -> Result<Option<String>, MetadataError> {
+    let Some(secret) = raw.get("DATABASE_SECRET_KEY") else {
+        return Ok(None);
+    };
     let (first, second) = (environment.ids.uuid(), environment.ids.uuid());
     let proposed = format!("{}{}", first.simple(), second.simple());
     let salt = database
         .configuration_salt(&proposed, environment.now())
         .await?;
-    let secret = raw.get("DATABASE_SECRET_KEY").map(ToString::to_string);
-    let hash = KeyedHash::new(format!("{salt}{}", secret.unwrap_or_default()).as_bytes());
+    let hash = KeyedHash::new(format!("{salt}{secret}").as_bytes());
     let fingerprint = Fingerprint::of(raw, |text| hash.of(text));
     // A map of texts is always JSON.
-    Ok(serde_json::to_string(&fingerprint).unwrap_or_default())
+    Ok(Some(
+        serde_json::to_string(&fingerprint).unwrap_or_default(),
+    ))
 }
 
 #[cfg(test)]

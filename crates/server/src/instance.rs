@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use roadstead_locations::LocationDocument;
 use roadstead_metadata::{Instance, MetadataError};
-use roadstead_replication::Replication;
+use roadstead_replication::{ENDED_AFTER, Replication};
 use roadstead_runtime::Shutdown;
 
 use crate::deployment::Deployment;
@@ -12,9 +12,6 @@ use crate::drift::Comparison;
 
 /// How often a process tells. Twelve writes a minute for two regions; an operator who looks sees what is a few seconds old.
 const EVERY: Duration = Duration::from_secs(10);
-
-/// After how long a process of which nothing is heard has ended.
-pub(crate) const ENDED_AFTER: Duration = Duration::from_mins(2);
 
 /// How long the disks of local locations may take to say how full they are.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -8,10 +8,11 @@ use std::time::Duration;
 use roadstead_api::{Health, HealthDetails, HealthOptions, HealthServices, Probe};
 use roadstead_auth::SigningKeys;
 use roadstead_config::{Config, RegistryState, StorageCheck};
+use roadstead_distribution::{Registry, Writes};
 use roadstead_locations::Locations;
-use roadstead_metadata::Database;
+use roadstead_metadata::{Database, MetadataError};
 use roadstead_placement::{HealthState, LocationName, Use};
-use roadstead_runtime::{Environment, Timestamp};
+use roadstead_runtime::{Clock, Environment, Timestamp};
 
 use crate::deployment::Deployment;
 use crate::error::StartError;
@@ -20,6 +21,9 @@ use crate::error::StartError;
 /// public, for ten minutes (`docs/OPERATING.md`, "When the database fails").
 const RIGHTS_OUTLIVE: Duration = Duration::from_mins(10);
 
+/// How long the database is waited for where not knowing must not count as failing: less than the deadline of health checks, at which it would.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// What the kernel calls this machine or container.
 const HOSTNAME: &str = "/proc/sys/kernel/hostname";
 
@@ -27,6 +31,7 @@ const HOSTNAME: &str = "/proc/sys/kernel/hostname";
 pub(crate) async fn health(
     config: &Config,
     deployment: &Deployment,
+    registry: &Registry,
     keys: &SigningKeys,
     redis: Option<Arc<dyn Probe>>,
 ) -> Result<Health, StartError> {
@@ -85,7 +90,10 @@ pub(crate) async fn health(
         rights: Arc::new(RightsAreKnown(Arc::clone(&answers))),
         database: answers,
         database_writes: Arc::new(DatabaseTakesWrites(database.clone())),
-        service_key: Arc::new(KeyIsValid(keys.clone())),
+        service_key: Arc::new(KeyIsValid {
+            keys: keys.clone(),
+            clock: Arc::clone(&environment.clock),
+        }),
         disk_space: disk(checked.disk_free_min),
         disk_space_warning: disk(checked.disk_free_warning),
         redis,
@@ -96,11 +104,10 @@ pub(crate) async fn health(
         }),
         storage_read: storage(Needed::One, &[Use::Read]),
         storage_write: storage(Needed::One, &[Use::Write]),
-        pushes: Arc::new(PushesAreMeant(
-            !reads_only && !config.registry.disable_pushes,
-        )),
+        pushes: Arc::new(PushesAreMeant(registry.clone())),
         site: Arc::new(SiteIsOpen {
             database: database.clone(),
+            clock: Arc::clone(&environment.clock),
             region: topology.preferred().clone(),
             last: Mutex::new(Ok(None)),
         }),
@@ -129,6 +136,17 @@ pub(crate) async fn health(
 
 /// What a probe says.
 type Said = Result<Option<String>, String>;
+
+/// What the database answers within [`PATIENCE`]; none: nothing, or that it cannot.
+async fn answered<T>(
+    clock: &dyn Clock,
+    question: impl Future<Output = Result<T, MetadataError>>,
+) -> Option<T> {
+    tokio::select! {
+        answer = question => answer.ok(),
+        () = clock.sleep(PATIENCE) => None,
+    }
+}
 
 #[derive(Debug)]
 struct DatabaseAnswers {
@@ -180,17 +198,20 @@ impl Probe for DatabaseTakesWrites {
 }
 
 #[derive(Debug)]
-struct KeyIsValid(SigningKeys);
+struct KeyIsValid {
+    keys: SigningKeys,
+    clock: Arc<dyn Clock>,
+}
 
 #[async_trait::async_trait]
 impl Probe for KeyIsValid {
     /// True when the database does not answer, as in Quay: that is the database's failure, and said there.
     async fn probe(&self) -> Said {
-        match self.0.is_valid().await {
-            Ok(false) => {
+        match answered(&*self.clock, self.keys.is_valid()).await {
+            Some(false) => {
                 Err("the instance's service key is missing, not approved or expired".to_owned())
             }
-            Ok(true) | Err(_) => Ok(None),
+            Some(true) | None => Ok(None),
         }
     }
 }
@@ -244,13 +265,14 @@ impl Probe for StorageWorks {
     }
 }
 
+/// Whether pushes are taken as the configuration is now: `DISABLE_PUSHES` may change while the process runs.
 #[derive(Debug)]
-struct PushesAreMeant(bool);
+pub(crate) struct PushesAreMeant(pub(crate) Registry);
 
 #[async_trait::async_trait]
 impl Probe for PushesAreMeant {
     async fn probe(&self) -> Said {
-        if self.0 {
+        if self.0.writes() == Writes::Taken {
             Ok(None)
         } else {
             Err("this registry takes no pushes (REGISTRY_STATE or DISABLE_PUSHES)".to_owned())
@@ -262,6 +284,7 @@ impl Probe for PushesAreMeant {
 #[derive(Debug)]
 struct SiteIsOpen {
     database: Database,
+    clock: Arc<dyn Clock>,
     region: LocationName,
     last: Mutex<Said>,
 }
@@ -269,18 +292,18 @@ struct SiteIsOpen {
 #[async_trait::async_trait]
 impl Probe for SiteIsOpen {
     async fn probe(&self) -> Said {
-        let found = self.database.drained_site(&self.region).await;
+        let found = answered(&*self.clock, self.database.drained_site(&self.region)).await;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match found {
-            Ok(None) => *last = Ok(None),
-            Ok(Some(site)) => {
+            Some(None) => *last = Ok(None),
+            Some(Some(site)) => {
                 *last = Err(format!(
                     "region {} was taken out by `admin site drain` at {}",
                     self.region,
                     site.since.format("%F %T UTC")
                 ));
             }
-            Err(_) => {}
+            None => {}
         }
         last.clone()
     }
@@ -335,3 +358,6 @@ impl Probe for DiskHasRoom {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -220,7 +220,7 @@ impl Running {
             options: distribution_options(&config, &deployment),
         });
         let redis = RedisWorks::of(&config, &deployment.trust, &environment);
-        let health = Arc::new(probes::health(&config, &deployment, &keys, redis).await?);
+        let health = Arc::new(probes::health(&config, &deployment, &registry, &keys, redis).await?);
         let hints = Hints::of(&config, &deployment.trust, &environment);
         let replication = deployment.replication(&config);
         let webhooks = deployment.webhooks()?;

@@ -1,7 +1,5 @@
 //! What Prometheus is told of deliveries. Of how each webhook fares the replication's gauges tell.
 
-use std::sync::Arc;
-
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounterVec, Opts};
@@ -11,7 +9,7 @@ use crate::webhooks::Webhooks;
 
 /// Counts what this process has sent. Clones are the same.
 #[derive(Clone, Debug)]
-pub(crate) struct DeliveryCounters(Arc<IntCounterVec>);
+pub(crate) struct DeliveryCounters(IntCounterVec);
 
 impl Default for DeliveryCounters {
     fn default() -> Self {
@@ -26,7 +24,7 @@ impl Default for DeliveryCounters {
         for outcome in ["delivered", "put_off", "given_up"] {
             deliveries.with_label_values(&[outcome]);
         }
-        Self(Arc::new(deliveries))
+        Self(deliveries)
     }
 }
 

@@ -277,9 +277,18 @@ fn explain_key(key: &Key, checked: &Checked, console: &mut Console) {
         "" => "none",
         default => default,
     };
+    // A file that cannot be read says neither that the key is given nor that it is not.
+    let unreadable = checked
+        .errors
+        .iter()
+        .find(|finding| finding.key.is_empty())
+        .filter(|_| checked.raw.iter().next().is_none());
     let in_effect = match (checked.shown(name), checked.origin(name)) {
         (Some(value), Some(origin)) => format!("{value}, from {origin}"),
-        _ => format!("not given: {default}"),
+        _ => match unreadable {
+            Some(finding) => format!("unknown: {finding}"),
+            None => format!("not given: {default}"),
+        },
     };
     for (what, text) in [
         ("allowed", key.kind.allowed()),

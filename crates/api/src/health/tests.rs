@@ -270,6 +270,20 @@ async fn an_answer_tells_its_age_and_what_is_older_than_three_intervals_counts_a
 }
 
 #[tokio::test]
+async fn of_what_was_not_asked_lately_it_is_not_known_whether_it_fails() {
+    let world = World::default();
+    let clock = clock();
+    let health = world.asked(&clock).await;
+    for service in ["site", "redis"] {
+        assert_eq!(health.end_to_end_fails(service), Some(false));
+    }
+    clock.advance(HealthOptions::default().interval * 3 + Duration::from_millis(1));
+    for service in ["site", "redis"] {
+        assert_eq!(health.end_to_end_fails(service), None);
+    }
+}
+
+#[tokio::test]
 async fn a_probe_of_redis_that_hangs_turns_nothing_red_however_long() {
     let world = World::default();
     let (clock, tasks) = (clock(), Tasks::new());

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use prometheus::proto::LabelPair;
 use roadstead_auth::{AuthOptions, REVOCATION_BOUND};
 use roadstead_test_servers::Postgres;
 
@@ -113,6 +114,33 @@ async fn the_base_tells_clients_where_to_get_a_token() {
             "{authorization}"
         );
     }
+}
+
+/// How often a proof of this sort was accepted.
+fn accepted(world: &World, proof: &str) -> Option<f64> {
+    let families = world.service.metrics();
+    let family = families
+        .iter()
+        .find(|family| family.name() == "roadstead_auth_attempts_total")?;
+    let series = family.get_metric().iter().find(|series| {
+        let labels: Vec<_> = series.get_label().iter().map(LabelPair::value).collect();
+        labels == ["accepted", proof]
+    })?;
+    Some(series.get_counter().get_value())
+}
+
+#[tokio::test]
+async fn a_password_that_comes_with_a_request_counts_as_no_token() {
+    let world = World::new().await;
+    // The world has fetched a token.
+    assert_eq!(accepted(&world, "password"), Some(1.0));
+    call(&world, "GET", "/v2/", &basic("admin", PASSWORD)).await;
+    assert_eq!(accepted(&world, "password"), Some(2.0));
+    assert_eq!(accepted(&world, "token"), Some(0.0));
+    let bearer = format!("Bearer {}", world.token);
+    call(&world, "GET", "/v2/", &bearer).await;
+    assert_eq!(accepted(&world, "password"), Some(2.0));
+    assert_eq!(accepted(&world, "token"), Some(1.0));
 }
 
 #[tokio::test]

@@ -6,7 +6,10 @@ use std::time::Duration;
 use http::Request;
 use http::header::AUTHORIZATION;
 use http_body_util::Full;
+use roadstead_auth::FieldKey;
+use serde_json::json;
 
+use super::accounts::ADMIN;
 use super::world::{APP, Answer, PASSWORD, Settings, World, basic};
 use crate::{Rate, RateLimits, UrlScheme};
 
@@ -108,6 +111,48 @@ async fn an_account_that_asks_too_often_is_told_to_wait_wherever_it_asks_from() 
     let answer = ask(&world, "192.0.2.1", "/api/v1/user/", Some(&password)).await;
     assert_eq!(answer.status, 429);
     assert_eq!(ask(&world, "192.0.2.1", &path, None).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_token_on_an_app_token_is_a_request_of_the_account() {
+    let world = World::with(|settings| {
+        settings.auth.field_key = Some(FieldKey::new("a key for tests").unwrap());
+        limited(GENEROUS, TIGHT)(settings);
+    })
+    .await;
+    let made = world
+        .given(
+            ADMIN,
+            ("POST", "/user/apptoken"),
+            json!({ "title": "laptop" }),
+            200,
+        )
+        .await;
+    let by_token = basic("$app", made["token"]["token_code"].as_str().unwrap());
+    world.clock.advance(Duration::from_mins(1));
+    for _ in 0..3 {
+        let answer = ask(&world, "192.0.2.1", "/v2/auth", Some(&by_token)).await;
+        assert_eq!(answer.status, 200);
+    }
+    let password = basic("admin", PASSWORD);
+    for authorization in [by_token, password] {
+        let answer = ask(&world, "192.0.2.1", "/v2/auth", Some(&authorization)).await;
+        assert_eq!(answer.status, 429);
+    }
+}
+
+#[tokio::test]
+async fn a_probe_with_credentials_is_a_request_of_its_address() {
+    let world = World::with(limited(TIGHT, GENEROUS)).await;
+    let wrong = basic("admin", "wrong");
+    for _ in 0..3 {
+        let answer = ask(&world, "192.0.2.7", "/health/instance", Some(&wrong)).await;
+        assert_eq!(answer.status, 200);
+    }
+    let answer = ask(&world, "192.0.2.7", "/health/instance", Some(&wrong)).await;
+    assert_eq!(answer.status, 429);
+    let answer = ask(&world, "192.0.2.7", "/health/instance", None).await;
+    assert_eq!(answer.status, 200);
 }
 
 #[tokio::test]

@@ -32,8 +32,8 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::{
-    ApiOptions, Body, BodyError, Health, HealthOptions, HealthServices, Probe, RegistryService,
-    ServiceParts,
+    ActivityListener, ApiOptions, Body, BodyError, Health, HealthOptions, HealthServices, Probe,
+    RegistryService, ServiceParts,
 };
 
 /// The registry's own name: the service of its tokens.
@@ -55,6 +55,8 @@ pub(super) struct Settings {
     pub(super) auth: AuthOptions,
     pub(super) distribution: DistributionOptions,
     pub(super) management: ManagementOptions,
+    /// None: nobody hears of what happens.
+    pub(super) listener: Option<Arc<dyn ActivityListener>>,
 }
 
 /// One registry with the account `admin` and, unless the settings keep it from making them, two empty repositories.
@@ -104,6 +106,7 @@ impl World {
             auth: AuthOptions::standalone(REGISTRY, "admin"),
             distribution: DistributionOptions::default(),
             management: ManagementOptions::default(),
+            listener: None,
         };
         change(&mut settings);
         let directory = TempDir::new().expect("a directory");
@@ -177,7 +180,7 @@ impl World {
             environment,
             tasks: tasks.clone(),
             wake_up: WakeUp::default(),
-            listener: None,
+            listener: settings.listener,
             options: settings.api,
         });
         let mut world = Self {

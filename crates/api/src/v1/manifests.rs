@@ -53,6 +53,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(add(inner, call)),
         )
         .summary("Adds a label to a manifest.")
+        .changes_no_rights()
         .about(REPOSITORY)
         .takes::<NewLabelDocument>()
         .gives::<OneLabel>(StatusCode::CREATED),
@@ -74,6 +75,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(delete(inner, call)),
         )
         .summary("Takes a label away that somebody added.")
+        .changes_no_rights()
         .about(REPOSITORY),
     ]
 }

@@ -95,6 +95,8 @@ pub(crate) struct Operation {
     pub(crate) gives: Option<SchemaOf>,
     /// Whether it is done although the registry only reads: what it changes is no content and no rights.
     pub(crate) while_read_only: bool,
+    /// Whether accounts, permissions or repositories may have changed with it, so that everybody has to look again who remembers them.
+    pub(crate) changes_rights: bool,
     pub(crate) handler: Handler,
 }
 
@@ -119,6 +121,7 @@ impl Operation {
             status: StatusCode::NO_CONTENT,
             gives: None,
             while_read_only: false,
+            changes_rights: true,
             handler,
         }
     }
@@ -157,6 +160,12 @@ impl Operation {
     /// Also in a registry that only reads.
     pub(crate) const fn while_read_only(mut self) -> Self {
         self.while_read_only = true;
+        self
+    }
+
+    /// Nobody has to look again at accounts, permissions and repositories for it.
+    pub(crate) const fn changes_no_rights(mut self) -> Self {
+        self.changes_rights = false;
         self
     }
 

@@ -122,6 +122,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(set_of_namespace(inner, call, of_organization)),
         )
         .summary("Says where the images of an organization belong, and what its pushes wait for.")
+        .changes_no_rights()
         .about(organization)
         .takes::<NamespacePlacementDocument>()
         .gives::<Object>(StatusCode::OK),
@@ -133,6 +134,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(clear(inner, call, of_organization)),
         )
         .summary("Takes a rule of an organization away.")
+        .changes_no_rights()
         .about(organization)
         .query(TAGS),
         Operation::new(
@@ -152,6 +154,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(set_of_namespace(inner, call, of_user)),
         )
         .summary("Says where the images of the caller belong, and what pushes of them wait for.")
+        .changes_no_rights()
         .takes::<NamespacePlacementDocument>()
         .gives::<Object>(StatusCode::OK),
         Operation::new(
@@ -162,6 +165,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(clear(inner, call, of_user)),
         )
         .summary("Takes a rule of the caller away.")
+        .changes_no_rights()
         .query(TAGS),
         Operation::new(
             Method::GET,
@@ -181,6 +185,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(set_of_repository(inner, call)),
         )
         .summary("Says where the images of a repository belong.")
+        .changes_no_rights()
         .about(REPOSITORY)
         .takes::<PlacementRuleDocument>()
         .gives::<Object>(StatusCode::OK),
@@ -192,6 +197,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(clear(inner, call, of_repository)),
         )
         .summary("Takes a rule of a repository away.")
+        .changes_no_rights()
         .about(REPOSITORY)
         .query(TAGS),
     ]

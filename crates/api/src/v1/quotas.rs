@@ -34,6 +34,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(create(inner, call)),
         )
         .summary("Gives a namespace a quota.")
+        .changes_no_rights()
         .about(About::Namespace("orgname"))
         .takes::<QuotaSize>()
         .gives::<String>(StatusCode::CREATED),
@@ -55,6 +56,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(change(inner, call)),
         )
         .summary("Gives a quota another size.")
+        .changes_no_rights()
         .about(About::Namespace("orgname"))
         .takes::<QuotaSize>()
         .gives::<QuotaDocument>(StatusCode::OK),
@@ -66,6 +68,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(delete(inner, call)),
         )
         .summary("Takes a quota away, with its limits.")
+        .changes_no_rights()
         .about(About::Namespace("orgname")),
         Operation::new(
             Method::GET,
@@ -95,6 +98,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(create_limit(inner, call)),
         )
         .summary("Gives a quota a limit.")
+        .changes_no_rights()
         .about(About::Namespace("orgname"))
         .takes::<NewQuotaLimit>()
         .gives::<String>(StatusCode::CREATED),
@@ -106,6 +110,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(change_limit(inner, call)),
         )
         .summary("Changes a limit of a quota.")
+        .changes_no_rights()
         .about(About::Namespace("orgname"))
         .takes::<QuotaLimitChanges>()
         .gives::<QuotaDocument>(StatusCode::OK),
@@ -117,6 +122,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(delete_limit(inner, call)),
         )
         .summary("Takes a limit away.")
+        .changes_no_rights()
         .about(About::Namespace("orgname")),
         Operation::new(
             Method::GET,
@@ -171,6 +177,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(create(inner, call)),
         )
         .summary("Gives a namespace a quota.")
+        .changes_no_rights()
         .takes::<QuotaSize>()
         .gives::<String>(StatusCode::CREATED),
         Operation::new(
@@ -181,6 +188,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(change(inner, call)),
         )
         .summary("Gives a quota another size.")
+        .changes_no_rights()
         .takes::<QuotaSize>()
         .gives::<QuotaDocument>(StatusCode::OK),
         Operation::new(
@@ -190,7 +198,8 @@ pub(super) fn operations() -> Vec<Operation> {
             Need::Superuser,
             |inner, call| Box::pin(delete(inner, call)),
         )
-        .summary("Takes a quota away, with its limits."),
+        .summary("Takes a quota away, with its limits.")
+        .changes_no_rights(),
         Operation::new(
             Method::GET,
             "/superuser/organization/{namespace}/quota",
@@ -208,6 +217,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(create(inner, call)),
         )
         .summary("Gives a namespace a quota.")
+        .changes_no_rights()
         .takes::<QuotaSize>()
         .gives::<String>(StatusCode::CREATED),
         Operation::new(
@@ -218,6 +228,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(change(inner, call)),
         )
         .summary("Gives a quota another size.")
+        .changes_no_rights()
         .takes::<QuotaSize>()
         .gives::<QuotaDocument>(StatusCode::OK),
         Operation::new(
@@ -227,7 +238,8 @@ pub(super) fn operations() -> Vec<Operation> {
             Need::Superuser,
             |inner, call| Box::pin(delete(inner, call)),
         )
-        .summary("Takes a quota away, with its limits."),
+        .summary("Takes a quota away, with its limits.")
+        .changes_no_rights(),
     ]
 }
 

@@ -106,6 +106,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(retry(inner, call)),
         )
         .summary("Tries copies that failed again at once.")
+        .changes_no_rights()
         .while_read_only()
         .takes::<Again>()
         .gives::<Retried>(StatusCode::OK),
@@ -117,6 +118,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(pause(inner, call)),
         )
         .summary("Lets copying rest, from and to a location or everywhere.")
+        .changes_no_rights()
         .while_read_only()
         .takes::<Extent>()
         .gives::<Object>(StatusCode::OK),
@@ -128,6 +130,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(resume(inner, call)),
         )
         .summary("Lets copying go on.")
+        .changes_no_rights()
         .while_read_only()
         .takes::<Extent>()
         .gives::<Object>(StatusCode::OK),
@@ -148,6 +151,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(limit(inner, call)),
         )
         .summary("Limits how fast copies are, or takes a limit away.")
+        .changes_no_rights()
         .while_read_only()
         .takes::<Limit>()
         .gives::<Object>(StatusCode::OK),

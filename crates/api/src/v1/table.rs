@@ -207,6 +207,25 @@ mod tests {
     }
 
     #[test]
+    fn nobody_looks_again_at_rights_for_content_quotas_and_replication_and_for_nothing_else() {
+        for operation in operations()
+            .iter()
+            .filter(|operation| operation.method != Method::GET)
+        {
+            let changes_none = [
+                "/tag/",
+                "/manifest/",
+                "/quota",
+                "/placement",
+                "/replication/",
+            ]
+            .iter()
+            .any(|subject| operation.path.contains(subject));
+            assert_eq!(operation.changes_rights, !changes_none, "{operation:?}");
+        }
+    }
+
+    #[test]
     fn names_are_unique_and_parameters_are_those_of_the_path() {
         let mut ids: Vec<&str> = operations().iter().map(|operation| operation.id).collect();
         let count = ids.len();

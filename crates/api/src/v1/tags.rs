@@ -70,6 +70,7 @@ pub(super) fn operations() -> Vec<Operation> {
         .summary(
             "Protects a tag, ends it at a time, or points it, which need not exist then, to a manifest of the repository.",
         )
+        .changes_no_rights()
         .about(REPOSITORY)
         .takes::<TagChanges>()
         .gives::<String>(StatusCode::CREATED),
@@ -81,6 +82,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(delete(inner, call)),
         )
         .summary("Deletes a tag. It can be brought back while the time machine keeps it.")
+        .changes_no_rights()
         .about(REPOSITORY),
         Operation::new(
             Method::POST,
@@ -90,6 +92,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(restore(inner, call)),
         )
         .summary("Brings a manifest back under a tag while the time machine keeps it.")
+        .changes_no_rights()
         .about(REPOSITORY)
         .takes::<TagRestoration>()
         .gives::<Object>(StatusCode::OK),

@@ -45,6 +45,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(add(inner, call)),
         )
         .summary("Has somebody told.")
+        .changes_no_rights()
         .while_read_only()
         .takes::<Addition>()
         .gives::<Added>(StatusCode::CREATED),
@@ -56,6 +57,7 @@ pub(super) fn operations() -> Vec<Operation> {
             |inner, call| Box::pin(remove(inner, call)),
         )
         .summary("Has somebody not told any more.")
+        .changes_no_rights()
         .while_read_only(),
         Operation::new(
             Method::GET,

@@ -59,27 +59,27 @@ pub(crate) async fn answer(
     };
     let scopes = query.form_values("scope").collect::<Result<Vec<_>, _>>()?;
     let service = query.get("service")?.filter(|service| !service.is_empty());
-    let username = presented
-        .as_ref()
-        .map(|credentials| credentials.username.clone());
-    let token = inner
+    let issued = inner
         .issue(TokenRequest {
             credentials: presented,
             scopes: scopes.iter().map(String::as_str).collect(),
             service: service.as_ref().map(Cow::as_ref),
         })
         .await?;
-    inner.counters.note_token();
-    if let Some(username) = &username {
+    // What was sent may be an address for e-mail, or stand for a token: the account is counted and told of.
+    if let Some(username) = &issued.username {
         inner.note_user(head, username)?;
         let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
-        let (action, repository) = activity::of_token(&scopes);
+        let hostname = &inner.authenticator.options().hostname;
+        let (action, repository) = activity::of_token(&scopes, hostname);
         let event = ClientEvent {
             action,
             repository: repository.as_ref(),
         };
         inner.client_event(Some(username), event);
     }
+    inner.counters.note_token();
+    let token = &issued.token;
     let answer = Answer {
         token: token.value.expose(),
         access_token: token.value.expose(),

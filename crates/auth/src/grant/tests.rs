@@ -4,7 +4,7 @@ use roadstead_runtime::Clock;
 
 use super::*;
 use crate::options::AuthOptions;
-use crate::testing::{HOST, World, credentials};
+use crate::testing::{HOST, World, credentials, field_key};
 
 const PASSWORD: &str = "secret";
 
@@ -369,7 +369,7 @@ async fn token(
         scopes: scopes.to_vec(),
         service: Some(HOST),
     };
-    let token = world.authenticator.token(request).await?;
+    let token = world.authenticator.token(request).await?.token;
     Ok(world
         .authenticator
         .verify(token.value.expose())
@@ -389,6 +389,31 @@ async fn a_request_for_a_token_is_answered_with_one_that_grants_what_was_asked()
     assert!(access.allows(&name, Action::Push) && access.allows(&name, Action::Delete));
     assert!(!access.allows(&name, Action::Admin));
     assert!(!access.allows(&"alice/other".parse().unwrap(), Action::Pull));
+}
+
+#[tokio::test]
+async fn a_token_is_issued_to_an_account_whatever_the_name_that_was_sent() {
+    let world = world_with(AuthOptions {
+        field_key: Some(field_key()),
+        ..AuthOptions::standalone(HOST, "admin")
+    })
+    .await;
+    let alice = world.id("alice").await;
+    world.app_token(alice, &"a".repeat(60), "app-secret").await;
+    let app_token = format!("{}app-secret", "a".repeat(60));
+    for (login, username) in [
+        (None, None),
+        (Some(("alice", PASSWORD)), Some("alice")),
+        (Some(("$app", app_token.as_str())), Some("alice")),
+    ] {
+        let request = TokenRequest {
+            credentials: login.map(|(username, password)| credentials(username, password)),
+            scopes: vec!["repository:acme/public:pull"],
+            service: None,
+        };
+        let issued = world.authenticator.token(request).await.unwrap();
+        assert_eq!(issued.username.as_deref(), username);
+    }
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ async fn token(
         scopes: scopes.to_vec(),
         service: None,
     };
-    let token = world.authenticator.token(request).await?;
+    let token = world.authenticator.token(request).await?.token;
     let access = world
         .authenticator
         .verify(token.value.expose())

@@ -68,8 +68,8 @@ impl Scene {
             scopes: vec!["repository:acme/app:pull,push"],
             service: None,
         };
-        let token = self.world.authenticator.token(request).await.unwrap();
-        token.value.expose().to_owned()
+        let issued = self.world.authenticator.token(request).await.unwrap();
+        issued.token.value.expose().to_owned()
     }
 
     /// What a request in the other region comes to.
@@ -337,7 +337,13 @@ async fn a_repository_that_is_public_no_more_is_closed_to_tokens_of_nobody() {
         scopes: vec!["repository:acme/public:pull"],
         ..TokenRequest::default()
     };
-    let token = scene.world.authenticator.token(request).await.unwrap();
+    let token = scene
+        .world
+        .authenticator
+        .token(request)
+        .await
+        .unwrap()
+        .token;
     let pull = async || {
         let access = scene.elsewhere.verify(token.value.expose()).await.unwrap();
         let found = scene.world.database.find_repository(&path).await.unwrap();

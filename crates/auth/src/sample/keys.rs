@@ -111,7 +111,7 @@ async fn our_tokens_have_the_claims_of_quays() {
             scopes: vec![scope],
             service: Some(HOST),
         };
-        let token = sample.authenticator.token(request).await.unwrap();
+        let token = sample.authenticator.token(request).await.unwrap().token;
         let payload = token.value.expose().split('.').nth(1).unwrap();
         let mut claims: Value =
             serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();

@@ -8,9 +8,12 @@ use crate::env::{
     Environment, OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_HEADERS, OTEL_SERVICE_NAME,
     OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG,
 };
-use crate::finding::{Finding, Origin};
+use crate::finding::{Finding, Origin, shown};
 use crate::reader::{Keys, Remark};
 use crate::secret::Secret;
+
+/// Whether anything is sent.
+const FEATURE: &str = "FEATURE_OTEL_TRACING";
 
 /// The service's name where nobody gives it another: Quay's.
 const SERVICE_NAME: &str = "quay";
@@ -62,7 +65,7 @@ impl Telemetry {
             (!text.is_empty()).then(|| text.to_owned())
         };
         let endpoint = variable(OTEL_EXPORTER_OTLP_ENDPOINT);
-        let enabled = keys.flag("FEATURE_OTEL_TRACING", endpoint.is_some());
+        let enabled = keys.flag(FEATURE, endpoint.is_some());
         if !enabled {
             return Self {
                 refresh,
@@ -88,12 +91,12 @@ impl Telemetry {
         }
         let endpoint = match (endpoint, quays.url) {
             (Some(endpoint), _) => {
-                if !is_http(&endpoint) {
+                if let Some(fault) = fault(&endpoint) {
                     refuse(
                         keys,
                         OTEL_EXPORTER_OTLP_ENDPOINT,
                         Some(&endpoint),
-                        "not an address of a collector",
+                        fault,
                         "http://HOST:4318 or https://HOST",
                     );
                 }
@@ -107,12 +110,17 @@ impl Telemetry {
                 url
             }
             (None, None) => {
-                refuse(
-                    keys,
-                    OTEL_EXPORTER_OTLP_ENDPOINT,
-                    None,
-                    "FEATURE_OTEL_TRACING is on, and nothing says where traces go",
-                    "the address of a collector that takes OTLP over HTTP, such as http://collector:4318; or dt_api_url in OTEL_CONFIG",
+                // A finding of the key: without the environment, as where two files are compared, the file can be read all the same.
+                let value = keys.value(FEATURE);
+                keys.refuse(
+                    FEATURE,
+                    value.as_ref(),
+                    Remark::new(
+                        "it is on, and nothing says where traces go",
+                        "",
+                        "set OTEL_EXPORTER_OTLP_ENDPOINT to the address of a collector that takes OTLP over HTTP, such as \
+                         http://collector:4318, or give dt_api_url in OTEL_CONFIG",
+                    ),
                 );
                 String::new()
             }
@@ -161,16 +169,11 @@ impl QuaysCollector {
         let service_name = text("service_name");
         let token = text("dt_api_token").map(Secret::new);
         let url = text("dt_api_url");
-        let refused = url.as_deref().is_some_and(|url| !is_http(url));
-        if refused {
+        if let Some(fault) = url.as_deref().and_then(fault) {
             keys.refuse(
                 "OTEL_CONFIG.dt_api_url",
                 members.get("dt_api_url"),
-                Remark::new(
-                    "not an address of a collector",
-                    "http://... or https://...",
-                    "change it",
-                ),
+                Remark::new(fault, "http://... or https://...", "change it"),
             );
         }
         Self {
@@ -222,10 +225,18 @@ fn sampling(keys: &mut Keys, sampler: Option<&str>, argument: Option<&str>) -> S
     sampling(parent_based, ratio.unwrap_or(RATIO))
 }
 
-fn is_http(url: &str) -> bool {
-    ["http://", "https://"]
+/// What is wrong with the address of a collector. What proves who sends belongs into a header field: addresses are logged.
+fn fault(url: &str) -> Option<&'static str> {
+    let is_http = ["http://", "https://"]
         .iter()
-        .any(|scheme| url.len() > scheme.len() && url.starts_with(scheme))
+        .any(|scheme| url.len() > scheme.len() && url.starts_with(scheme));
+    if !is_http {
+        Some("not an address of a collector")
+    } else if url.contains('@') {
+        Some("an address with a user or a password in it")
+    } else {
+        None
+    }
 }
 
 fn refuse(
@@ -238,7 +249,7 @@ fn refuse(
     keys.errors.push(Finding {
         origin: Origin::Variable(variable),
         key: String::new(),
-        value: value.map(str::to_owned),
+        value: value.map(|value| shown(variable, &Value::from(value))),
         problem: problem.to_owned(),
         allowed: allowed.to_owned(),
         action: "set the variable".to_owned(),

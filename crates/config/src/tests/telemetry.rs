@@ -60,10 +60,35 @@ fn the_standard_variables_switch_it_on_and_go_before_quays_keys() {
 }
 
 #[test]
+fn a_password_in_the_address_of_a_collector_is_refused_and_not_shown() {
+    let by_variable = |address| small_and("").with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", address)]);
+    for (fixture, problem) in [
+        (
+            by_variable("https://me:hunter2@collector:4318"),
+            "a user or a password in it",
+        ),
+        (
+            by_variable("me:hunter2@collector:4318"),
+            "not an address of a collector",
+        ),
+        (
+            small_and(
+                "FEATURE_OTEL_TRACING: true\nOTEL_CONFIG: {dt_api_url: 'https://me:hunter2@dt.example'}",
+            ),
+            "a user or a password in it",
+        ),
+    ] {
+        let said = fixture.refused().join("\n");
+        assert!(said.contains(problem), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}
+
+#[test]
 fn everything_that_is_wrong_about_a_collector_is_said_at_once() {
     assert_refused(
         &small_and("FEATURE_OTEL_TRACING: true"),
-        &["nothing says where traces go"],
+        &["FEATURE_OTEL_TRACING: it is on, and nothing says where traces go"],
     );
     let wrong = small_and("OTEL_CONFIG: [a]").with(&[
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),

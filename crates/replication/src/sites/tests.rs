@@ -16,7 +16,7 @@ async fn run(world: &World, region: &str) {
     };
     let database = &world.replication.database;
     database
-        .note_instance(&instance, now - HEARD_OF_WITHIN)
+        .note_instance(&instance, now - ENDED_AFTER)
         .await
         .unwrap();
 }
@@ -78,6 +78,20 @@ async fn a_region_that_nobody_hears_of_does_not_stand_in_for_another() {
         .map(|site| (site.region.as_str(), site.running, site.drained.is_some()))
         .collect();
     assert_eq!(seen, [("eu", false, true), ("us", true, false)]);
+}
+
+#[tokio::test]
+async fn a_region_that_was_removed_while_it_was_out_can_be_taken_back() {
+    let world = World::new(&["us", "eu"]).await;
+    let (gone, now) = (name("gone"), world.replication.environment.now());
+    let database = &world.replication.database;
+    let drained = database.drain_site(&gone, now, now, |_| true).await;
+    assert!(drained.unwrap().0);
+    let undrained = world.replication.undrain_site(Some("gone")).await;
+    assert_eq!(undrained.unwrap(), (gone, true));
+    assert!(out(&world).await.is_empty());
+    let again = world.replication.undrain_site(Some("gone")).await;
+    assert!(matches!(again, Err(SiteError::Unknown { .. })));
 }
 
 #[tokio::test]

@@ -124,3 +124,27 @@ async fn processes_on_sqlite_know_in_what_they_differ() {
     };
     processes_know_in_what_they_differ(&database, dump).await;
 }
+
+#[tokio::test]
+async fn without_a_secret_key_nothing_is_told_and_nothing_is_compared() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("registry.db");
+    let database = Database::open(&DatabaseOptions::Sqlite { path })
+        .await
+        .unwrap();
+    database.migrate().await.unwrap();
+    let environment = Environment {
+        clock: Arc::new(ManualClock::at("2026-01-01T00:00:00Z".parse().unwrap())),
+        ids: Arc::new(SeededIds::new(7)),
+    };
+    for keys in [
+        r#"{"SUPER_USERS": ["walrus"]}"#,
+        r#"{"SUPER_USERS": ["penguin"]}"#,
+    ] {
+        let mut process = Process::new("us-1", keys);
+        process.tell(&database, &environment).await;
+        assert_eq!(process.drift.differing_keys(), 0);
+    }
+    let told = database.configurations(Timestamp::UNIX_EPOCH).await;
+    assert_eq!(told.unwrap(), []);
+}

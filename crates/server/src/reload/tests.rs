@@ -4,10 +4,12 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
+use roadstead_api::Probe as _;
 use roadstead_distribution::Writes;
 use roadstead_runtime::{Environment, ManualClock, SeededIds, Tasks};
 
 use super::*;
+use crate::probes::PushesAreMeant;
 use crate::{Running, Settings};
 
 fn write(directory: &Path, lines: &str) {
@@ -57,6 +59,8 @@ async fn what_may_change_counts_at_once_and_what_may_not_or_cannot_be_used_does_
     let live = live(&running);
     let mut reloading = Reloading::new(origin, live.clone());
     let in_effect = reloading.in_effect();
+    let pushes = PushesAreMeant(running.registry.clone());
+    assert!(pushes.probe().await.is_ok());
 
     write(
         directory.path(),
@@ -66,6 +70,10 @@ async fn what_may_change_counts_at_once_and_what_may_not_or_cannot_be_used_does_
     assert!(live.superusers.contains("bob") && !live.superusers.contains("alice"));
     assert!(live.readonly_superusers.contains("carol"));
     assert_eq!(running.registry.writes(), Writes::PushesDisabled);
+    assert!(
+        pushes.probe().await.is_err(),
+        "balancers send pushes elsewhere"
+    );
     let counts = in_effect.borrow().clone();
     assert_eq!(counts.get("DISABLE_PUSHES"), Some(&true.into()));
     assert_eq!(counts.get("V2_PAGINATION_SIZE"), None, "it needs a restart");

@@ -149,6 +149,14 @@ fn regions_may_differ_in_their_preference_and_what_else_differs_is_named_without
                 .to_owned()
         )
     );
+    // What only the environment of a region says is not missed here.
+    assert_eq!(
+        compared(
+            "FEATURE_OTEL_TRACING: true\n",
+            "FEATURE_OTEL_TRACING: true\n"
+        ),
+        (ExitCode::SUCCESS, String::new())
+    );
     assert_eq!(
         compared("SECRET_KEY: hunter2\n", "SECRET_KEY: hunter3\n"),
         (ExitCode::FAILURE, "SECRET_KEY: *** / ***\n".to_owned())
@@ -195,4 +203,25 @@ fn a_key_is_explained_with_its_value_and_where_it_is_from() {
         explained("DISABLE_PUSHS").unwrap_err(),
         "there is no key or variable DISABLE_PUSHS: did you mean DISABLE_PUSHES?"
     );
+}
+
+#[test]
+fn what_counts_of_a_file_that_cannot_be_read_is_unknown() {
+    let unclosed = directory("SECRET_KEY: [hunter2\n");
+    for (directory, file) in [
+        (unclosed.path().to_owned(), "config.yaml"),
+        ("/nonexistent".into(), "/nonexistent"),
+    ] {
+        let (mut console, output, _) = console("");
+        let arguments = ExplainArguments {
+            key: "SECRET_KEY".to_owned(),
+        };
+        let source = Source::Directory(directory);
+        explain(&arguments, &source, &Variables::empty(), &mut console).unwrap();
+        let said = output.text();
+        let here = said.lines().find(|line| line.starts_with("  here"));
+        let here = here.unwrap();
+        assert!(here.starts_with("  here       unknown: "), "{said}");
+        assert!(here.contains(file) && !said.contains("hunter2"), "{said}");
+    }
 }
