@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 use roadstead_client::{Client, RequestBody};
 use roadstead_oci::{Algorithm, Digest, RepositoryName};
-use roadstead_testkit::{Content, RegistryProcess, RegistrySettings, run, within};
+use roadstead_testkit::{Content, RegistryProcess, RegistrySettings, eventually, run};
 use tokio::process::Command;
 use tokio::sync::watch;
 
@@ -33,7 +33,7 @@ async fn signal(registry: &RegistryProcess, name: &str) {
 }
 
 async fn stopping(registry: &RegistryProcess) {
-    within(200, "it is stopping", async || {
+    eventually("it is stopping", async || {
         registry.log().contains("Stopping: ").then_some(())
     })
     .await;
@@ -93,7 +93,7 @@ async fn fifty_transfers_that_are_under_way_at_the_signal_come_to_their_end() {
         let all = PULLS + usize::try_from(PUSHES).unwrap();
         count.wait_for(|count| *count == all).await.unwrap();
         // The requests of the pushes are there, too, when the first bytes of each are.
-        within(600, "every push has begun", async || {
+        eventually("every push has begun", async || {
             let staged = settings.files("usstorage").staged();
             let begun = staged
                 .iter()
@@ -178,7 +178,7 @@ async fn an_upload_that_the_end_of_the_drain_cuts_off_goes_on_after_the_restart(
     let body = halting(&content, &released);
     let sending = client.upload_stream(&mut upload, body);
     let stop = async {
-        within(600, "half of it is there", async || {
+        eventually("half of it is there", async || {
             let staged = settings.files("usstorage").staged();
             let there = staged.iter().any(|path| {
                 path.metadata()
