@@ -22,7 +22,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::shipped;
+use crate::{TURN, shipped};
 
 /// How many clients there are at once.
 const CLIENTS: u64 = 4;
@@ -176,7 +176,7 @@ impl Regions {
     }
 
     fn client(&self) -> Client {
-        self.client_waiting(Duration::from_secs(20))
+        self.client_waiting(Duration::from_mins(2))
     }
 
     /// A client that gives an answer so long. Every request has a connection of its own, for which the balancer chooses anew.
@@ -446,7 +446,7 @@ async fn known(regions: &Regions, client: &Client) -> Vec<(Digest, String)> {
         client.push(&content, &tag).await.unwrap();
         known.push((content.digest(Algorithm::Sha256), tag));
     }
-    let wait = ["replication", "status", "--wait", "--timeout", "1m"];
+    let wait = ["replication", "status", "--wait", "--timeout", "9m"];
     let waited = regions.us.settings.admin().run(&wait).await;
     waited.expect_success();
     known
@@ -465,6 +465,7 @@ async fn site(region: &Region, arguments: &[&str]) {
 #[tokio::test]
 async fn behind_haproxy_a_lost_store_or_a_drained_region_fails_no_request_and_a_killed_region_only_those_in_flight()
  {
+    let _turn = TURN.lock().await;
     install_provider();
     let mut regions = Regions::start().await;
     let configuration = shipped("haproxy/terminating.cfg");
@@ -533,6 +534,7 @@ async fn behind_haproxy_a_lost_store_or_a_drained_region_fails_no_request_and_a_
 /// The configuration in many people's documentation: whether a port is open.
 #[tokio::test]
 async fn behind_a_check_of_the_port_alone_a_drained_or_hanging_region_goes_on_getting_requests() {
+    let _turn = TURN.lock().await;
     install_provider();
     let regions = Regions::start().await;
     let text = fs::read_to_string(shipped("haproxy/passthrough.cfg")).unwrap();
@@ -595,6 +597,7 @@ async fn behind_a_check_of_the_port_alone_a_drained_or_hanging_region_goes_on_ge
 
 #[tokio::test]
 async fn through_haproxy_and_the_proxy_protocol_the_registry_knows_who_the_client_is() {
+    let _turn = TURN.lock().await;
     install_provider();
     let regions = Regions::start().await;
     for (configuration, us, eu) in [
@@ -616,6 +619,7 @@ async fn through_haproxy_and_the_proxy_protocol_the_registry_knows_who_the_clien
 
 #[tokio::test]
 async fn behind_nginx_a_killed_region_fails_only_what_was_in_flight() {
+    let _turn = TURN.lock().await;
     install_provider();
     let mut regions = Regions::start().await;
     let text = fs::read_to_string(shipped("nginx/nginx.conf")).unwrap();

@@ -9,7 +9,7 @@ use roadstead_tests::minimal_system;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::shipped;
+use crate::{TURN, shipped};
 
 const LIMIT: Duration = Duration::from_mins(5);
 
@@ -38,6 +38,7 @@ async fn inside(root: &Path, arguments: &[&str]) -> String {
 
 #[tokio::test]
 async fn the_package_does_what_a_package_should() {
+    let _turn = TURN.lock().await;
     let directory = tempfile::tempdir().unwrap();
     let package = build(&directory).await;
     it_installs_runs_and_leaves_configuration_and_data_when_it_goes(&directory, &package).await;

@@ -9,6 +9,7 @@ use roadstead_client::{Client, Credentials, RequestBody};
 use roadstead_test_servers::{Postgres, S3Server, free_port};
 use roadstead_testkit::{ImageKind, TestImage, attempt};
 
+use crate::TURN;
 use crate::podman::{HOST, IMAGE, Podman, modes};
 
 const PASSWORD_FILE: &str = "/datastorage/admin-password";
@@ -68,6 +69,7 @@ async fn serves(podman: &Podman, name: &str, port: u16) {
 /// Building the image takes longer than all the rest, so that this is one test.
 #[tokio::test]
 async fn the_image_does_under_podman_what_quays_documentation_says() {
+    let _turn = TURN.lock().await;
     let podman = Podman::with_image().await;
     it_gives_nobody_rights_and_says_what_it_is(&podman).await;
     the_entry_point_has_the_modes_of_quays(&podman).await;
@@ -156,7 +158,7 @@ async fn two_regions_run_by_the_chapters_line_replicate_and_obey_its_commands(po
             "status",
             "--wait",
             "--timeout",
-            "1m",
+            "9m",
         ])
         .await;
     image

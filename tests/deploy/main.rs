@@ -13,6 +13,10 @@ mod image;
 #[cfg(test)]
 mod podman;
 
+/// Whoever builds images or counts failed requests takes it: they share the processors.
+#[cfg(test)]
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// A file or directory of `deploy/`.
 #[cfg(test)]
 fn shipped(path: &str) -> std::path::PathBuf {

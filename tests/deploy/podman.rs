@@ -22,8 +22,8 @@ pub(crate) const HOST: &str = "10.0.2.2";
 /// The longest that building the image may take: some 200 MiB are copied a few times.
 const BUILD_LIMIT: Duration = Duration::from_mins(10);
 
-/// The longest that one container may run that ends by itself.
-const RUN_LIMIT: Duration = Duration::from_mins(2);
+/// The longest that one command may take: one waits until everything is replicated.
+const RUN_LIMIT: Duration = Duration::from_mins(10);
 
 const CONTAINERS_CONF: &str = r#"
 [containers]
