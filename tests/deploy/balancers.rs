@@ -672,7 +672,8 @@ async fn behind_nginx_a_killed_region_fails_only_what_was_in_flight() {
     fs::write(&configuration, changed).unwrap();
     let mut command = Command::new("nginx");
     command
-        .args(["-g", "daemon off;", "-e"])
+        // One process, so that no worker outlives it.
+        .args(["-g", "daemon off; master_process off;", "-e"])
         .arg(regions.path("nginx.log"))
         .arg("-c")
         .arg(&configuration);
