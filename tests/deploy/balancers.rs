@@ -606,18 +606,25 @@ async fn through_haproxy_and_the_proxy_protocol_the_registry_knows_who_the_clien
     let _turn = TURN.lock().await;
     install_provider();
     let regions = Regions::start().await;
-    for (configuration, us, eu) in [
+    // Another client each time: the log keeps those of before.
+    for (configuration, us, eu, address) in [
         (
             "haproxy/passthrough.cfg",
             regions.us.tls_proxy,
             regions.eu.tls_proxy,
+            "127.0.0.7",
         ),
-        ("haproxy/terminating.cfg", regions.us.tls, regions.eu.tls),
+        (
+            "haproxy/terminating.cfg",
+            regions.us.tls,
+            regions.eu.tls,
+            "127.0.0.8",
+        ),
     ] {
         let balancer = regions.haproxy(&shipped(configuration), us, eu).await;
         balancer.until("us", "UP").await;
         balancer.until("eu", "UP").await;
-        asks_as(&regions, "127.0.0.7").await;
+        asks_as(&regions, address).await;
         drop(balancer);
     }
     regions.stop().await;
