@@ -45,12 +45,15 @@ impl Chapter {
         fs::create_dir(&directory).unwrap();
         let port = server.endpoint().rsplit_once(':').unwrap().1.to_owned();
         let yaml = CHAPTER
+            // First, as ports that are put in may have these digits.
+            .replace("9000", &port)
             .replace("georep.example.org", hostname)
             .replace(
                 "postgresql://postgres:password@10.19.0.1:5432/quay",
                 database,
             )
-            .replace("9000", &port)
+            // Redis: an address that nobody has, on no network.
+            .replace("10.19.0.2", "192.0.2.1")
             .replace("GOOGAAAA", server.access_key())
             .replace("GOOGBBBB", server.access_key())
             .replace("SECRETAAAA", server.secret_key())
