@@ -112,7 +112,6 @@ async fn what_one_tells_another_hears_also_after_a_flush_a_freeze_and_a_restart(
 
     server.run(&["FLUSHALL"]);
     is_heard(&one, &two, "after the flush").await;
-    assert_eq!(one.bus.state().connections, 1);
 
     server.freeze();
     one.until("it is noticed that nobody answers", |one| {

@@ -19,6 +19,7 @@ mod request;
 mod s3;
 mod spawn;
 mod swift;
+mod wait;
 
 pub use azurite::Azurite;
 pub use certificates::{CertificateAuthority, IssuedCertificate, Years};

@@ -173,8 +173,8 @@ impl RedisSentinel {
     /// What it calls the servers that it watches.
     pub const SERVICE: &'static str = "registry";
 
-    /// Starts one that watches `primary` without a password, and returns when it knows of a replica. It takes a server that is silent for a second
-    /// for lost.
+    /// Starts one that watches `primary` without a password, and returns when it knows of a replica. It takes a server that is silent for five
+    /// seconds for lost: one that is only slow stays.
     ///
     /// # Panics
     /// When it is not installed, does not start or finds no replica.
@@ -185,7 +185,7 @@ impl RedisSentinel {
         let file = directory.path().join("sentinel.conf");
         let settings = format!(
             "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor {service} 127.0.0.1 {} 1\n\
-             sentinel down-after-milliseconds {service} 1000\nsentinel failover-timeout {service} 3000\n",
+             sentinel down-after-milliseconds {service} 5000\nsentinel failover-timeout {service} 3000\n",
             directory.path().display(),
             primary.port(),
         );
