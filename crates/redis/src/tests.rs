@@ -182,7 +182,7 @@ async fn passwords_and_certificates_are_asked_for_and_never_told() {
         tls: true,
         ..RedisSettings::default()
     });
-    let authority = server.certificate().unwrap().as_bytes().to_vec();
+    let authority = server.authority().unwrap().as_bytes().to_vec();
     let good = RedisOptions {
         password: Some(Secret::new("open sesame")),
         tls: Some(TlsOptions {
