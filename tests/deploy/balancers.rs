@@ -209,9 +209,7 @@ impl Regions {
 impl Region {
     /// Has it stand still, or go on: it accepts connections, and answers nothing.
     async fn signal(&self, name: &str) {
-        let id = self.registry.as_ref().unwrap().process_id().to_string();
-        let sent = run(Command::new("kill").args([name, &id]), LIMIT).await;
-        sent.expect_success();
+        self.registry.as_ref().unwrap().signal(name).await;
     }
 
     fn registry(&mut self) -> &mut RegistryProcess {

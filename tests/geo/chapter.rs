@@ -2,13 +2,11 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use roadstead_oci::{Reference, RepositoryName};
 use roadstead_test_servers::{Postgres, S3Server};
-use roadstead_testkit::{ImageKind, RegistrySettings, TestImage, eventually, run};
+use roadstead_testkit::{ImageKind, RegistrySettings, TestImage, eventually};
 use serde_json::json;
-use tokio::process::Command;
 
 use crate::deployment::{Deployment, stop};
 
@@ -146,13 +144,7 @@ async fn the_documented_configuration_starts_two_regions_and_a_change_of_it_coun
 
     // One hears of it by its signal, the other by looking.
     chapter.write("DISABLE_PUSHES: true\nV2_PAGINATION_SIZE: 70\n");
-    let id = in_us.process_id().to_string();
-    let hung_up = run(
-        Command::new("kill").args(["-HUP", &id]),
-        Duration::from_secs(30),
-    )
-    .await;
-    hung_up.expect_success();
+    in_us.signal("-HUP").await;
     for registry in [&in_us, &in_eu] {
         eventually("the change is told", async || {
             let log = registry.log();

@@ -208,10 +208,7 @@ async fn a_certificate_is_replaced_five_times_under_load_without_a_failed_reques
             front.install(&next);
             if round == 2 {
                 // The signal saves the wait for the next look.
-                let id = registry.process_id().to_string();
-                run(Command::new("kill").args(["-HUP", &id]), PROGRAM_LIMIT)
-                    .await
-                    .expect_success();
+                registry.signal("-HUP").await;
             }
             eventually("the new certificate is shown", async || {
                 let shown = front.shown().await;

@@ -9,9 +9,8 @@ use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 use roadstead_client::{Client, RequestBody};
 use roadstead_oci::{Algorithm, Digest, RepositoryName};
-use roadstead_testkit::{Content, RegistryProcess, RegistrySettings, eventually, run};
+use roadstead_testkit::{Content, RegistryProcess, RegistrySettings, eventually};
 use serde_json::json;
-use tokio::process::Command;
 use tokio::sync::watch;
 
 /// More than the buffers of a connection hold, so that a transfer stands still with its client.
@@ -32,16 +31,6 @@ fn draining(directory: &Path, seconds: u32) -> RegistrySettings {
         json!({"ROADSTEAD_SHUTDOWN_SECONDS": seconds}).to_string(),
     )];
     settings
-}
-
-/// Sends a signal to the registry.
-async fn signal(registry: &RegistryProcess, name: &str) {
-    let id = registry.process_id().to_string();
-    let mut kill = Command::new("kill");
-    kill.args([name, &id]);
-    run(&mut kill, Duration::from_secs(10))
-        .await
-        .expect_success();
 }
 
 async fn stopping(registry: &RegistryProcess) {
@@ -114,7 +103,7 @@ async fn fifty_transfers_that_are_under_way_at_the_signal_come_to_their_end() {
             (begun.count() as u64 == PUSHES).then_some(())
         })
         .await;
-        signal(&registry, "-TERM").await;
+        registry.signal("-TERM").await;
         stopping(&registry).await;
         release.send(true).unwrap();
     };
@@ -154,9 +143,9 @@ async fn a_second_signal_ends_at_once_what_the_first_waits_for() {
     let settings = draining(directory.path(), 600);
     let mut registry = settings.start().await;
     let (_stalled, _released) = stalled_pull(&settings.client()).await;
-    signal(&registry, "-TERM").await;
+    registry.signal("-TERM").await;
     stopping(&registry).await;
-    signal(&registry, "-INT").await;
+    registry.signal("-INT").await;
     let status = registry.wait(Duration::from_secs(20)).await;
     assert_eq!(status.code(), Some(130));
 }
@@ -196,7 +185,7 @@ async fn an_upload_that_the_end_of_the_drain_cuts_off_goes_on_after_the_restart(
             there.then_some(())
         })
         .await;
-        signal(&registry, "-TERM").await;
+        registry.signal("-TERM").await;
     };
     let (sent, ()) = tokio::join!(sending, stop);
     assert!(sent.is_err(), "{sent:?}");
