@@ -6,8 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use roadstead_client::Client;
 use roadstead_test_servers::{
-    Fault, FaultProxy, Postgres, PostgresDatabase, PostgresSettings, RedisServer, RedisSettings,
-    S3Server,
+    Fault, FaultProxy, Postgres, PostgresSettings, RedisServer, RedisSettings, S3Server,
 };
 use roadstead_testkit::{RegistrySettings, within};
 use roadstead_tests::{Reply, call};
@@ -80,17 +79,11 @@ async fn health_checks_answer_within_a_second_whatever_stands_still() {
     store.create_bucket("registry");
     let proxy = FaultProxy::start(store.port());
     let postgres = Postgres::start(&PostgresSettings::default());
-    let PostgresDatabase {
-        port,
-        name,
-        user,
-        password,
-    } = postgres.database();
     let redis = RedisServer::start(RedisSettings::default());
     let deployment = Deployment::new();
     let mut settings = RegistrySettings::new(&deployment.settings.data_dir);
     let keys = json!({
-        "DB_URI": format!("postgresql://{user}:{}@127.0.0.1:{port}/{name}", password.replace(' ', "%20")),
+        "DB_URI": postgres.database().uri(),
         "BUILDLOGS_REDIS": {"host": "127.0.0.1", "port": redis.port()},
         "USER_EVENTS_REDIS": {"host": "127.0.0.1", "port": redis.port()},
         "FEATURE_BILLING": true,
