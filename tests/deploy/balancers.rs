@@ -16,6 +16,7 @@ use roadstead_test_servers::{
     CertificateAuthority, Postgres, PostgresDatabase, S3Server, free_port,
 };
 use roadstead_testkit::{Content, RegistryProcess, RegistrySettings, run, setting, within};
+use roadstead_tests::store_driver;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -59,13 +60,7 @@ impl Regions {
         let stores = [S3Server::start(), S3Server::start()];
         let driver = |store: &S3Server| {
             store.create_bucket("quay");
-            let endpoint = store.endpoint();
-            let (_, port) = endpoint.rsplit_once(':').unwrap();
-            json!(["RadosGWStorage", {
-                "hostname": "127.0.0.1", "port": port.parse::<u16>().unwrap(), "is_secure": false,
-                "access_key": store.access_key(), "secret_key": store.secret_key(),
-                "bucket_name": "quay", "storage_path": "/registry",
-            }])
+            store_driver(store, store.port(), "quay", "/registry")
         };
         let config = json!({
             "SERVER_HOSTNAME": format!("localhost:{port}"),

@@ -19,7 +19,7 @@ fn configuration(hostname: &str, database: &str, stores: &[(&str, &S3Server)]) -
     let locations: Vec<String> = stores
         .iter()
         .map(|(name, store)| {
-            let port = store.endpoint().rsplit_once(':').unwrap().1.to_owned();
+            let port = store.port();
             format!(
                 "  {name}: [RadosGWStorage, {{hostname: {HOST}, port: {port}, is_secure: false, access_key: '{}', secret_key: '{}', \
                  bucket_name: quay, storage_path: /quaygcp}}]\n",

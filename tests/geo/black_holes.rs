@@ -9,7 +9,7 @@ use roadstead_test_servers::{
     Fault, FaultProxy, Postgres, PostgresSettings, RedisServer, RedisSettings, S3Server,
 };
 use roadstead_testkit::{RegistrySettings, within};
-use roadstead_tests::{Reply, call};
+use roadstead_tests::{Reply, call, store_driver};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -82,20 +82,13 @@ async fn health_checks_answer_within_a_second_whatever_stands_still() {
     let redis = RedisServer::start(RedisSettings::default());
     let deployment = Deployment::new();
     let mut settings = RegistrySettings::new(&deployment.settings.data_dir);
+    let bucket = store_driver(&store, proxy.port(), "registry", "/datastorage/registry");
     let keys = json!({
         "DB_URI": postgres.database().uri(),
         "BUILDLOGS_REDIS": {"host": "127.0.0.1", "port": redis.port()},
         "USER_EVENTS_REDIS": {"host": "127.0.0.1", "port": redis.port()},
         "FEATURE_BILLING": true,
-        "DISTRIBUTED_STORAGE_CONFIG": {"usstorage": ["RadosGWStorage", {
-            "hostname": "127.0.0.1",
-            "port": proxy.port(),
-            "is_secure": false,
-            "storage_path": "/datastorage/registry",
-            "access_key": store.access_key(),
-            "secret_key": store.secret_key(),
-            "bucket_name": "registry",
-        }]},
+        "DISTRIBUTED_STORAGE_CONFIG": {"usstorage": bucket},
         "DISTRIBUTED_STORAGE_DEFAULT_LOCATIONS": ["usstorage"],
         "DISTRIBUTED_STORAGE_PREFERENCE": ["usstorage"],
     });

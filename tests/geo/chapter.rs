@@ -41,7 +41,7 @@ impl Chapter {
         fs::create_dir_all(&deployment.settings.data_dir).unwrap();
         let directory = deployment.settings.data_dir.with_file_name("stack");
         fs::create_dir(&directory).unwrap();
-        let port = server.endpoint().rsplit_once(':').unwrap().1.to_owned();
+        let port = server.port().to_string();
         let yaml = CHAPTER
             // First, as ports that are put in may have these digits.
             .replace("9000", &port)

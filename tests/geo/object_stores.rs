@@ -17,6 +17,7 @@ use roadstead_testkit::{
     Content, ImageKind, RegistryProcess, RegistrySettings, Seed, TestImage, eventually, setting,
     within,
 };
+use roadstead_tests::store_driver;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -41,15 +42,12 @@ impl Store {
     }
 
     fn driver(&self) -> Value {
-        json!(["RadosGWStorage", {
-            "hostname": "127.0.0.1",
-            "port": self.proxy.port(),
-            "is_secure": false,
-            "storage_path": "/datastorage/registry",
-            "access_key": self.server.access_key(),
-            "secret_key": self.server.secret_key(),
-            "bucket_name": BUCKET,
-        }])
+        store_driver(
+            &self.server,
+            self.proxy.port(),
+            BUCKET,
+            "/datastorage/registry",
+        )
     }
 
     /// The bytes of a blob as they lie in the store.
