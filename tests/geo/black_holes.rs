@@ -9,7 +9,7 @@ use roadstead_test_servers::{
     Fault, FaultProxy, Postgres, PostgresSettings, RedisServer, RedisSettings, S3Server,
 };
 use roadstead_testkit::{RegistrySettings, within};
-use roadstead_tests::{Reply, call, store_driver};
+use roadstead_tests::{call, store_driver};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -65,14 +65,6 @@ async fn all_in_time(client: &Client, authorization: &str) -> [Duration; 2] {
     slowest
 }
 
-async fn says(client: &Client, path: &str, status: u16) -> Reply {
-    within(CHECKS_MAX, path, async || {
-        let reply = call("GET", path).send(client).await;
-        (reply.status == status).then_some(reply)
-    })
-    .await
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn health_checks_answer_within_a_second_whatever_stands_still() {
     let store = S3Server::start();
@@ -96,9 +88,9 @@ async fn health_checks_answer_within_a_second_whatever_stands_still() {
     let process = settings.start().await;
     let client = settings.anonymous();
     for path in content() {
-        says(&client, path, 200).await;
+        call("GET", path).until(&client, 200).await;
     }
-    let healthy = says(&client, "/health/endtoend", 200).await;
+    let healthy = call("GET", "/health/endtoend").until(&client, 200).await;
     assert_eq!(healthy.json()["data"]["services"]["redis"], true);
     // A balancer may look for this, in what it reads first.
     let text = String::from_utf8_lossy(&healthy.body).into_owned();
@@ -141,11 +133,14 @@ async fn health_checks_answer_within_a_second_whatever_stands_still() {
         ("/health/ready/push", "storage_write"),
         ("/health/ready/pull", "storage_read"),
     ] {
-        let body = says(&client, path, 503).await.json();
+        let body = call("GET", path).until(&client, 503).await.json();
         assert_eq!(body["data"]["services"][service], false, "{path}: {body}");
     }
     // Whoever got a token lately is let in for some time.
-    let pull = says(&client, "/health/ready/pull", 503).await.json();
+    let pull = call("GET", "/health/ready/pull")
+        .until(&client, 503)
+        .await
+        .json();
     assert_eq!(pull["data"]["services"]["rights"], true, "{pull}");
     let later = all_in_time(&client, &basic).await;
 
@@ -153,7 +148,7 @@ async fn health_checks_answer_within_a_second_whatever_stands_still() {
     postgres.thaw();
     proxy.set(Fault::Pass);
     for path in content() {
-        says(&client, path, 200).await;
+        call("GET", path).until(&client, 200).await;
     }
     for (when, [without, with]) in [("at first", at_first), ("later", later)] {
         println!(
