@@ -212,7 +212,7 @@ fn processes(registries: &[RegistryProcess; 2], stores: &[S3Server; 2]) -> Vec<(
         .map(|(name, id)| (format!("registry, {name}"), id.to_string()));
     let of_stores = names
         .iter()
-        .zip(stores.iter().map(S3Server::process_id))
+        .zip(stores.iter().map(|store| store.process_id()))
         .map(|(name, id)| (format!("S3 server, {name}"), id.to_string()));
     of_registries
         .chain(of_stores)

@@ -16,13 +16,14 @@ use roadstead_test_servers::{
     CertificateAuthority, Postgres, PostgresDatabase, S3Server, free_port,
 };
 use roadstead_testkit::{Content, RegistryProcess, RegistrySettings, run, setting, within};
+use roadstead_tests::store_driver;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::shipped;
+use crate::{TURN, shipped};
 
 /// How many clients there are at once.
 const CLIENTS: u64 = 4;
@@ -59,13 +60,7 @@ impl Regions {
         let stores = [S3Server::start(), S3Server::start()];
         let driver = |store: &S3Server| {
             store.create_bucket("quay");
-            let endpoint = store.endpoint();
-            let (_, port) = endpoint.rsplit_once(':').unwrap();
-            json!(["RadosGWStorage", {
-                "hostname": "127.0.0.1", "port": port.parse::<u16>().unwrap(), "is_secure": false,
-                "access_key": store.access_key(), "secret_key": store.secret_key(),
-                "bucket_name": "quay", "storage_path": "/registry",
-            }])
+            store_driver(store, store.port(), "quay", "/registry")
         };
         let config = json!({
             "SERVER_HOSTNAME": format!("localhost:{port}"),
@@ -176,7 +171,7 @@ impl Regions {
     }
 
     fn client(&self) -> Client {
-        self.client_waiting(Duration::from_secs(20))
+        self.client_waiting(Duration::from_mins(2))
     }
 
     /// A client that gives an answer so long. Every request has a connection of its own, for which the balancer chooses anew.
@@ -209,9 +204,7 @@ impl Regions {
 impl Region {
     /// Has it stand still, or go on: it accepts connections, and answers nothing.
     async fn signal(&self, name: &str) {
-        let id = self.registry.as_ref().unwrap().process_id().to_string();
-        let sent = run(Command::new("kill").args([name, &id]), LIMIT).await;
-        sent.expect_success();
+        self.registry.as_ref().unwrap().signal(name).await;
     }
 
     fn registry(&mut self) -> &mut RegistryProcess {
@@ -446,7 +439,7 @@ async fn known(regions: &Regions, client: &Client) -> Vec<(Digest, String)> {
         client.push(&content, &tag).await.unwrap();
         known.push((content.digest(Algorithm::Sha256), tag));
     }
-    let wait = ["replication", "status", "--wait", "--timeout", "1m"];
+    let wait = ["replication", "status", "--wait", "--timeout", "9m"];
     let waited = regions.us.settings.admin().run(&wait).await;
     waited.expect_success();
     known
@@ -465,6 +458,7 @@ async fn site(region: &Region, arguments: &[&str]) {
 #[tokio::test]
 async fn behind_haproxy_a_lost_store_or_a_drained_region_fails_no_request_and_a_killed_region_only_those_in_flight()
  {
+    let _turn = TURN.lock().await;
     install_provider();
     let mut regions = Regions::start().await;
     let configuration = shipped("haproxy/terminating.cfg");
@@ -533,6 +527,7 @@ async fn behind_haproxy_a_lost_store_or_a_drained_region_fails_no_request_and_a_
 /// The configuration in many people's documentation: whether a port is open.
 #[tokio::test]
 async fn behind_a_check_of_the_port_alone_a_drained_or_hanging_region_goes_on_getting_requests() {
+    let _turn = TURN.lock().await;
     install_provider();
     let regions = Regions::start().await;
     let text = fs::read_to_string(shipped("haproxy/passthrough.cfg")).unwrap();
@@ -550,7 +545,13 @@ async fn behind_a_check_of_the_port_alone_a_drained_or_hanging_region_goes_on_ge
     let (us, eu) = (regions.us.tls_proxy, regions.eu.tls_proxy);
     let balancer = regions.haproxy(&configuration, us, eu).await;
     let client = regions.client();
-    site(&regions.us, &["drain", "usstorage"]).await;
+    // Each process tells of itself within seconds, and the last region that runs is not drained.
+    within(CHECKS_MAX, "the other region runs", async || {
+        let drain = ["site", "drain", "usstorage"];
+        let drained = regions.us.settings.admin().run(&drain).await;
+        drained.status.success().then_some(())
+    })
+    .await;
     let health = format!("https://localhost:{}/health/endtoend", regions.us.tls);
     within(CHECKS_MAX, "us says that it is drained", async || {
         let asked = client.send(
@@ -595,20 +596,28 @@ async fn behind_a_check_of_the_port_alone_a_drained_or_hanging_region_goes_on_ge
 
 #[tokio::test]
 async fn through_haproxy_and_the_proxy_protocol_the_registry_knows_who_the_client_is() {
+    let _turn = TURN.lock().await;
     install_provider();
     let regions = Regions::start().await;
-    for (configuration, us, eu) in [
+    // Another client each time: the log keeps those of before.
+    for (configuration, us, eu, address) in [
         (
             "haproxy/passthrough.cfg",
             regions.us.tls_proxy,
             regions.eu.tls_proxy,
+            "127.0.0.7",
         ),
-        ("haproxy/terminating.cfg", regions.us.tls, regions.eu.tls),
+        (
+            "haproxy/terminating.cfg",
+            regions.us.tls,
+            regions.eu.tls,
+            "127.0.0.8",
+        ),
     ] {
         let balancer = regions.haproxy(&shipped(configuration), us, eu).await;
         balancer.until("us", "UP").await;
         balancer.until("eu", "UP").await;
-        asks_as(&regions, "127.0.0.7").await;
+        asks_as(&regions, address).await;
         drop(balancer);
     }
     regions.stop().await;
@@ -616,6 +625,7 @@ async fn through_haproxy_and_the_proxy_protocol_the_registry_knows_who_the_clien
 
 #[tokio::test]
 async fn behind_nginx_a_killed_region_fails_only_what_was_in_flight() {
+    let _turn = TURN.lock().await;
     install_provider();
     let mut regions = Regions::start().await;
     let text = fs::read_to_string(shipped("nginx/nginx.conf")).unwrap();
@@ -662,7 +672,8 @@ async fn behind_nginx_a_killed_region_fails_only_what_was_in_flight() {
     fs::write(&configuration, changed).unwrap();
     let mut command = Command::new("nginx");
     command
-        .args(["-g", "daemon off;", "-e"])
+        // One process, so that no worker outlives it.
+        .args(["-g", "daemon off; master_process off;", "-e"])
         .arg(regions.path("nginx.log"))
         .arg("-c")
         .arg(&configuration);

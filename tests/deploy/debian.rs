@@ -4,25 +4,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use roadstead_testkit::{binary, run};
+use roadstead_testkit::run;
 use roadstead_tests::minimal_system;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::shipped;
+use crate::{TURN, shipped, shipped_programs};
 
 const LIMIT: Duration = Duration::from_mins(5);
 
 async fn build(directory: &TempDir) -> PathBuf {
-    let programs = binary("registry");
-    for program in ["replicator", "admin"] {
-        assert_eq!(binary(program).parent(), programs.parent());
-    }
     let mut command = Command::new(shipped("debian/build.sh"));
     // The programs of a debug build are large.
     command
         .env("DPKG_DEB_ARGUMENTS", "-Zgzip -z1")
-        .arg(programs.parent().unwrap())
+        .arg(shipped_programs())
         .arg(directory.path());
     let built = run(&mut command, LIMIT).await;
     PathBuf::from(built.expect_success().trim())
@@ -38,6 +34,7 @@ async fn inside(root: &Path, arguments: &[&str]) -> String {
 
 #[tokio::test]
 async fn the_package_does_what_a_package_should() {
+    let _turn = TURN.lock().await;
     let directory = tempfile::tempdir().unwrap();
     let package = build(&directory).await;
     it_installs_runs_and_leaves_configuration_and_data_when_it_goes(&directory, &package).await;

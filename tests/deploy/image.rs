@@ -7,8 +7,9 @@ use std::path::Path;
 use http::Request;
 use roadstead_client::{Client, Credentials, RequestBody};
 use roadstead_test_servers::{Postgres, S3Server, free_port};
-use roadstead_testkit::{ImageKind, TestImage, attempt};
+use roadstead_testkit::{ImageKind, TestImage, attempt, within};
 
+use crate::TURN;
 use crate::podman::{HOST, IMAGE, Podman, modes};
 
 const PASSWORD_FILE: &str = "/datastorage/admin-password";
@@ -18,7 +19,7 @@ fn configuration(hostname: &str, database: &str, stores: &[(&str, &S3Server)]) -
     let locations: Vec<String> = stores
         .iter()
         .map(|(name, store)| {
-            let port = store.endpoint().rsplit_once(':').unwrap().1.to_owned();
+            let port = store.port();
             format!(
                 "  {name}: [RadosGWStorage, {{hostname: {HOST}, port: {port}, is_secure: false, access_key: '{}', secret_key: '{}', \
                  bucket_name: quay, storage_path: /quaygcp}}]\n",
@@ -47,13 +48,13 @@ fn mount(podman: &Podman, name: &str, text: &str) -> String {
     format!("{}:/conf/stack:Z", directory.display())
 }
 
-/// How often a container is asked whether it serves, 50 ms apart: two minutes, for a debug build on a busy machine.
-const READY_CHECKS_MAX: u32 = 2400;
+/// How often a container is looked at, 50 ms apart: two minutes, for a debug build on a busy machine.
+const CHECKS_MAX: u32 = 2400;
 
 /// Returns once the container called `name`, whose port 8080 is this one here, says that it serves.
 async fn serves(podman: &Podman, name: &str, port: u16) {
     let client = Client::new(&format!("http://{}:{port}", Ipv4Addr::LOCALHOST), None).unwrap();
-    let served = attempt(READY_CHECKS_MAX, async || {
+    let served = attempt(CHECKS_MAX, async || {
         let request = Request::get("/health/endtoend").body(RequestBody::empty());
         let answer = client.exchange(request.unwrap(), "").await.ok()?;
         (answer.status == 200).then_some(())
@@ -68,6 +69,7 @@ async fn serves(podman: &Podman, name: &str, port: u16) {
 /// Building the image takes longer than all the rest, so that this is one test.
 #[tokio::test]
 async fn the_image_does_under_podman_what_quays_documentation_says() {
+    let _turn = TURN.lock().await;
     let podman = Podman::with_image().await;
     it_gives_nobody_rights_and_says_what_it_is(&podman).await;
     the_entry_point_has_the_modes_of_quays(&podman).await;
@@ -156,7 +158,7 @@ async fn two_regions_run_by_the_chapters_line_replicate_and_obey_its_commands(po
             "status",
             "--wait",
             "--timeout",
-            "1m",
+            "9m",
         ])
         .await;
     image
@@ -199,11 +201,17 @@ async fn two_regions_run_by_the_chapters_line_replicate_and_obey_its_commands(po
     let refused = podman.attempt(&unknown).await;
     assert_eq!(refused.status.code(), Some(2), "{}", refused.stderr);
 
-    // SIGTERM reaches the registry: podman would wait ten seconds and kill it otherwise, which ends in 137.
     let log = podman.go(&["logs", "quay"]).await;
     assert!(!log.contains("ERROR"), "{log}");
+    // SIGTERM alone, which ends nothing that it does not reach: `podman stop` would kill what it waits for in vain.
     for name in ["quay", "quay-us"] {
-        podman.go(&["stop", "--time", "60", name]).await;
+        podman.go(&["kill", "--signal", "TERM", name]).await;
+        let filter = format!("name=^{name}$");
+        let running = ["ps", "--quiet", "--filter", filter.as_str()];
+        within(CHECKS_MAX, "SIGTERM ends the registry", async || {
+            podman.go(&running).await.is_empty().then_some(())
+        })
+        .await;
     }
 }
 

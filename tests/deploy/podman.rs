@@ -7,11 +7,11 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use roadstead_testkit::{Finished, binary, run};
+use roadstead_testkit::{Finished, run};
 use roadstead_tests::{Workshop, minimal_system};
 use tokio::process::Command;
 
-use crate::shipped;
+use crate::{shipped, shipped_programs};
 
 /// What the image is called here.
 pub(crate) const IMAGE: &str = "localhost/roadstead";
@@ -22,8 +22,8 @@ pub(crate) const HOST: &str = "10.0.2.2";
 /// The longest that building the image may take: some 200 MiB are copied a few times.
 const BUILD_LIMIT: Duration = Duration::from_mins(10);
 
-/// The longest that one container may run that ends by itself.
-const RUN_LIMIT: Duration = Duration::from_mins(2);
+/// The longest that one command may take: one waits until everything is replicated.
+const RUN_LIMIT: Duration = Duration::from_mins(10);
 
 const CONTAINERS_CONF: &str = r#"
 [containers]
@@ -45,11 +45,6 @@ impl Podman {
     pub(crate) async fn with_image() -> Self {
         let workshop = Workshop::new(&[]);
         fs::write(workshop.path("containers.conf"), CONTAINERS_CONF).unwrap();
-        let programs = binary("registry");
-        // Built when they are asked for.
-        for program in ["replicator", "admin"] {
-            assert_eq!(binary(program).parent(), programs.parent());
-        }
         let arguments = format!(
             "--storage-driver vfs --root {} --runroot {}",
             workshop.path("store").display(),
@@ -61,7 +56,7 @@ impl Podman {
             .env("BUILDAH_ISOLATION", "chroot")
             .env("TMPDIR", workshop.path("tmp"))
             .arg(minimal_system().await)
-            .arg(programs.parent().unwrap())
+            .arg(shipped_programs())
             .arg(IMAGE);
         run(&mut build, BUILD_LIMIT).await.expect_success();
         Self { workshop }

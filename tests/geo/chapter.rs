@@ -2,13 +2,11 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use roadstead_oci::{Reference, RepositoryName};
 use roadstead_test_servers::{Postgres, S3Server};
-use roadstead_testkit::{ImageKind, RegistrySettings, TestImage, eventually, run};
+use roadstead_testkit::{ImageKind, RegistrySettings, TestImage, eventually};
 use serde_json::json;
-use tokio::process::Command;
 
 use crate::deployment::{Deployment, stop};
 
@@ -43,14 +41,17 @@ impl Chapter {
         fs::create_dir_all(&deployment.settings.data_dir).unwrap();
         let directory = deployment.settings.data_dir.with_file_name("stack");
         fs::create_dir(&directory).unwrap();
-        let port = server.endpoint().rsplit_once(':').unwrap().1.to_owned();
+        let port = server.port().to_string();
         let yaml = CHAPTER
+            // First, as ports that are put in may have these digits.
+            .replace("9000", &port)
             .replace("georep.example.org", hostname)
             .replace(
                 "postgresql://postgres:password@10.19.0.1:5432/quay",
                 database,
             )
-            .replace("9000", &port)
+            // Redis: an address that nobody has, on no network.
+            .replace("10.19.0.2", "192.0.2.1")
             .replace("GOOGAAAA", server.access_key())
             .replace("GOOGBBBB", server.access_key())
             .replace("SECRETAAAA", server.secret_key())
@@ -143,13 +144,7 @@ async fn the_documented_configuration_starts_two_regions_and_a_change_of_it_coun
 
     // One hears of it by its signal, the other by looking.
     chapter.write("DISABLE_PUSHES: true\nV2_PAGINATION_SIZE: 70\n");
-    let id = in_us.process_id().to_string();
-    let hung_up = run(
-        Command::new("kill").args(["-HUP", &id]),
-        Duration::from_secs(30),
-    )
-    .await;
-    hung_up.expect_success();
+    in_us.signal("-HUP").await;
     for registry in [&in_us, &in_eu] {
         eventually("the change is told", async || {
             let log = registry.log();

@@ -193,10 +193,13 @@ async fn a_store_that_cannot_be_read_does_not_stop_a_pull() {
         .pull(&client, &named.repository, &named.reference)
         .await
         .unwrap();
-    // The region serves, so that no balancer is to drain it; which store has failed is told elsewhere.
-    assert_eq!(ask(&client, "/health/endtoend").await.0, 200);
     eventually("the location is down", async || {
         (state_of(&client, "usstorage").await == "down").then_some(())
+    })
+    .await;
+    // The region serves, so that no balancer is to drain it; which store has failed is told elsewhere.
+    eventually("the region is content all the same", async || {
+        (ask(&client, "/health/endtoend").await.0 == 200).then_some(())
     })
     .await;
     fs::remove_file(&store).unwrap();

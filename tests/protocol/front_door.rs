@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use roadstead_testkit::{RegistryProcess, run, within};
+use roadstead_testkit::{RegistryProcess, eventually, run};
 use roadstead_tests::Secured;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -118,10 +118,7 @@ where
 
 /// Waits until the log has this.
 async fn assert_logs(registry: &RegistryProcess, words: &str) {
-    within(200, words, async || {
-        registry.log().contains(words).then_some(())
-    })
-    .await;
+    eventually(words, async || registry.log().contains(words).then_some(())).await;
 }
 
 #[tokio::test]
@@ -211,12 +208,9 @@ async fn a_certificate_is_replaced_five_times_under_load_without_a_failed_reques
             front.install(&next);
             if round == 2 {
                 // The signal saves the wait for the next look.
-                let id = registry.process_id().to_string();
-                run(Command::new("kill").args(["-HUP", &id]), PROGRAM_LIMIT)
-                    .await
-                    .expect_success();
+                registry.signal("-HUP").await;
             }
-            within(600, "the new certificate is shown", async || {
+            eventually("the new certificate is shown", async || {
                 let shown = front.shown().await;
                 assert!(shown == current.der || shown == next.der);
                 (shown == next.der).then_some(())

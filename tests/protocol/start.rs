@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use roadstead_testkit::{ImageKind, RegistryProcess, RegistrySettings, TestImage, run, within};
+use roadstead_testkit::{ImageKind, RegistryProcess, RegistrySettings, TestImage, eventually, run};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
@@ -107,7 +107,7 @@ async fn a_stop_that_is_asked_for_as_soon_as_it_can_be_reached_ends_it_well() {
     let settings = RegistrySettings::new(directory.path().join("data"));
     for attempt in 1..=3 {
         let registry = settings.spawn();
-        within(600, "the port is listened on", async || {
+        eventually("the port is listened on", async || {
             TcpStream::connect(settings.address).await.ok().map(drop)
         })
         .await;

@@ -4,7 +4,7 @@ use http::StatusCode;
 use roadstead_client::Client;
 use roadstead_test_servers::{Fault, FaultProxy, S3Server};
 use roadstead_testkit::{ImageKind, TestImage, Universe, UniverseOptions};
-use roadstead_tests::{Reply, call, sha256};
+use roadstead_tests::{Reply, call, sha256, store_driver};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -26,15 +26,7 @@ impl Setting {
         store.create_bucket("registry");
         let line = FaultProxy::start(store.port());
         let directory = tempfile::tempdir().unwrap();
-        let bucket = json!(["RadosGWStorage", {
-            "hostname": "127.0.0.1",
-            "port": line.port(),
-            "is_secure": false,
-            "access_key": store.access_key(),
-            "secret_key": store.secret_key(),
-            "bucket_name": "registry",
-            "storage_path": "/datastorage/registry",
-        }]);
+        let bucket = store_driver(&store, line.port(), "registry", "/datastorage/registry");
         let local = json!(["LocalStorage", {"storage_path": directory.path().join("eu")}]);
         let options = UniverseOptions::default()
             .key(

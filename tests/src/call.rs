@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use roadstead_client::{Client, RequestBody};
 use roadstead_oci::{Algorithm, Digest};
+use roadstead_testkit::eventually;
 use serde_json::Value;
 
 /// The largest answer that these tests read.
@@ -51,6 +52,18 @@ impl Call {
     pub fn stream(mut self, body: RequestBody) -> Self {
         *self.request.body_mut() = body;
         self
+    }
+
+    /// Sends it as this client, without a body, until it is answered with this status: that answer.
+    pub async fn until(self, client: &Client, status: u16) -> Reply {
+        let (head, _) = self.request.into_parts();
+        let what = format!("{} {} is answered with {status}", head.method, head.uri);
+        eventually(&what, async || {
+            let request = Request::from_parts(head.clone(), RequestBody::empty());
+            let reply = Self { request }.send(client).await;
+            (reply.status == status).then_some(reply)
+        })
+        .await
     }
 
     /// Sends it as this client and reads the whole answer.

@@ -6,6 +6,7 @@
 //! - [`Remote`]: where a registry is, and as whom to speak to it.
 //! - [`Secured`]: a registry with a certificate.
 //! - [`minimal_system()`]: a Debian tree made by debootstrap.
+//! - [`store_driver()`]: a bucket of a test's server, as a configuration names it.
 //!
 //! The programs have to be installed (Debian: skopeo, podman, buildah, docker-registry, debootstrap, busybox-static); a test that
 //! needs one fails without it.
@@ -20,6 +21,7 @@ mod minimal_system;
 mod peer;
 mod remote;
 mod secured;
+mod store_driver;
 mod workshop;
 
 pub use call::{Call, Reply, call, sha256, with_parameter};
@@ -27,4 +29,5 @@ pub use minimal_system::minimal_system;
 pub use peer::Peer;
 pub use remote::Remote;
 pub use secured::Secured;
+pub use store_driver::store_driver;
 pub use workshop::{Shape, Workshop, digest_of_directory};

@@ -50,12 +50,24 @@ struct Play {
 
 impl Play {
     async fn new(credentials: Option<Credentials>) -> Self {
+        Self::with_options(credentials, ClientOptions::default()).await
+    }
+
+    /// Of a client that does not wait long for a server that falls silent.
+    async fn impatient() -> Self {
+        let options = ClientOptions {
+            stall_timeout: Duration::from_secs(2),
+            ..ClientOptions::default()
+        };
+        Self::with_options(None, options).await
+    }
+
+    async fn with_options(credentials: Option<Credentials>, options: ClientOptions) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let options = ClientOptions {
-            stall_timeout: Duration::from_millis(200),
             entries_max: 3,
-            ..ClientOptions::default()
+            ..options
         };
         let client = Client::with_options(&address, credentials, options).unwrap();
         Self { listener, client }

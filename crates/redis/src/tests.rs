@@ -112,7 +112,6 @@ async fn what_one_tells_another_hears_also_after_a_flush_a_freeze_and_a_restart(
 
     server.run(&["FLUSHALL"]);
     is_heard(&one, &two, "after the flush").await;
-    assert_eq!(one.bus.state().connections, 1);
 
     server.freeze();
     one.until("it is noticed that nobody answers", |one| {
@@ -183,7 +182,7 @@ async fn passwords_and_certificates_are_asked_for_and_never_told() {
         tls: true,
         ..RedisSettings::default()
     });
-    let authority = server.certificate().unwrap().as_bytes().to_vec();
+    let authority = server.authority().unwrap().as_bytes().to_vec();
     let good = RedisOptions {
         password: Some(Secret::new("open sesame")),
         tls: Some(TlsOptions {

@@ -1,11 +1,10 @@
 //! Azure's blob storage.
 
+use std::ops::{Deref, DerefMut};
 use std::process::{Command, Output};
 
-use crate::ports::free_port;
-use crate::process::{Process, Program};
 use crate::programs::installed_program;
-use crate::spawn::TemporaryDirectory;
+use crate::server::{Program, Server};
 
 /// The program, where `cargo xtask test` installs it.
 const PROGRAM: &str = "azurite-3.35.0/node_modules/azurite/dist/src/blob/main.js";
@@ -21,13 +20,11 @@ const CREATE_CONTAINER: &str = include_str!("azurite/create_container.js");
 /// Azurite: a server that speaks the protocol of Azure's blob storage, written by Microsoft. Dropping it ends it and removes its files.
 ///
 /// It checks signatures with the account's key and shared access signatures, and takes any version of the protocol. What it was asked, a
-/// [`FaultProxy`](crate::FaultProxy) before it counts.
+/// [`FaultProxy`](crate::FaultProxy) before it counts; it prints each request, too, soon after it was answered. When it is killed, what was written
+/// in the last seconds may be gone: it keeps its index in memory and writes it every five seconds.
 #[derive(Debug)]
 pub struct Azurite {
-    // Dropped in this order: the files go when nobody writes any more.
-    process: Process,
-    port: u16,
-    _directory: TemporaryDirectory,
+    server: Server,
 }
 
 impl Azurite {
@@ -36,40 +33,25 @@ impl Azurite {
     /// # Panics
     /// When it is not installed or does not start.
     pub fn start() -> Self {
-        let directory = TemporaryDirectory::new("azurite");
-        let port = free_port();
-        let mut process = Process::start(Program {
-            name: "azurite",
+        let server = Server::start("azurite", |directory, port| Program {
             path: "node".into(),
             arguments: vec![
                 installed_program(PROGRAM).into(),
                 "--blobPort".into(),
                 port.to_string().into(),
                 "--location".into(),
-                directory.path().into(),
+                directory.into(),
                 "--disableTelemetry".into(),
                 "--skipApiVersionCheck".into(),
             ],
             environment: vec![("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{KEY}").into())],
-            port,
-            log: directory.path().join("output"),
         });
-        process.wait_until_ready();
-        Self {
-            process,
-            port,
-            _directory: directory,
-        }
+        Self { server }
     }
 
     /// `http://127.0.0.1:PORT/ACCOUNT`: the account is in the path.
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}/{ACCOUNT}", self.port)
-    }
-
-    /// The port on 127.0.0.1.
-    pub const fn port(&self) -> u16 {
-        self.port
+        format!("http://127.0.0.1:{}/{ACCOUNT}", self.port())
     }
 
     /// The one account that it knows.
@@ -100,15 +82,9 @@ impl Azurite {
     fn try_create_container(&self, name: &str) -> Output {
         Command::new("node")
             .args(["-e", CREATE_CONTAINER])
-            .args([&self.port.to_string(), ACCOUNT, KEY, name])
+            .args([&self.port().to_string(), ACCOUNT, KEY, name])
             .output()
             .expect("`node` can be run")
-    }
-
-    /// Ends it at once (SIGKILL). What was written in the last seconds may be gone then: it keeps its index in memory and writes it every five
-    /// seconds.
-    pub fn kill(&mut self) {
-        self.process.kill();
     }
 
     /// Starts it again, on the same port. If it runs, it is asked to end before, and loses nothing.
@@ -116,30 +92,22 @@ impl Azurite {
     /// # Panics
     /// When it does not end or does not start.
     pub fn restart(&mut self) {
-        self.process.stop();
-        self.process.restart();
-        self.process.wait_until_ready();
+        self.server.stop();
+        self.server.restart();
     }
+}
 
-    /// Stops it where it stands: connections stay open and are still taken, and nothing answers.
-    ///
-    /// # Panics
-    /// When it does not run.
-    pub fn freeze(&self) {
-        self.process.freeze();
+impl Deref for Azurite {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
     }
+}
 
-    /// Lets it go on.
-    ///
-    /// # Panics
-    /// When it does not run.
-    pub fn thaw(&self) {
-        self.process.thaw();
-    }
-
-    /// What it has printed so far: each request, soon after it was answered.
-    pub fn log(&self) -> String {
-        self.process.log()
+impl DerefMut for Azurite {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.server
     }
 }
 

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use crate::certificates::IssuedCertificate;
 use crate::ports::free_port;
 use crate::spawn::spawn;
+use crate::wait::wait;
 
 /// The directory with `postgres` and `initdb`, for tests against another version than the newest installed one.
 const PROGRAMS: &str = "ROADSTEAD_TEST_POSTGRES_PROGRAMS";
@@ -20,9 +20,11 @@ const PROGRAMS: &str = "ROADSTEAD_TEST_POSTGRES_PROGRAMS";
 /// The superuser's password. Nothing but a test ever listens with it, on the loopback interface.
 const PASSWORD: &str = "not a secret";
 
-/// How often a starting server is asked, and how long between: a minute in all.
-const START_ATTEMPTS: u32 = 600;
-const START_PAUSE: Duration = Duration::from_millis(100);
+/// How long a server may take to answer as it should, once it was started or told of something new.
+const START_LIMIT: Duration = Duration::from_mins(1);
+
+/// How long a process may take to stand still once it was told to.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// What a cluster is for.
 #[derive(Clone, Debug, Default)]
@@ -162,13 +164,11 @@ impl Postgres {
         let administration = self.administration();
         administration.psql("ALTER SYSTEM SET ssl = on");
         administration.psql("SELECT pg_reload_conf()");
-        for _ in 0..START_ATTEMPTS {
-            if administration.psql("SHOW ssl") == "on" {
-                return;
-            }
-            thread::sleep(START_PAUSE);
-        }
-        panic!("PostgreSQL does not speak TLS: {}", self.log());
+        assert!(
+            wait(START_LIMIT, || administration.psql("SHOW ssl") == "on"),
+            "PostgreSQL does not speak TLS: {}",
+            self.log()
+        );
     }
 
     /// Ends every process of the server at once, as a power cut would. Nobody listens on its port then.
@@ -196,6 +196,9 @@ impl Postgres {
     }
 
     /// Sends a signal to the server's first process and to all that it has started.
+    ///
+    /// # Panics
+    /// When the first one cannot be made to stand still.
     fn signal(&self, signal: &str) {
         let path = self.directory.join("data/postmaster.pid");
         let first = fs::read_to_string(&path).expect("a running server keeps its process id");
@@ -206,15 +209,24 @@ impl Postgres {
         let children = |id: &str| {
             fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default()
         };
-        // The first one first, so that it starts no others meanwhile; its children are read before, as they lose it when it is gone.
-        let more = children(first);
-        for id in std::iter::once(first).chain(more.split_whitespace()) {
+        let send = |signal: &str, id: &str| {
             // One that has ended by itself is no failure.
             Command::new("kill")
                 .args([&format!("-{signal}"), id])
                 .stderr(std::process::Stdio::null())
                 .status()
                 .expect("`kill` can be run");
+        };
+        // The first one stands still before its children are read, so that it starts no others meanwhile. They lose it when it is gone.
+        send("STOP", first);
+        assert!(
+            wait(STOP_LIMIT, || stands_still(first)),
+            "PostgreSQL does not stand still: {}",
+            self.log()
+        );
+        let more = children(first);
+        for id in std::iter::once(first).chain(more.split_whitespace()) {
+            send(signal, id);
         }
     }
 
@@ -337,22 +349,15 @@ impl Postgres {
     }
 
     fn wait_until_ready(&mut self) {
-        for _ in 0..START_ATTEMPTS {
-            let ready = self
-                .administration()
-                .command()
-                .arg("-c")
-                .arg("SELECT 1")
-                .output();
-            if ready.is_ok_and(|output| output.status.success()) {
-                return;
-            }
+        let administration = self.administration();
+        let ready = wait(START_LIMIT, || {
             if let Ok(Some(status)) = self.process.try_wait() {
                 panic!("PostgreSQL ended with {status} while starting");
             }
-            thread::sleep(START_PAUSE);
-        }
-        panic!("PostgreSQL does not start: {}", self.log());
+            let asked = administration.command().arg("-c").arg("SELECT 1").output();
+            asked.is_ok_and(|output| output.status.success())
+        });
+        assert!(ready, "PostgreSQL does not start: {}", self.log());
     }
 }
 
@@ -455,6 +460,16 @@ impl PostgresDatabase {
             .env("PGPASSWORD", &self.password);
         command
     }
+}
+
+/// Whether a process is stopped, or gone.
+fn stands_still(id: &str) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{id}/stat")) else {
+        return true;
+    };
+    // Behind the name, which is in parentheses.
+    let state = stat.rsplit_once(") ").map_or("", |(_, state)| state);
+    state.starts_with(['T', 'Z'])
 }
 
 /// A directory that the server's user owns.

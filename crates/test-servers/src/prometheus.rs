@@ -5,17 +5,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::http::Client;
-use crate::ports::free_port;
-use crate::process::{Process, Program};
-use crate::spawn::TemporaryDirectory;
+use crate::server::{Program, Server};
 
 /// A Prometheus that reads metrics every second. Dropping it ends it and removes its files.
 #[derive(Debug)]
 pub struct Prometheus {
-    // Dropped in this order: the files go when nobody writes any more.
-    _process: Process,
-    port: u16,
-    _directory: TemporaryDirectory,
+    server: Server,
 }
 
 impl Prometheus {
@@ -24,8 +19,6 @@ impl Prometheus {
     /// # Panics
     /// When it is not installed, or does not start: it refuses rules that are wrong.
     pub fn start(targets: &[SocketAddr], rules: &Path) -> Self {
-        let directory = TemporaryDirectory::new("prometheus");
-        let path = directory.path();
         let targets: Vec<String> = targets.iter().map(|target| format!("'{target}'")).collect();
         let configuration = format!(
             "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n\
@@ -35,27 +28,20 @@ impl Prometheus {
             rules.display(),
             targets.join(", ")
         );
-        let file = path.join("prometheus.yml");
-        fs::write(&file, configuration).expect("a temporary directory can be written");
-        let port = free_port();
-        let mut process = Process::start(Program {
-            name: "prometheus",
-            path: "prometheus".into(),
-            arguments: vec![
-                format!("--config.file={}", file.display()).into(),
-                format!("--storage.tsdb.path={}", path.join("data").display()).into(),
-                format!("--web.listen-address=127.0.0.1:{port}").into(),
-            ],
-            environment: Vec::new(),
-            port,
-            log: path.join("output"),
+        let server = Server::start("prometheus", |directory, port| {
+            let file = directory.join("prometheus.yml");
+            fs::write(&file, configuration).expect("a temporary directory can be written");
+            Program {
+                path: "prometheus".into(),
+                arguments: vec![
+                    format!("--config.file={}", file.display()).into(),
+                    format!("--storage.tsdb.path={}", directory.join("data").display()).into(),
+                    format!("--web.listen-address=127.0.0.1:{port}").into(),
+                ],
+                environment: Vec::new(),
+            }
         });
-        process.wait_until_ready();
-        Self {
-            _process: process,
-            port,
-            _directory: directory,
-        }
+        Self { server }
     }
 
     /// Asks its API: the path behind `/api/v1/`, and a query in the form of a form. The answer is JSON; none while it does not answer.
@@ -65,7 +51,7 @@ impl Prometheus {
             .map(|(name, value)| format!("{name}={}", escaped(value)))
             .collect();
         let form = form.join("&");
-        let answer = Client::connect(self.port)
+        let answer = Client::connect(self.server.port())
             .and_then(|mut client| {
                 client.exchange("GET", &format!("/api/v1/{path}?{form}"), "", b"")
             })

@@ -1,15 +1,14 @@
 //! S3 servers.
 
 use std::fs;
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::ports::free_port;
-use crate::process::{Process, Program, read_text};
 use crate::programs::program_directory;
 use crate::request::Request;
-use crate::spawn::TemporaryDirectory;
+use crate::server::{Program, Server, read_text};
 
 /// The program, and the package that it is built from.
 const PROGRAM: &str = "test-s3-server";
@@ -20,12 +19,9 @@ const PROGRAM: &str = "test-s3-server";
 /// `test-s3-server` says; buckets survive a restart.
 #[derive(Debug)]
 pub struct S3Server {
-    // Dropped in this order: the files go when nobody writes any more.
-    process: Process,
-    port: u16,
+    server: Server,
     access_key: String,
     secret_key: String,
-    directory: TemporaryDirectory,
 }
 
 impl S3Server {
@@ -51,51 +47,39 @@ impl S3Server {
             "{} is missing: build it with `cargo build -p {PROGRAM}`, or run the tests with `cargo xtask test`",
             program.display()
         );
-        let directory = TemporaryDirectory::new("s3");
-        let root = directory.path().join("buckets");
-        fs::create_dir(&root).expect("a temporary directory can be written");
-        let port = free_port();
-        // Another server's do not fit. Not secret: nothing but a test ever listens with them, on the loopback interface.
-        let access_key = format!("AKIAROADSTEAD{port:07}");
-        let secret_key = format!("not/a+secret/not/a+secret/not/a+sec{port}");
-        let mut process = Process::start(Program {
-            name: PROGRAM,
-            path: program,
-            arguments: vec![
-                "--listen".into(),
-                format!("127.0.0.1:{port}").into(),
-                "--access-key".into(),
-                access_key.clone().into(),
-                "--secret-key".into(),
-                secret_key.clone().into(),
-                "--answer-after-ms".into(),
-                later.as_millis().to_string().into(),
-                "--access-log".into(),
-                directory.path().join("access").into(),
-                root.into(),
-            ],
-            environment: Vec::new(),
-            port,
-            log: directory.path().join("output"),
+        let server = Server::start("s3", |directory, port| {
+            let root = directory.join("buckets");
+            fs::create_dir(&root).expect("a temporary directory can be written");
+            let [access_key, secret_key] = keys(port);
+            Program {
+                path: program,
+                arguments: vec![
+                    "--listen".into(),
+                    format!("127.0.0.1:{port}").into(),
+                    "--access-key".into(),
+                    access_key.into(),
+                    "--secret-key".into(),
+                    secret_key.into(),
+                    "--answer-after-ms".into(),
+                    later.as_millis().to_string().into(),
+                    "--access-log".into(),
+                    directory.join("access").into(),
+                    root.into(),
+                ],
+                environment: Vec::new(),
+            }
         });
-        process.wait_until_ready();
+        let [access_key, secret_key] = keys(server.port());
         Self {
-            process,
-            port,
+            server,
             access_key,
             secret_key,
-            directory,
         }
     }
 
     /// `http://127.0.0.1:PORT`.
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
-    /// The port on 127.0.0.1.
-    pub const fn port(&self) -> u16 {
-        self.port
+        format!("http://127.0.0.1:{}", self.port())
     }
 
     /// The one access key that it knows, which no other server does.
@@ -119,54 +103,36 @@ impl S3Server {
     /// Where a bucket's objects are: a file each, under their keys. Files that a test changes, removes or adds are objects that have changed, gone
     /// or appeared; the `ETag` of an object that was written through the server stays.
     pub fn bucket_directory(&self, name: &str) -> PathBuf {
-        self.directory.path().join("buckets").join(name)
+        self.directory().join("buckets").join(name)
     }
 
     /// Every request that it has answered, oldest first. Presigned ones show their signatures.
     pub fn requests(&self) -> Vec<Request> {
-        let log = read_text(&self.directory.path().join("access"));
+        let log = read_text(&self.directory().join("access"));
         log.lines().filter_map(Request::parse).collect()
     }
+}
 
-    /// Ends it at once (SIGKILL). Nobody listens on its port then, and connections are reset.
-    pub fn kill(&mut self) {
-        self.process.kill();
-    }
+impl Deref for S3Server {
+    type Target = Server;
 
-    /// Starts it again, on the same port and with the same objects, after killing it if it runs.
-    ///
-    /// # Panics
-    /// When it does not start.
-    pub fn restart(&mut self) {
-        self.process.restart();
-        self.process.wait_until_ready();
+    fn deref(&self) -> &Server {
+        &self.server
     }
+}
 
-    /// Stops it where it stands: connections stay open and are still taken, and nothing answers.
-    ///
-    /// # Panics
-    /// When it does not run.
-    pub fn freeze(&self) {
-        self.process.freeze();
+impl DerefMut for S3Server {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.server
     }
+}
 
-    /// Lets it go on.
-    ///
-    /// # Panics
-    /// When it does not run.
-    pub fn thaw(&self) {
-        self.process.thaw();
-    }
-
-    /// Its process id, for measurements.
-    pub fn process_id(&self) -> u32 {
-        self.process.id()
-    }
-
-    /// What it has complained of so far.
-    pub fn log(&self) -> String {
-        self.process.log()
-    }
+/// The keys of the server on a port: another server's do not fit. Not secret: nothing but a test ever listens with them, on the loopback interface.
+fn keys(port: u16) -> [String; 2] {
+    [
+        format!("AKIAROADSTEAD{port:07}"),
+        format!("not/a+secret/not/a+secret/not/a+sec{port}"),
+    ]
 }
 
 #[cfg(test)]

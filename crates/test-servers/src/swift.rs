@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::io;
+use std::ops::{Deref, DerefMut};
 
 use crate::http::{Answer, Client};
 use crate::ports::free_port;
-use crate::process::{Process, Program, read_text};
 use crate::request::Request;
-use crate::spawn::TemporaryDirectory;
+use crate::server::{Program, Server, read_text};
 
 /// Debian's own Python, which has Debian's package of Swift.
 const PYTHON: &str = "/usr/bin/python3";
@@ -23,13 +23,11 @@ const KEY: &str = "testing";
 /// Dropping it ends it and removes its files.
 ///
 /// Tokens come from version 1 of the authentication only. It has large objects of both kinds, temporary addresses, copies and deletion in bulk;
-/// nothing replicates, audits or expires. The directory of temporary files has to be on a file system with extended attributes.
+/// nothing replicates, audits or expires. Objects survive a restart, tokens do not. A token that was asked for through another port, a proxy's,
+/// comes with a storage address there. The directory of temporary files has to be on a file system with extended attributes.
 #[derive(Debug)]
 pub struct Swift {
-    // Dropped in this order: the files go when nobody writes any more.
-    process: Process,
-    port: u16,
-    directory: TemporaryDirectory,
+    server: Server,
 }
 
 impl Swift {
@@ -38,38 +36,25 @@ impl Swift {
     /// # Panics
     /// When it is not installed or does not start.
     pub fn start() -> Self {
-        let directory = TemporaryDirectory::new("swift");
-        let path = directory.path();
-        let launcher = path.join("launcher.py");
-        fs::write(&launcher, LAUNCHER).expect("a temporary directory can be written");
-        let [port, others @ ..] = [free_port(), free_port(), free_port(), free_port()];
-        let mut arguments = vec![launcher.into(), path.into(), port.to_string().into()];
-        arguments.extend(others.map(|port| port.to_string().into()));
-        arguments.push(path.join("access").into());
-        let mut process = Process::start(Program {
-            name: "swift",
-            path: PYTHON.into(),
-            arguments,
-            environment: Vec::new(),
-            port,
-            log: path.join("output"),
+        let server = Server::start("swift", |directory, port| {
+            let launcher = directory.join("launcher.py");
+            fs::write(&launcher, LAUNCHER).expect("a temporary directory can be written");
+            let mut arguments = vec![launcher.into(), directory.into(), port.to_string().into()];
+            let others = [free_port(), free_port(), free_port()];
+            arguments.extend(others.map(|port| port.to_string().into()));
+            arguments.push(directory.join("access").into());
+            Program {
+                path: PYTHON.into(),
+                arguments,
+                environment: Vec::new(),
+            }
         });
-        process.wait_until_ready();
-        Self {
-            process,
-            port,
-            directory,
-        }
+        Self { server }
     }
 
     /// Where tokens come from: `http://127.0.0.1:PORT/auth/v1.0`.
     pub fn auth_url(&self) -> String {
-        format!("http://127.0.0.1:{}/auth/v1.0", self.port)
-    }
-
-    /// The port on 127.0.0.1. A token that was asked for through another port, a proxy's, comes with a storage address there.
-    pub const fn port(&self) -> u16 {
-        self.port
+        format!("http://127.0.0.1:{}/auth/v1.0", self.port())
     }
 
     /// The one user, `ACCOUNT:NAME`.
@@ -91,7 +76,7 @@ impl Swift {
     pub fn token(&self) -> (String, String) {
         let fields = format!(
             "Host: 127.0.0.1:{}\r\nX-Auth-User: {USER}\r\nX-Auth-Key: {KEY}\r\n",
-            self.port
+            self.port()
         );
         let answer = self.ask("GET", "/auth/v1.0", &fields);
         let field = |name: &str| {
@@ -129,7 +114,7 @@ impl Swift {
 
     fn ask(&self, method: &str, target: &str, fields: &str) -> Answer {
         let asked = || -> io::Result<Answer> {
-            Client::connect(self.port)?.exchange(method, target, fields, b"")
+            Client::connect(self.port())?.exchange(method, target, fields, b"")
         };
         let answer = asked().expect("a running server answers");
         assert!(
@@ -143,43 +128,22 @@ impl Swift {
 
     /// Every request that it has answered, oldest first. Those of this type's own methods are among them.
     pub fn requests(&self) -> Vec<Request> {
-        let log = read_text(&self.directory.path().join("access"));
+        let log = read_text(&self.directory().join("access"));
         log.lines().filter_map(Request::parse).collect()
     }
+}
 
-    /// Ends it at once (SIGKILL). Nobody listens on its port then.
-    pub fn kill(&mut self) {
-        self.process.kill();
+impl Deref for Swift {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
     }
+}
 
-    /// Starts it again, on the same port and with the same objects, after killing it if it runs. Tokens from before are not known any more.
-    ///
-    /// # Panics
-    /// When it does not start.
-    pub fn restart(&mut self) {
-        self.process.restart();
-        self.process.wait_until_ready();
-    }
-
-    /// Stops it where it stands: connections stay open and are still taken, and nothing answers.
-    ///
-    /// # Panics
-    /// When it does not run.
-    pub fn freeze(&self) {
-        self.process.freeze();
-    }
-
-    /// Lets it go on.
-    ///
-    /// # Panics
-    /// When it does not run.
-    pub fn thaw(&self) {
-        self.process.thaw();
-    }
-
-    /// What it has complained of so far.
-    pub fn log(&self) -> String {
-        self.process.log()
+impl DerefMut for Swift {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.server
     }
 }
 

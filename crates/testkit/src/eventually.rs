@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use roadstead_runtime::{Clock as _, SystemClock};
 
-/// How often [`eventually`] looks: with the pauses in between, half a minute.
-pub(crate) const CHECKS_MAX: u32 = 600;
+/// How often [`eventually`] looks: with the pauses in between, two minutes, for a debug build on a busy machine.
+pub(crate) const CHECKS_MAX: u32 = 2_400;
 
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -13,7 +13,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Calls `check` until it returns something, and returns that.
 ///
 /// # Panics
-/// When it has not after 600 calls: with what was waited for.
+/// When it has not after 2,400 calls: with what was waited for.
 pub async fn eventually<T, C>(what: &str, check: C) -> T
 where
     C: AsyncFnMut() -> Option<T>,

@@ -83,7 +83,7 @@ async fn a_manifest_comes_with_its_digest_and_type() {
 
 #[tokio::test]
 async fn a_server_that_falls_silent_is_not_waited_for() {
-    let play = Play::new(None).await;
+    let play = Play::impatient().await;
     let silent = async {
         let (mut stream, _) = play.listener.accept().await.unwrap();
         read_request(&mut stream).await;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 /// The programs that tests run. Each is a package of the same name.
-const PROGRAMS: [&str; 2] = ["registry", "admin"];
+const PROGRAMS: [&str; 3] = ["registry", "replicator", "admin"];
 
 /// The path of one of our programs, built from the present source: by `cargo xtask test` beforehand, or here, once per process, in
 /// the profile of the test.

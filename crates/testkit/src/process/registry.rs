@@ -257,14 +257,22 @@ impl RegistryProcess {
             .expect("a child of ours can be killed");
     }
 
+    /// Sends it a signal, in `kill`'s words: `-HUP`.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub async fn signal(&self, name: &str) {
+        let id = self.process_id().to_string();
+        let sent = run(Command::new("kill").args([name, &id]), STOP_LIMIT).await;
+        sent.expect_success();
+    }
+
     /// Asks it to stop (SIGTERM) and returns how it ended.
     ///
     /// # Panics
     /// When it does not stop within half a minute.
     pub async fn stop(mut self) -> ExitStatus {
-        let id = self.process_id().to_string();
-        let asked = run(Command::new("kill").args(["-TERM", &id]), STOP_LIMIT).await;
-        asked.expect_success();
+        self.signal("-TERM").await;
         let status = self.wait(STOP_LIMIT).await;
         if !status.success() {
             self.show_log();
