@@ -108,6 +108,7 @@ pub async fn serve<S, B>(
     let graceful = GracefulShutdown::new();
     let cut = Shutdown::default();
     let listener = door.port.listener;
+    let not_accepted = Seldom::default();
     let way = Arc::new(Way {
         tls: door.tls,
         proxy: door.proxy,
@@ -130,7 +131,9 @@ pub async fn serve<S, B>(
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(%error, "Could not accept a connection");
+                    if let Some(occasions) = not_accepted.due(clock.now()) {
+                        tracing::warn!(%error, occasions, "Could not accept a connection");
+                    }
                     // Running out of file descriptors is the one error that comes again at once.
                     clock.sleep(Duration::from_millis(100)).await;
                     continue;
