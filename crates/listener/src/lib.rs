@@ -9,6 +9,7 @@
 //!
 //! Invariant: nothing here knows what a registry is.
 
+mod answers;
 mod certificate;
 mod certificates;
 mod forwarded;
