@@ -2,6 +2,7 @@
 
 mod nonsense;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -242,15 +243,25 @@ async fn passwords_and_certificates_are_asked_for_and_never_told() {
             "{refused:?}"
         );
     }
-    let missing = RedisOptions {
-        tls: Some(TlsOptions {
-            authority_files: vec!["/nonexistent/ca.pem".into()],
-            ..TlsOptions::default()
-        }),
-        ..good.clone()
-    };
-    let refused = check(&missing, &environment).await.unwrap_err();
-    assert!(refused.to_string().contains("/nonexistent/ca.pem"));
+    // One that is not there, one without an end, and one that is too large: the program of this test.
+    for file in [
+        PathBuf::from("/nonexistent/ca.pem"),
+        "/dev/zero".into(),
+        std::env::current_exe().unwrap(),
+    ] {
+        let unreadable = RedisOptions {
+            tls: Some(TlsOptions {
+                authority_files: vec![file.clone()],
+                ..TlsOptions::default()
+            }),
+            ..good.clone()
+        };
+        let refused = check(&unreadable, &environment).await.unwrap_err();
+        assert!(
+            matches!(&refused, RedisError::File { path, .. } if *path == file),
+            "{refused:?}"
+        );
+    }
     let empty = RedisOptions {
         tls: Some(TlsOptions {
             authorities: vec![b"nothing of the kind".to_vec()],
