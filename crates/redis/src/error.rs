@@ -111,6 +111,17 @@ impl ServerFailure {
             .iter()
             .any(|word| details.contains(word))
     }
+
+    /// Whether a server answered so: the way to it is all right.
+    pub(crate) fn is_answer(&self) -> bool {
+        matches!(
+            self.0.kind(),
+            ErrorKind::Auth
+                | ErrorKind::InvalidArgument
+                | ErrorKind::InvalidCommand
+                | ErrorKind::Unknown
+        )
+    }
 }
 
 impl From<fred::error::Error> for ServerFailure {

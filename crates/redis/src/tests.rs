@@ -176,6 +176,49 @@ async fn more_than_can_be_sent_is_dropped_and_nobody_waits() {
     station.stop().await;
 }
 
+/// A user that may tell and hear in these channels only, and may not give these commands.
+fn narrow(server: &RedisServer, channels: &[&str], commands: &[&str]) -> RedisOptions {
+    let rules = ["ACL", "SETUSER", "narrow", "on", ">word", "~*", "+@all"];
+    let rule = [&rules, &["resetchannels"], channels, commands].concat();
+    assert_eq!(server.run(&rule), "OK");
+    RedisOptions {
+        username: Some("narrow".to_owned()),
+        password: Some(Secret::new("word")),
+        ..at(server)
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_refused_is_dropped_and_the_connection_stays() {
+    let server = RedisServer::start(RedisSettings::default());
+    let channels = ["&roadstead/test", "&roadstead/echo/*"];
+    let station = Station::start(&narrow(&server, &channels, &[]));
+    station.connected().await;
+    assert!(station.bus.tell("roadstead/elsewhere", "not for us"));
+    station
+        .until("it is refused", |station| station.bus.state().dropped == 1)
+        .await;
+    is_heard(&station, &station, "hello").await;
+    let state = station.bus.state();
+    assert_eq!((state.attempts, state.connections), (1, 1));
+    station.stop().await;
+}
+
+#[tokio::test]
+async fn without_an_echo_there_is_no_connection() {
+    let server = RedisServer::start(RedisSettings::default());
+    let station = Station::start(&narrow(&server, &["&*"], &["-publish"]));
+    station
+        .until("it is tried again", |station| {
+            assert!(!station.bus.tell(CHANNEL, "nobody hears that"));
+            station.bus.state().attempts > 1
+        })
+        .await;
+    assert_eq!(station.bus.state().connections, 0);
+    assert_eq!(*station.ear.connections.lock().unwrap(), 0);
+    station.stop().await;
+}
+
 #[tokio::test]
 async fn passwords_and_certificates_are_asked_for_and_never_told() {
     let environment = Environment::system();
