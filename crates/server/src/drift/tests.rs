@@ -124,3 +124,31 @@ async fn processes_on_sqlite_know_in_what_they_differ() {
     };
     processes_know_in_what_they_differ(&database, dump).await;
 }
+
+#[tokio::test]
+async fn a_change_is_told_even_if_the_database_fails_at_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = async |name: &str| {
+        let path = directory.path().join(name);
+        let options = DatabaseOptions::Sqlite { path };
+        Database::open(&options).await.unwrap()
+    };
+    // The other has no tables.
+    let (database, failing) = (open("registry.db").await, open("empty.db").await);
+    database.migrate().await.unwrap();
+    let environment = Environment::system();
+    let (changes, in_effect) = watch::channel(raw(r#"{"SUPER_USERS": ["walrus"]}"#));
+    let mut process = Process::new("us-1", "{}");
+    process.comparison = Comparison::new(in_effect, process.drift.clone());
+    let told = async || {
+        let told = database.configurations(Timestamp::UNIX_EPOCH).await;
+        told.unwrap().remove(0).fingerprint
+    };
+    process.tell(&database, &environment).await;
+    let before = told().await;
+    changes.send_replace(raw(r#"{"SUPER_USERS": ["penguin"]}"#));
+    let failed = process.comparison.tell(&failing, &environment, "us-1");
+    assert!(failed.await.is_err());
+    process.tell(&database, &environment).await;
+    assert_ne!(told().await, before);
+}
