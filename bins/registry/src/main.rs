@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use roadstead_cli::{ConfigurationArgs, LogArgs, MetricsArgs, ReloadSignals, StopSignals, failed};
+use roadstead_cli::{
+    ConfigurationArgs, LogArgs, MetricsArgs, ReloadSignals, StopSignals, failed, run_program,
+};
 use roadstead_config::RawKeys;
 use roadstead_demo::DemoOptions;
 use roadstead_runtime::Environment;
@@ -117,9 +119,11 @@ struct DemoArgs {
     exit: bool,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let cli = Cli::parse();
+fn main() -> ExitCode {
+    run_program(run(Cli::parse()))
+}
+
+async fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
         Some(Command::Demo(args)) => demo(args).await,
         Some(Command::Migrate(args)) => migrate(args, &cli.log).await,
@@ -181,7 +185,7 @@ async fn serve(args: ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             () = &mut asked => break,
-            () = reload.next() => running.reload().await,
+            () = reload.next() => running.reload(),
         }
     }
     if !running.stop().await {

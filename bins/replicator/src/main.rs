@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use roadstead_cli::{ConfigurationArgs, LogArgs, MetricsArgs, ReloadSignals, StopSignals, failed};
+use roadstead_cli::{
+    ConfigurationArgs, LogArgs, MetricsArgs, ReloadSignals, StopSignals, failed, run_program,
+};
 use roadstead_runtime::Environment;
 use roadstead_server::Replicator;
 
@@ -22,12 +24,14 @@ struct Cli {
     log: LogArgs,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(error.as_ref()),
-    }
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    run_program(async {
+        match run(cli).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(error.as_ref()),
+        }
+    })
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {

@@ -13,6 +13,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt as _;
+use tokio::sync::Notify;
 
 use crate::certificate::{
     CertificateError, CertificateProblem, Leaf, problem_of_time, problems, read_pair, with_cause,
@@ -83,6 +84,7 @@ struct Inner {
     served: RwLock<Served>,
     /// What lay in the files when they were last looked at.
     seen: tokio::sync::Mutex<[u8; 32]>,
+    asked: Notify,
 }
 
 struct Served {
@@ -120,6 +122,7 @@ impl Certificates {
                 clock,
                 served: RwLock::new(served),
                 seen: tokio::sync::Mutex::new(seen),
+                asked: Notify::new(),
             }),
         })
     }
@@ -138,15 +141,24 @@ impl Certificates {
         }
     }
 
-    /// Looks at the files every two seconds until the shutdown.
+    /// Looks at the files every two seconds, and whenever that is asked for, until the shutdown, which does not wait for a disk.
     pub async fn keep_fresh(&self, shutdown: &Shutdown) {
         loop {
             tokio::select! {
                 () = shutdown.wait() => return,
+                () = self.inner.asked.notified() => {}
                 () = self.inner.clock.sleep(INTERVAL) => {}
             }
-            self.refresh().await;
+            tokio::select! {
+                () = shutdown.wait() => return,
+                () = self.refresh() => {}
+            }
         }
+    }
+
+    /// Has [`Certificates::keep_fresh`] look at the files at once.
+    pub fn ask_for_refresh(&self) {
+        self.inner.asked.notify_one();
     }
 
     /// Looks at the files now, through every link, and serves what is in them from the next handshake on. What cannot be served is

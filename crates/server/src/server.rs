@@ -354,12 +354,12 @@ impl Running {
         })
     }
 
-    /// Has the configuration read again, and looks at the certificate's files at once, both of which also happen by themselves some
-    /// seconds after a file changed. What came of it is logged.
-    pub async fn reload(&self) {
+    /// Has the configuration read again and the certificate's files looked at, both of which also happen by themselves some seconds after
+    /// a file changed. Waits for neither; what came of it is logged.
+    pub fn reload(&self) {
         self.reload.notify_one();
         if let Some(certificates) = &self.certificates {
-            certificates.refresh().await;
+            certificates.ask_for_refresh();
         }
     }
 

@@ -234,6 +234,32 @@ async fn links_are_followed_anew_each_time_and_the_files_are_looked_at_by_the_cl
 }
 
 #[tokio::test]
+async fn the_files_are_looked_at_whenever_that_is_asked_for() {
+    let files = Files::new();
+    // It stands still.
+    let time = Arc::new(ManualClock::at(year(2025)));
+    let certificates = Certificates::load(files.options(), time as _)
+        .await
+        .unwrap();
+    let served = Served::new(Some(certificates.clone()), None);
+    let tasks = &served.tasks;
+    tasks.spawn({
+        let (certificates, shutdown) = (certificates.clone(), tasks.shutdown());
+        async move { certificates.keep_fresh(&shutdown).await }
+    });
+    let next = files.authority.issue(&[NAME]);
+    files.write(&next);
+    certificates.ask_for_refresh();
+    loop {
+        let stream = files.connect(served.address, &[]).await;
+        if shown(&stream) == next.der {
+            break;
+        }
+        assert_eq!(shown(&stream), files.issued.der);
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_that_clients_refuse_is_served_and_one_that_cannot_be_is_not() {
     let files = Files::new();
     files.write(
