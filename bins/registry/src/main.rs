@@ -200,7 +200,8 @@ async fn serve(args: ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
 async fn migrate(args: MigrateArgs, log: &LogArgs) -> anyhow::Result<()> {
     log.init()?;
     let mut stop = StopSignals::catch()?;
-    let loaded = args.configuration.load()?;
+    let loaded = args.configuration.read_or_begin()?;
+    args.configuration.announce(&loaded);
     let environment = Environment::system();
     let migrate = roadstead_server::migrate(&loaded.config, &environment);
     if let Some(migrated) = stop.unless_asked(migrate).await {
