@@ -16,7 +16,8 @@ use tokio::io::AsyncReadExt as _;
 use tokio::sync::Notify;
 
 use crate::certificate::{
-    CertificateError, CertificateProblem, Leaf, problem_of_time, problems, read_pair, with_cause,
+    CertificateError, CertificateProblem, Leaf, Pair, check, problem_of_time, problems, read_pair,
+    with_cause,
 };
 
 /// How often the files are looked at.
@@ -215,6 +216,16 @@ impl Certificates {
     }
 }
 
+/// Everything that is wrong with the certificate and the key in these files, for a server of this name (`SERVER_HOSTNAME`, perhaps with a
+/// port) at this time. A chain of authorities is not looked at, since clients know their own.
+pub async fn check_files(
+    files: &TlsFiles,
+    hostname: Option<&str>,
+    now: Timestamp,
+) -> Vec<CertificateProblem> {
+    check(Contents::read(files).await.pair(), hostname, now)
+}
+
 /// What lies in the files.
 struct Contents {
     certificate: Result<Vec<u8>, CertificateError>,
@@ -227,6 +238,10 @@ impl Contents {
             certificate: read(&files.certificate).await,
             key: read(&files.key).await,
         }
+    }
+
+    fn pair(self) -> Result<Pair, CertificateError> {
+        read_pair(&self.certificate?, &self.key?)
     }
 
     fn fingerprint(&self) -> [u8; 32] {
@@ -277,7 +292,7 @@ fn serve(
     options: &TlsOptions,
     now: Timestamp,
 ) -> Result<(Served, Vec<CertificateProblem>), CertificateError> {
-    let pair = read_pair(&contents.certificate?, &contents.key?)?;
+    let pair = contents.pair()?;
     let found = problems(&pair, options.hostname.as_deref(), now);
     let versions: Vec<_> = options
         .versions

@@ -30,11 +30,8 @@ pub use deployment::{Deployment, Migrations, OpenLocal, migrate};
 pub use drift::{ConfigurationDrift, DriftReport};
 pub use error::StartError;
 pub use first_start::FirstAccount;
-pub use hints::redis_options;
 pub use online::{Outcome, Verdict, check_online};
 pub use reload::Origin;
-pub use roadstead_listener::{
-    CertificateProblem, CertificateState, Certificates, check_certificate,
-};
+pub use roadstead_listener::{CertificateProblem, CertificateState, Certificates};
 pub use server::{Replicator, Running, Settings};
 pub use trust::Trust;

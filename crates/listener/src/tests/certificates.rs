@@ -12,10 +12,20 @@ use roadstead_runtime::{ManualClock, Timestamp};
 use roadstead_test_servers::CertificateAuthority;
 
 use super::world::{Conversation, Files, NAME, Served, clock, shown};
-use crate::{CertificateProblem, Certificates, check_certificate};
+use crate::certificate::{check, read_pair};
+use crate::{CertificateProblem, Certificates, check_files};
 
 fn year(year: i32) -> Timestamp {
     Utc.with_ymd_and_hms(year, 1, 1, 0, 0, 0).unwrap()
+}
+
+fn check_certificate(
+    chain: &[u8],
+    key: &[u8],
+    hostname: &str,
+    now: Timestamp,
+) -> Vec<CertificateProblem> {
+    check(read_pair(chain, key), Some(hostname), now)
 }
 
 #[test]
@@ -140,6 +150,33 @@ fn a_chain_and_a_key_in_the_older_form_are_taken() {
         check_certificate(chain.as_bytes(), key.as_bytes(), NAME, year(2025)),
         []
     );
+}
+
+#[tokio::test]
+async fn files_are_checked_as_they_would_be_served() {
+    let files = Files::new();
+    let options = files.options();
+    let check = async |hostname| check_files(&options.files, hostname, year(2025)).await;
+    assert_eq!(check(Some(NAME)).await, []);
+    assert_eq!(check(None).await, []);
+    let other = check(Some("other.example.org")).await;
+    assert!(
+        matches!(other.as_slice(), [CertificateProblem::WrongName { .. }]),
+        "{other:?}"
+    );
+    let assert_unusable = async |word: &str| {
+        let found = check(Some(NAME)).await;
+        let [CertificateProblem::Unusable { reason }] = found.as_slice() else {
+            panic!("{word}: {found:?}");
+        };
+        assert!(reason.contains(word), "{word}: {reason}");
+    };
+    files.write_as("ssl.cert", &"x".repeat((1 << 20) + 1));
+    assert_unusable("larger than 1 MiB").await;
+    fs::remove_file(files.path().join("ssl.cert")).unwrap();
+    assert_unusable("ssl.cert").await;
+    fs::create_dir(files.path().join("ssl.cert")).unwrap();
+    assert_unusable("not a file").await;
 }
 
 #[tokio::test]
