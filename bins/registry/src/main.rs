@@ -11,7 +11,7 @@ use roadstead_cli::{
 use roadstead_config::RawKeys;
 use roadstead_demo::DemoOptions;
 use roadstead_runtime::Environment;
-use roadstead_server::{FirstAccount, Migrations, Origin, Running, Settings};
+use roadstead_server::{FirstAccount, MetricsOptions, Migrations, Origin, Running, Settings};
 
 /// A geo-replicated OCI container registry
 ///
@@ -158,10 +158,12 @@ async fn serve(args: ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
         listen_tls: args.listen_tls,
         listen_tls_proxy: args.listen_tls_proxy,
         origin: Some(origin(&args.configuration, loaded.raw)),
-        listen_for_metrics: args.metrics.metrics_listen,
+        metrics: MetricsOptions {
+            listen: args.metrics.metrics_listen,
+            exporter: exporter.clone(),
+        },
         replicate: !args.no_replicator && ConfigurationArgs::copying(),
         migrations,
-        exporter: exporter.clone(),
         ..Settings::new(loaded.config, args.listen)
     };
     let Some(running) = stop.unless_asked(Running::start(settings)).await else {
