@@ -179,7 +179,7 @@ async fn more_than_can_be_sent_is_dropped_and_nobody_waits() {
 /// A user that may tell and hear in these channels only, and may not give these commands.
 fn narrow(server: &RedisServer, channels: &[&str], commands: &[&str]) -> RedisOptions {
     let rules = ["ACL", "SETUSER", "narrow", "on", ">word", "~*", "+@all"];
-    let rule = [&rules, &["resetchannels"], channels, commands].concat();
+    let rule = [&rules[..], &["resetchannels"], channels, commands].concat();
     assert_eq!(server.run(&rule), "OK");
     RedisOptions {
         username: Some("narrow".to_owned()),
