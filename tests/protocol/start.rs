@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use roadstead_testkit::{ImageKind, RegistryProcess, RegistrySettings, TestImage, eventually, run};
+use roadstead_testkit::{
+    ImageKind, RegistryProcess, RegistrySettings, TestImage, binary, eventually, run,
+};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
@@ -129,6 +131,19 @@ async fn as_quays_registry_nomigrate_it_refuses_until_another_has_made_the_table
     assert!(waiting.start().await.stop().await.success());
     waiting.environment = vec![("QUAYENTRY".to_owned(), "repomirror".to_owned())];
     assert_refuses(waiting.spawn(), &["registry-nomigrate"]).await;
+}
+
+#[tokio::test]
+async fn a_migration_begins_where_nothing_is_there_yet() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = RegistrySettings::new(directory.path().join("data"));
+    let mut migrate = Command::new(binary("registry"));
+    migrate.env_clear().args(["migrate", "--data-dir"]);
+    run(migrate.arg(&settings.data_dir), REFUSAL_LIMIT)
+        .await
+        .expect_success();
+    assert!(settings.data_dir.join("roadstead.db").exists());
+    assert!(settings.start().await.stop().await.success());
 }
 
 #[tokio::test]

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use roadstead_cli::{ConfigurationArgs, LogArgs, MetricsArgs, ReloadSignals, StopSignals, failed};
+use roadstead_cli::{
+    ConfigurationArgs, LogArgs, MetricsArgs, ReloadSignals, StopSignals, failed, run_program,
+};
 use roadstead_config::RawKeys;
 use roadstead_demo::DemoOptions;
 use roadstead_runtime::Environment;
-use roadstead_server::{FirstAccount, Migrations, Origin, Running, Settings};
+use roadstead_server::{FirstAccount, MetricsOptions, Migrations, Origin, Running, Settings};
 
 /// A geo-replicated OCI container registry
 ///
@@ -117,9 +119,11 @@ struct DemoArgs {
     exit: bool,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let cli = Cli::parse();
+fn main() -> ExitCode {
+    run_program(run(Cli::parse()))
+}
+
+async fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
         Some(Command::Demo(args)) => demo(args).await,
         Some(Command::Migrate(args)) => migrate(args, &cli.log).await,
@@ -154,10 +158,12 @@ async fn serve(args: ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
         listen_tls: args.listen_tls,
         listen_tls_proxy: args.listen_tls_proxy,
         origin: Some(origin(&args.configuration, loaded.raw)),
-        listen_for_metrics: args.metrics.metrics_listen,
+        metrics: MetricsOptions {
+            listen: args.metrics.metrics_listen,
+            exporter: exporter.clone(),
+        },
         replicate: !args.no_replicator && ConfigurationArgs::copying(),
         migrations,
-        exporter: exporter.clone(),
         ..Settings::new(loaded.config, args.listen)
     };
     let Some(running) = stop.unless_asked(Running::start(settings)).await else {
@@ -181,7 +187,7 @@ async fn serve(args: ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             () = &mut asked => break,
-            () = reload.next() => running.reload().await,
+            () = reload.next() => running.reload(),
         }
     }
     if !running.stop().await {
@@ -196,7 +202,8 @@ async fn serve(args: ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
 async fn migrate(args: MigrateArgs, log: &LogArgs) -> anyhow::Result<()> {
     log.init()?;
     let mut stop = StopSignals::catch()?;
-    let loaded = args.configuration.load()?;
+    let loaded = args.configuration.read_or_begin()?;
+    args.configuration.announce(&loaded);
     let environment = Environment::system();
     let migrate = roadstead_server::migrate(&loaded.config, &environment);
     if let Some(migrated) = stop.unless_asked(migrate).await {

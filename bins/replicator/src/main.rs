@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use roadstead_cli::{ConfigurationArgs, LogArgs, MetricsArgs, ReloadSignals, StopSignals, failed};
+use roadstead_cli::{
+    ConfigurationArgs, LogArgs, MetricsArgs, ReloadSignals, StopSignals, failed, run_program,
+};
 use roadstead_runtime::Environment;
-use roadstead_server::Replicator;
+use roadstead_server::{MetricsOptions, Replicator};
 
 /// Copies blobs to every location that should hold them
 ///
@@ -22,12 +24,14 @@ struct Cli {
     log: LogArgs,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(error.as_ref()),
-    }
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    run_program(async {
+        match run(cli).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(error.as_ref()),
+        }
+    })
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
@@ -36,11 +40,14 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     let loaded = cli.configuration.read()?;
     let exporter = cli.log.init_with_traces(&loaded.config)?;
     cli.configuration.announce(&loaded);
-    let told = (cli.metrics.metrics_listen, exporter.clone());
+    let metrics = MetricsOptions {
+        listen: cli.metrics.metrics_listen,
+        exporter: exporter.clone(),
+    };
     let start = Replicator::start(
         &loaded.config,
         Some(loaded.raw),
-        told,
+        metrics,
         Environment::system(),
     );
     let Some(started) = stop.unless_asked(start).await else {

@@ -107,6 +107,21 @@ impl LogArgs {
     }
 }
 
+/// Runs a program to its end. What a thread still waits for then, such as a disk that hangs, keeps the process no longer.
+pub fn run_program(program: impl Future<Output = ExitCode>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => {
+            let code = runtime.block_on(program);
+            runtime.shutdown_background();
+            code
+        }
+        Err(error) => failed(&error),
+    }
+}
+
 /// Tells the user why a program ends, with every cause, and gives the exit code for it.
 #[expect(
     clippy::print_stderr,
@@ -120,6 +135,22 @@ pub fn failed(error: &(dyn Error + 'static)) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_ends_although_a_thread_hangs() {
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let (release, stuck) = std::sync::mpsc::channel::<()>();
+        run_program(async {
+            let hang = move || {
+                begin.send(()).ok();
+                stuck.recv()
+            };
+            drop(tokio::task::spawn_blocking(hang));
+            begun.await.unwrap();
+            ExitCode::SUCCESS
+        });
+        drop(release);
+    }
 
     #[test]
     fn quays_variables_say_how_to_log_where_nothing_else_does() {

@@ -137,16 +137,14 @@ pub(crate) struct Pair {
     pub(crate) leaf: Leaf,
 }
 
-/// Everything that is wrong with a certificate chain and its key, both in PEM form, for a server of this name (`SERVER_HOSTNAME`, perhaps
-/// with a port) at this time. Pure; a chain of authorities is not looked at, since clients know their own.
-pub fn check_certificate(
-    chain: &[u8],
-    key: &[u8],
-    hostname: &str,
+/// Everything that is wrong with what was read as a certificate and its key.
+pub(crate) fn check(
+    pair: Result<Pair, CertificateError>,
+    hostname: Option<&str>,
     now: Timestamp,
 ) -> Vec<CertificateProblem> {
-    match read_pair(chain, key) {
-        Ok(pair) => problems(&pair, Some(hostname), now),
+    match pair {
+        Ok(pair) => problems(&pair, hostname, now),
         Err(error) => vec![CertificateProblem::Unusable {
             reason: with_cause(&error),
         }],

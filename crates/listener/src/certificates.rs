@@ -13,9 +13,11 @@ use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt as _;
+use tokio::sync::Notify;
 
 use crate::certificate::{
-    CertificateError, CertificateProblem, Leaf, problem_of_time, problems, read_pair, with_cause,
+    CertificateError, CertificateProblem, Leaf, Pair, check, problem_of_time, problems, read_pair,
+    with_cause,
 };
 
 /// How often the files are looked at.
@@ -83,6 +85,7 @@ struct Inner {
     served: RwLock<Served>,
     /// What lay in the files when they were last looked at.
     seen: tokio::sync::Mutex<[u8; 32]>,
+    asked: Notify,
 }
 
 struct Served {
@@ -120,6 +123,7 @@ impl Certificates {
                 clock,
                 served: RwLock::new(served),
                 seen: tokio::sync::Mutex::new(seen),
+                asked: Notify::new(),
             }),
         })
     }
@@ -138,15 +142,24 @@ impl Certificates {
         }
     }
 
-    /// Looks at the files every two seconds until the shutdown.
+    /// Looks at the files every two seconds, and whenever that is asked for, until the shutdown, which does not wait for a disk.
     pub async fn keep_fresh(&self, shutdown: &Shutdown) {
         loop {
             tokio::select! {
                 () = shutdown.wait() => return,
+                () = self.inner.asked.notified() => {}
                 () = self.inner.clock.sleep(INTERVAL) => {}
             }
-            self.refresh().await;
+            tokio::select! {
+                () = shutdown.wait() => return,
+                () = self.refresh() => {}
+            }
         }
+    }
+
+    /// Has [`Certificates::keep_fresh`] look at the files at once.
+    pub fn ask_for_refresh(&self) {
+        self.inner.asked.notify_one();
     }
 
     /// Looks at the files now, through every link, and serves what is in them from the next handshake on. What cannot be served is
@@ -203,6 +216,16 @@ impl Certificates {
     }
 }
 
+/// Everything that is wrong with the certificate and the key in these files, for a server of this name (`SERVER_HOSTNAME`, perhaps with a
+/// port) at this time. A chain of authorities is not looked at, since clients know their own.
+pub async fn check_files(
+    files: &TlsFiles,
+    hostname: Option<&str>,
+    now: Timestamp,
+) -> Vec<CertificateProblem> {
+    check(Contents::read(files).await.pair(), hostname, now)
+}
+
 /// What lies in the files.
 struct Contents {
     certificate: Result<Vec<u8>, CertificateError>,
@@ -215,6 +238,10 @@ impl Contents {
             certificate: read(&files.certificate).await,
             key: read(&files.key).await,
         }
+    }
+
+    fn pair(self) -> Result<Pair, CertificateError> {
+        read_pair(&self.certificate?, &self.key?)
     }
 
     fn fingerprint(&self) -> [u8; 32] {
@@ -265,7 +292,7 @@ fn serve(
     options: &TlsOptions,
     now: Timestamp,
 ) -> Result<(Served, Vec<CertificateProblem>), CertificateError> {
-    let pair = read_pair(&contents.certificate?, &contents.key?)?;
+    let pair = contents.pair()?;
     let found = problems(&pair, options.hostname.as_deref(), now);
     let versions: Vec<_> = options
         .versions

@@ -9,6 +9,7 @@
 //!
 //! Invariant: nothing here knows what a registry is.
 
+mod answers;
 mod certificate;
 mod certificates;
 mod forwarded;
@@ -21,8 +22,10 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use certificate::{CertificateError, CertificateProblem, check_certificate};
-pub use certificates::{CertificateState, Certificates, TlsFiles, TlsOptions, TlsVersion};
+pub use certificate::{CertificateError, CertificateProblem};
+pub use certificates::{
+    CertificateState, Certificates, TlsFiles, TlsOptions, TlsVersion, check_files,
+};
 pub use forwarded::{Client, Forwarding};
 pub use networks::Networks;
 pub use port::{IpVersion, Port};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
-use hyper::service::Service;
+use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -19,13 +19,15 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
+use crate::answers::{Untaken, Watched};
 use crate::certificates::Certificates;
 use crate::port::Port;
 use crate::proxy_protocol::{self, ProxyProtocol};
 use crate::seldom::Seldom;
 use crate::stream::{Prompt, Wire};
 
-/// How long the head of a request may take to arrive, and how long a connection may rest between two requests.
+/// How long the first bytes of a connection may take to arrive, and in HTTP/1 the head of each request, with the rest before it. A connection
+/// of HTTP/2 may rest for as long as its client answers pings.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a TLS handshake may take, the wait for its turn included.
@@ -100,7 +102,7 @@ pub async fn serve<S, B>(
     S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
     S::Future: Send,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
-    B: Body + Send + 'static,
+    B: Body + Unpin + Send + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
@@ -108,6 +110,7 @@ pub async fn serve<S, B>(
     let graceful = GracefulShutdown::new();
     let cut = Shutdown::default();
     let listener = door.port.listener;
+    let not_accepted = Seldom::default();
     let way = Arc::new(Way {
         tls: door.tls,
         proxy: door.proxy,
@@ -130,7 +133,9 @@ pub async fn serve<S, B>(
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(%error, "Could not accept a connection");
+                    if let Some(occasions) = not_accepted.due(clock.now()) {
+                        tracing::warn!(%error, occasions, "Could not accept a connection");
+                    }
                     // Running out of file descriptors is the one error that comes again at once.
                     clock.sleep(Duration::from_millis(100)).await;
                     continue;
@@ -168,18 +173,18 @@ struct Way<F> {
     shutdown: Shutdown,
 }
 
-impl<F> Way<F> {
+impl<F, S, B> Way<F>
+where
+    F: Fn(Peer) -> S,
+    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body + Unpin + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     /// One connection, from its first byte to its end.
-    async fn take<S, B>(&self, mut stream: TcpStream, address: IpAddr, watcher: Watcher)
-    where
-        F: Fn(Peer) -> S,
-        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-        S::Future: Send,
-        S::Error: Into<Box<dyn Error + Send + Sync>>,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
-    {
+    async fn take(&self, mut stream: TcpStream, address: IpAddr, watcher: Watcher) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "Could not set TCP_NODELAY");
         }
@@ -229,6 +234,40 @@ impl<F> Way<F> {
         }
     }
 
+    async fn speak<I>(&self, stream: I, peer: Peer, watcher: Watcher)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let stream = TokioIo::new(Prompt::new(stream, HEAD_TIMEOUT));
+        let untaken = Arc::new(Untaken::default());
+        let service = (self.service_for)(peer);
+        let watched = {
+            let untaken = Arc::clone(&untaken);
+            service_fn(move |request: Request<Incoming>| {
+                let answer = service.call(request);
+                let untaken = Arc::clone(&untaken);
+                async move {
+                    let response = answer.await?;
+                    Ok::<_, S::Error>(response.map(|body| Watched::new(body, untaken)))
+                }
+            })
+        };
+        let connection = self.server.serve_connection(stream, watched).into_owned();
+        tokio::select! {
+            ended = watcher.watch(connection) => {
+                if let Err(error) = ended {
+                    // Clients go away all the time; what a request failed of is logged with the request.
+                    tracing::debug!(client.address = %peer.address, error = %error, "A connection ended early");
+                }
+            }
+            () = untaken.for_too_long(self.clock.as_ref()) => {
+                tracing::debug!(client.address = %peer.address, "A client took nothing of an answer for too long");
+            }
+        }
+    }
+}
+
+impl<F> Way<F> {
     async fn shake_hands(
         &self,
         certificates: &Certificates,
@@ -244,26 +283,6 @@ impl<F> Way<F> {
         let stream = TlsAcceptor::from(certificates.current()).accept(wire).await;
         drop(turn);
         stream
-    }
-
-    async fn speak<I, S, B>(&self, stream: I, peer: Peer, watcher: Watcher)
-    where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        F: Fn(Peer) -> S,
-        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-        S::Future: Send,
-        S::Error: Into<Box<dyn Error + Send + Sync>>,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
-    {
-        let stream = TokioIo::new(Prompt::new(stream, HEAD_TIMEOUT));
-        let service = (self.service_for)(peer);
-        let connection = self.server.serve_connection(stream, service).into_owned();
-        if let Err(error) = watcher.watch(connection).await {
-            // Clients go away all the time; what a request failed of is logged with the request.
-            tracing::debug!(client.address = %peer.address, error = %error, "A connection ended early");
-        }
     }
 }
 

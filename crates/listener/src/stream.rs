@@ -10,12 +10,12 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 /// How long a client may take nothing of an answer before its connection is ended.
-const WRITE_STALL: Duration = Duration::from_mins(2);
+pub(crate) const WRITE_STALL: Duration = Duration::from_mins(2);
 
 /// The bytes that tell HTTP/2 from HTTP/1 (RFC 9113, section 3.4). They are read before the HTTP library's own deadlines begin.
 const PREFACE_BYTES: u64 = 24;
 
-/// A TCP stream that fails when what it writes is not taken, and that begins with bytes that were read from it before.
+/// A TCP stream that fails when what it writes is not taken (what does not come to be written is watched in [`crate::answers`]), and that begins with bytes that were read from it before.
 pub(crate) struct Wire {
     stream: TcpStream,
     begin: Vec<u8>,

@@ -19,8 +19,8 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
-use crate::connection::Connection;
-use crate::error::RedisError;
+use crate::connection::{COMMAND, Connection};
+use crate::error::{RedisError, ServerFailure};
 use crate::options::RedisOptions;
 
 /// What is told and not sent yet: at 4 KiB each no more than 4 MiB.
@@ -31,6 +31,9 @@ const SENT_MAX: usize = 128;
 
 /// How often it is found out whether what is told is heard. A server that stands still is noticed by then.
 const ECHO: Duration = Duration::from_secs(5);
+
+/// What Redis is asked for, in errors.
+const OPERATION: &str = "take a message";
 
 /// How long it is until the next attempt to connect, from the first on.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
@@ -64,24 +67,28 @@ struct Told {
 #[derive(Debug, Default)]
 struct Counts {
     connected: AtomicBool,
+    attempts: AtomicU64,
     connections: AtomicU64,
     sent: AtomicU64,
     heard: AtomicU64,
     dropped: AtomicU64,
+    refused: AtomicU64,
 }
 
 /// How a bus fares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BusState {
-    /// Whether there is a connection.
+    /// Whether there is a connection, over which this process has heard itself.
     pub connected: bool,
+    /// Attempts to have one, so far.
+    pub attempts: u64,
     /// Connections so far.
     pub connections: u64,
     /// Messages that Redis took.
     pub sent: u64,
     /// Messages that were heard.
     pub heard: u64,
-    /// Messages that were told and not sent: there was no connection, or they were too many.
+    /// Messages that were told and not sent: there was no connection, they were too many, or Redis refused them.
     pub dropped: u64,
 }
 
@@ -141,6 +148,7 @@ impl Bus {
         let counts = &self.0.counts;
         BusState {
             connected: counts.connected.load(Ordering::Acquire),
+            attempts: counts.attempts.load(Ordering::Relaxed),
             connections: counts.connections.load(Ordering::Relaxed),
             sent: counts.sent.load(Ordering::Relaxed),
             heard: counts.heard.load(Ordering::Relaxed),
@@ -155,6 +163,8 @@ impl BusParts {
         let mut failures = 0_u32;
         while !shutdown.requested() {
             let connections = self.shared.state().connections;
+            let counts = &self.shared.0.counts;
+            counts.attempts.fetch_add(1, Ordering::Relaxed);
             let lost = tokio::select! {
                 lost = Box::pin(self.session(&*listener)) => lost,
                 () = shutdown.wait() => break,
@@ -203,23 +213,17 @@ impl BusParts {
         };
         let clock = Arc::clone(&self.environment.clock);
         let counts = &self.shared.0.counts;
-        let reconnected = counts.connections.fetch_add(1, Ordering::Relaxed) > 0;
-        counts.connected.store(true, Ordering::Release);
-        if reconnected {
-            tracing::info!("Redis is there again");
-        }
-        listener.connected();
         let client = speaking.client.clone();
         let mut sent = FuturesUnordered::new();
         let send = async |channel: String, payload: Bytes| {
             let answer = client.publish::<i64, _, _>(channel, payload);
             tokio::select! {
                 answer = answer => answer.map(drop).map_err(Some),
-                () = clock.sleep(crate::connection::COMMAND) => Err(None),
+                () = clock.sleep(COMMAND) => Err(None),
             }
         };
         sent.push(send(self.echo.clone(), Bytes::from_static(b"1")));
-        let mut echoes = 1_u32;
+        let (mut was_heard, mut is_awaited) = (false, true);
         let mut next_echo = clock.sleep(ECHO);
         loop {
             tokio::select! {
@@ -229,10 +233,31 @@ impl BusParts {
                     Ok(()) => {
                         counts.sent.fetch_add(1, Ordering::Relaxed);
                     }
-                    Err(failure) => return self.not_taken(failure),
+                    Err(Some(error)) => {
+                        let error = ServerFailure::from(error);
+                        if !error.is_answer() {
+                            return self.failed(error);
+                        }
+                        // The connection is all right: if nothing at all is passed on, the echo stays away.
+                        counts.dropped.fetch_add(1, Ordering::Relaxed);
+                        self.refused(error);
+                    }
+                    Err(None) => {
+                        return RedisError::Late {
+                            servers: self.options.servers.to_string(),
+                            operation: OPERATION,
+                            milliseconds: COMMAND.as_millis(),
+                        };
+                    }
                 },
                 message = heard.recv() => match message {
-                    Ok(message) if *message.channel == *self.echo => echoes = 0,
+                    Ok(message) if *message.channel == *self.echo => {
+                        is_awaited = false;
+                        if !was_heard {
+                            was_heard = true;
+                            self.connected(listener);
+                        }
+                    }
                     // A server may say what it was not asked for.
                     Ok(message) if !self.channels.iter().any(|channel| **channel == *message.channel) => {}
                     Ok(message) => {
@@ -242,13 +267,15 @@ impl BusParts {
                         }
                     }
                     Err(RecvError::Lagged(_)) => listener.connected(),
-                    Err(RecvError::Closed) => return self.not_taken(None),
+                    Err(RecvError::Closed) => {
+                        return hearing.lost_by(fred::error::Error::new_canceled());
+                    }
                 },
                 Some(told) = self.told.recv(), if sent.len() < SENT_MAX => {
                     sent.push(send(told.channel, told.payload));
                 }
                 () = &mut next_echo => {
-                    if echoes > 0 {
+                    if is_awaited {
                         return RedisError::Late {
                             servers: self.options.servers.to_string(),
                             operation: "pass a message on",
@@ -256,7 +283,7 @@ impl BusParts {
                         };
                     }
                     sent.push(send(self.echo.clone(), Bytes::from_static(b"1")));
-                    echoes = 1;
+                    is_awaited = true;
                     next_echo = clock.sleep(ECHO);
                 }
             }
@@ -282,20 +309,36 @@ impl BusParts {
         Ok((speaking, hearing, heard))
     }
 
-    fn not_taken(&self, failure: Option<fred::error::Error>) -> RedisError {
-        let servers = self.options.servers.to_string();
-        let operation = "take a message";
-        match failure {
-            Some(error) => RedisError::Failed {
-                servers,
-                operation,
-                source: error.into(),
-            },
-            None => RedisError::Late {
-                servers,
-                operation,
-                milliseconds: crate::connection::COMMAND.as_millis(),
-            },
+    /// What is told is heard from now on.
+    fn connected(&self, listener: &dyn Listener) {
+        let counts = &self.shared.0.counts;
+        let reconnected = counts.connections.fetch_add(1, Ordering::Relaxed) > 0;
+        counts.connected.store(true, Ordering::Release);
+        if reconnected {
+            tracing::info!("Redis is there again");
+        }
+        listener.connected();
+    }
+
+    fn failed(&self, source: ServerFailure) -> RedisError {
+        RedisError::Failed {
+            servers: self.options.servers.to_string(),
+            operation: OPERATION,
+            source,
+        }
+    }
+
+    /// Redis took a message for what it does not take from us. It will not take the next one either: the first of them, and then ever fewer,
+    /// are told of.
+    fn refused(&self, error: ServerFailure) {
+        let counts = &self.shared.0.counts;
+        let refused = counts.refused.fetch_add(1, Ordering::Relaxed) + 1;
+        if refused.is_power_of_two() {
+            let error = self.failed(error);
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "Redis has refused {refused} messages: other processes find out by themselves what they are told otherwise"
+            );
         }
     }
 }

@@ -1,5 +1,7 @@
 //! One connection to Redis, with a deadline for everything. It is not mended when it breaks: another is made.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use fred::types::config::{
 use roadstead_runtime::Clock;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::sync::Semaphore;
 
 use crate::error::{RedisError, ServerFailure};
 use crate::options::{Address, RedisOptions, Servers, TlsOptions};
@@ -25,6 +28,15 @@ pub(crate) const COMMAND: Duration = Duration::from_secs(1);
 
 /// Messages that are heard and not looked at yet; beyond that some are missed.
 const HEARD_MAX: usize = 1024;
+
+/// The largest file that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Who may read files at once, over all connections: a disk that hangs takes no more threads than these.
+static READING: Semaphore = Semaphore::const_new(4);
+
+/// What a client is made of.
+type Settings = (Config, PerformanceConfig, ConnectionConfig);
 
 /// A connection. Dropped, it is closed.
 #[derive(Debug)]
@@ -40,8 +52,9 @@ impl Connection<Client> {
         options: &RedisOptions,
         clock: &dyn Clock,
     ) -> Result<Self, RedisError> {
-        let (config, performance, connection) = settings(options)?;
-        let client = Client::new(config, Some(performance), Some(connection), None);
+        let client = |(config, performance, connection): Settings| {
+            Client::new(config, Some(performance), Some(connection), None)
+        };
         Self::connect(client, options, clock).await
     }
 }
@@ -53,8 +66,9 @@ impl Connection<SubscriberClient> {
         channels: &[String],
         clock: &dyn Clock,
     ) -> Result<Self, RedisError> {
-        let (config, performance, connection) = settings(options)?;
-        let client = SubscriberClient::new(config, Some(performance), Some(connection), None);
+        let client = |(config, performance, connection): Settings| {
+            SubscriberClient::new(config, Some(performance), Some(connection), None)
+        };
         let connection = Self::connect(client, options, clock).await?;
         connection
             .within(
@@ -69,11 +83,22 @@ impl Connection<SubscriberClient> {
 
 impl<C: ClientLike> Connection<C> {
     async fn connect(
-        client: C,
+        client: fn(Settings) -> C,
         options: &RedisOptions,
         clock: &dyn Clock,
     ) -> Result<Self, RedisError> {
         let servers = options.servers.to_string();
+        let mut deadline = clock.sleep(CONNECT);
+        let settings = tokio::select! {
+            settings = read_settings(options) => settings?,
+            () = &mut deadline => {
+                return Err(RedisError::SlowFiles {
+                    servers,
+                    milliseconds: CONNECT.as_millis(),
+                });
+            }
+        };
+        let client = client(settings);
         let mut connection = Self {
             task: client.connect(),
             client,
@@ -87,7 +112,7 @@ impl<C: ClientLike> Connection<C> {
                 Ok(Err(error)) => Err(error),
                 Ok(Ok(())) | Err(_) => Err(fred::error::Error::new_canceled()),
             },
-            () = clock.sleep(CONNECT) => {
+            () = &mut deadline => {
                 return Err(RedisError::Late {
                     servers,
                     operation: "take a connection",
@@ -140,6 +165,13 @@ impl<C: ClientLike> Connection<C> {
             Ok(Err(error)) => error,
             Ok(Ok(())) | Err(_) => fred::error::Error::new_canceled(),
         };
+        self.lost_by(source)
+    }
+}
+
+impl<C> Connection<C> {
+    /// There is no connection any more.
+    pub(crate) fn lost_by(&self, source: fred::error::Error) -> RedisError {
         RedisError::Unreachable {
             servers: self.servers.clone(),
             source: source.into(),
@@ -154,9 +186,24 @@ impl<C> Drop for Connection<C> {
     }
 }
 
-fn settings(
-    options: &RedisOptions,
-) -> Result<(Config, PerformanceConfig, ConnectionConfig), RedisError> {
+/// The settings for a connection. Certificates are read on a thread that may wait for a disk.
+async fn read_settings(options: &RedisOptions) -> Result<Settings, RedisError> {
+    let turn = READING.acquire().await;
+    let owned = options.clone();
+    let reading = tokio::task::spawn_blocking(move || {
+        let settings = settings(&owned);
+        drop(turn);
+        settings
+    });
+    reading.await.unwrap_or_else(|_| {
+        Err(RedisError::Unreachable {
+            servers: options.servers.to_string(),
+            source: fred::error::Error::new_canceled().into(),
+        })
+    })
+}
+
+fn settings(options: &RedisOptions) -> Result<Settings, RedisError> {
     let server = |address: &Address| Server::new(address.host.clone(), address.port);
     let config = Config {
         fail_fast: true,
@@ -241,7 +288,27 @@ fn tls(options: &TlsOptions) -> Result<TlsConfig, RedisError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, RedisError> {
-    std::fs::read(path).map_err(|source| RedisError::File {
+    let reading = || {
+        // Asked first, because opening a pipe would wait for somebody to write to it.
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is not a file",
+            ));
+        }
+        let mut bytes = Vec::new();
+        File::open(path)?
+            .take(FILE_BYTES_MAX + 1)
+            .read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > FILE_BYTES_MAX {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "it is larger than 1 MiB",
+            ));
+        }
+        Ok(bytes)
+    };
+    reading().map_err(|source| RedisError::File {
         path: path.to_owned(),
         source,
     })

@@ -64,6 +64,16 @@ pub enum RedisError {
         #[source]
         source: std::io::Error,
     },
+    /// The files of certificates could not be read in time.
+    #[error(
+        "could not read the certificates for the connection to Redis at {servers} within {milliseconds} ms: check the disk that they lie on"
+    )]
+    SlowFiles {
+        /// Where it is.
+        servers: String,
+        /// How long that may take.
+        milliseconds: u128,
+    },
     /// What should be certificates or a key is not.
     #[error("`{what}` holds no usable certificate or key in PEM")]
     Certificate {
@@ -100,6 +110,17 @@ impl ServerFailure {
             ]
             .iter()
             .any(|word| details.contains(word))
+    }
+
+    /// Whether a server answered so: the way to it is all right.
+    pub(crate) fn is_answer(&self) -> bool {
+        matches!(
+            self.0.kind(),
+            ErrorKind::Auth
+                | ErrorKind::InvalidArgument
+                | ErrorKind::InvalidCommand
+                | ErrorKind::Unknown
+        )
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod nonsense;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -174,6 +175,49 @@ async fn more_than_can_be_sent_is_dropped_and_nobody_waits() {
     station.stop().await;
 }
 
+/// A user that may tell and hear in these channels only, and may not give these commands.
+fn narrow(server: &RedisServer, channels: &[&str], commands: &[&str]) -> RedisOptions {
+    let rules = ["ACL", "SETUSER", "narrow", "on", ">word", "~*", "+@all"];
+    let rule = [&rules[..], &["resetchannels"], channels, commands].concat();
+    assert_eq!(server.run(&rule), "OK");
+    RedisOptions {
+        username: Some("narrow".to_owned()),
+        password: Some(Secret::new("word")),
+        ..at(server)
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_refused_is_dropped_and_the_connection_stays() {
+    let server = RedisServer::start(RedisSettings::default());
+    let channels = ["&roadstead/test", "&roadstead/echo/*"];
+    let station = Station::start(&narrow(&server, &channels, &[]));
+    station.connected().await;
+    assert!(station.bus.tell("roadstead/elsewhere", "not for us"));
+    station
+        .until("it is refused", |station| station.bus.state().dropped == 1)
+        .await;
+    is_heard(&station, &station, "hello").await;
+    let state = station.bus.state();
+    assert_eq!((state.attempts, state.connections), (1, 1));
+    station.stop().await;
+}
+
+#[tokio::test]
+async fn without_an_echo_there_is_no_connection() {
+    let server = RedisServer::start(RedisSettings::default());
+    let station = Station::start(&narrow(&server, &["&*"], &["-publish"]));
+    station
+        .until("it is tried again", |station| {
+            assert!(!station.bus.tell(CHANNEL, "nobody hears that"));
+            station.bus.state().attempts > 1
+        })
+        .await;
+    assert_eq!(station.bus.state().connections, 0);
+    assert_eq!(*station.ear.connections.lock().unwrap(), 0);
+    station.stop().await;
+}
+
 #[tokio::test]
 async fn passwords_and_certificates_are_asked_for_and_never_told() {
     let environment = Environment::system();
@@ -241,15 +285,25 @@ async fn passwords_and_certificates_are_asked_for_and_never_told() {
             "{refused:?}"
         );
     }
-    let missing = RedisOptions {
-        tls: Some(TlsOptions {
-            authority_files: vec!["/nonexistent/ca.pem".into()],
-            ..TlsOptions::default()
-        }),
-        ..good.clone()
-    };
-    let refused = check(&missing, &environment).await.unwrap_err();
-    assert!(refused.to_string().contains("/nonexistent/ca.pem"));
+    // One that is not there, one without an end, and one that is too large: the program of this test.
+    for file in [
+        PathBuf::from("/nonexistent/ca.pem"),
+        "/dev/zero".into(),
+        std::env::current_exe().unwrap(),
+    ] {
+        let unreadable = RedisOptions {
+            tls: Some(TlsOptions {
+                authority_files: vec![file.clone()],
+                ..TlsOptions::default()
+            }),
+            ..good.clone()
+        };
+        let refused = check(&unreadable, &environment).await.unwrap_err();
+        assert!(
+            matches!(&refused, RedisError::File { path, .. } if *path == file),
+            "{refused:?}"
+        );
+    }
     let empty = RedisOptions {
         tls: Some(TlsOptions {
             authorities: vec![b"nothing of the kind".to_vec()],

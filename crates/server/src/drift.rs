@@ -88,9 +88,13 @@ impl Comparison {
         environment: &Environment,
         instance: &str,
     ) -> Result<(), MetadataError> {
+        if self.raw.has_changed().unwrap_or(false) {
+            // Forgotten until the new one is told, however often that fails.
+            self.told = None;
+        }
         let fingerprint = match &self.told {
-            Some(told) if !self.raw.has_changed().unwrap_or(false) => Some(told.clone()),
-            _ => {
+            Some(told) => Some(told.clone()),
+            None => {
                 let raw = self.raw.borrow_and_update().clone();
                 fingerprint(&raw, database, environment).await?
             }

@@ -12,7 +12,10 @@ use roadstead_runtime::{Environment, Shutdown};
 use crate::process::{made, number};
 
 /// How many times as long as a refresh takes is waited at least, so that a large database is not kept busy by being counted.
-const REFRESH_SHARE: i32 = 20;
+const REFRESH_SHARE: u32 = 20;
+
+/// The longest that is waited, unless more is asked for: a clock that was put forward meanwhile makes any refresh look long.
+const PAUSE_MAX: Duration = Duration::from_hours(1);
 
 /// What was last counted. Clones are the same.
 #[derive(Clone, Debug)]
@@ -59,8 +62,8 @@ impl Gauges {
                 Vec::new()
             });
             *self.last.lock().unwrap_or_else(PoisonError::into_inner) = families;
-            let share = (self.environment.now() - began) * REFRESH_SHARE;
-            let pause = interval.max(share.to_std().unwrap_or_default());
+            let took = (self.environment.now() - began).to_std();
+            let pause = pause(interval, took.unwrap_or_default());
             tokio::select! {
                 () = self.environment.clock.sleep(pause) => {}
                 () = shutdown.wait() => return,
@@ -78,6 +81,12 @@ impl Gauges {
         }
         Ok(families)
     }
+}
+
+/// How long to wait after a refresh that took so long.
+fn pause(interval: Duration, took: Duration) -> Duration {
+    let share = took.saturating_mul(REFRESH_SHARE);
+    share.max(interval).min(interval.max(PAUSE_MAX))
 }
 
 fn of_totals(totals: Totals) -> Vec<MetricFamily> {
@@ -138,4 +147,18 @@ fn of_queue(queue: &str, state: QueueState) -> Vec<MetricFamily> {
         gauge.collect()
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refresh_that_takes_long_is_rare_and_a_clock_that_jumps_ends_none() {
+        let seconds = Duration::from_secs;
+        assert_eq!(pause(seconds(60), seconds(1)), seconds(60));
+        assert_eq!(pause(seconds(60), seconds(10)), seconds(200));
+        assert_eq!(pause(seconds(60), Duration::MAX), PAUSE_MAX);
+        assert_eq!(pause(seconds(7200), Duration::MAX), seconds(7200));
+    }
 }

@@ -332,7 +332,7 @@ impl Probe for RedisWorks {
 }
 
 /// Where a Redis of the configuration is. Its certificate may be of one of these authorities, too.
-pub fn redis_options(server: &RedisServer, trust: &Trust) -> RedisOptions {
+pub(crate) fn redis_options(server: &RedisServer, trust: &Trust) -> RedisOptions {
     let address = |(host, port): &(String, u16)| Address {
         host: host.clone(),
         port: *port,

@@ -21,6 +21,7 @@ mod own_key;
 mod probes;
 mod process;
 mod reload;
+mod replicator;
 mod server;
 mod stores;
 mod trust;
@@ -30,11 +31,10 @@ pub use deployment::{Deployment, Migrations, OpenLocal, migrate};
 pub use drift::{ConfigurationDrift, DriftReport};
 pub use error::StartError;
 pub use first_start::FirstAccount;
-pub use hints::redis_options;
+pub use metrics::MetricsOptions;
 pub use online::{Outcome, Verdict, check_online};
 pub use reload::Origin;
-pub use roadstead_listener::{
-    CertificateProblem, CertificateState, Certificates, check_certificate,
-};
-pub use server::{Replicator, Running, Settings};
+pub use replicator::Replicator;
+pub use roadstead_listener::{CertificateProblem, CertificateState, Certificates};
+pub use server::{Running, Settings};
 pub use trust::Trust;

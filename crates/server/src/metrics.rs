@@ -46,6 +46,38 @@ const EXPORT_INTERVAL: Duration = Duration::from_mins(1);
 /// How long that may take after the shutdown.
 const LAST_EXPORT: Duration = Duration::from_secs(2);
 
+/// Where to tell how a process fares. Default: nowhere.
+#[derive(Clone, Debug, Default)]
+pub struct MetricsOptions {
+    /// Where Prometheus may ask.
+    pub listen: Option<SocketAddr>,
+    /// What sends it to a collector. Whoever made it ends it, after the server.
+    pub exporter: Option<Exporter>,
+}
+
+impl MetricsOptions {
+    /// Listens, where that is wanted. Nothing is told yet.
+    pub(crate) fn bind(self) -> Result<Outlets, StartError> {
+        let Self { listen, exporter } = self;
+        let listener = listen.map(MetricsListener::bind).transpose()?;
+        Ok(Outlets { listener, exporter })
+    }
+}
+
+/// Through what a process tells how it fares.
+#[derive(Debug)]
+pub(crate) struct Outlets {
+    listener: Option<MetricsListener>,
+    exporter: Option<Exporter>,
+}
+
+impl Outlets {
+    /// Where Prometheus may ask.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.listener.as_ref().map(MetricsListener::address)
+    }
+}
+
 /// What is told.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
@@ -155,7 +187,7 @@ pub(crate) fn told(
 /// Tells how this process and the replication fare, if anybody is to be told: nothing is measured for nobody.
 pub(crate) fn spawn_metrics(
     config: &Config,
-    (listener, exporter): (Option<MetricsListener>, Option<Exporter>),
+    Outlets { listener, exporter }: Outlets,
     mut told: Told,
     tasks: &Tasks,
 ) {
@@ -197,23 +229,23 @@ pub(crate) fn spawn_metrics(
 
 /// Where metrics are told, once it is listened there.
 #[derive(Debug)]
-pub(crate) struct MetricsListener {
+struct MetricsListener {
     port: Port,
 }
 
 impl MetricsListener {
-    pub(crate) fn bind(address: SocketAddr) -> Result<Self, StartError> {
+    fn bind(address: SocketAddr) -> Result<Self, StartError> {
         let port = Port::bind(address, IpVersion::AsWritten)
             .map_err(|source| StartError::ListenForMetrics { address, source })?;
         Ok(Self { port })
     }
 
-    pub(crate) const fn address(&self) -> SocketAddr {
+    const fn address(&self) -> SocketAddr {
         self.port.address()
     }
 
     /// Tells it to whoever asks, until the shutdown.
-    pub(crate) async fn serve(self, told: Told, clock: Arc<dyn Clock>, tasks: Tasks) {
+    async fn serve(self, told: Told, clock: Arc<dyn Clock>, tasks: Tasks) {
         let service = service_fn(move |request: Request<Incoming>| {
             let told = told.clone();
             async move {

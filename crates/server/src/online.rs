@@ -2,14 +2,13 @@
 //! object of a few bytes at every location, which is deleted again.
 
 use std::future::Future;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use roadstead_config::{Config, DatabaseUri, Driver, Location as Configured, RedisServer};
-use roadstead_listener::{CertificateProblem, check_certificate};
+use roadstead_listener::{TlsFiles, check_files};
 use roadstead_metadata::{Database, MetadataError, SchemaError};
 use roadstead_runtime::Environment;
 use roadstead_storage::{HttpClient, Location, StorageError, StorageErrorKind, Verification};
@@ -300,29 +299,21 @@ async fn check_own_certificate(config: &Config, environment: &Environment) -> Ve
     let Some(tls) = &config.hosting.tls else {
         return Vec::new();
     };
-    let read = async |path: &Path| {
-        let read = tokio::fs::read(path).await;
-        read.map_err(|error| format!("could not read `{}`: {error}", path.display()))
-    };
-    let (chain, key) = match (read(&tls.certificate).await, read(&tls.key).await) {
-        (Ok(chain), Ok(key)) => (chain, key),
-        (Err(error), _) | (_, Err(error)) => return vec![(Verdict::Broken, error)],
+    let files = TlsFiles {
+        certificate: tls.certificate.clone(),
+        key: tls.key.clone(),
     };
     let hostname = config.hosting.server_hostname.as_deref();
-    let problems = check_certificate(
-        &chain,
-        &key,
-        hostname.unwrap_or_default(),
-        environment.now(),
-    );
+    let problems = check_files(&files, hostname, environment.now()).await;
     if problems.is_empty() {
         let says = "they fit each other and SERVER_HOSTNAME, and hold for more than a month";
         return vec![(Verdict::Works, says.to_owned())];
     }
     let problems = problems.into_iter().map(|problem| {
-        let verdict = match problem {
-            CertificateProblem::Unusable { .. } => Verdict::Broken,
-            _ => Verdict::Worrying,
+        let verdict = if problem.is_fatal() {
+            Verdict::Broken
+        } else {
+            Verdict::Worrying
         };
         (verdict, problem.to_string())
     });

@@ -56,14 +56,14 @@ pub(crate) struct Reloading {
     live: Live,
     /// What counts now.
     in_effect: watch::Sender<RawKeys>,
-    /// What the file held when it was last read.
+    /// What the file held when it was last looked at. Nothing at first: it may have changed since it was read for the start.
     content: Option<Vec<u8>>,
 }
 
 impl Reloading {
     pub(crate) fn new(origin: Origin, live: Live) -> Self {
         Self {
-            content: content(&origin.source),
+            content: None,
             in_effect: watch::Sender::new(origin.raw.clone()),
             origin,
             live,
@@ -93,12 +93,13 @@ impl Reloading {
             let found = found.unwrap_or_default();
             if is_asked || found != self.content {
                 self.content = found;
-                self.read().await;
+                self.read(is_asked).await;
             }
         }
     }
 
-    async fn read(&mut self) {
+    /// Who asked for it hears of it in any case.
+    async fn read(&mut self, is_asked: bool) {
         let (source, variables) = (self.origin.source.clone(), self.origin.variables.clone());
         let checked = tokio::task::spawn_blocking(move || check(&source, &variables)).await;
         let Ok(checked) = checked else { return };
@@ -122,7 +123,7 @@ impl Reloading {
         self.live.follow(&config);
         self.in_effect
             .send_replace(self.origin.raw.with_live_keys_of(&raw));
-        if live.is_empty() && waiting.is_empty() {
+        if is_asked && live.is_empty() && waiting.is_empty() {
             tracing::info!("The configuration was read again and says what it said at the start");
         }
         if !live.is_empty() {

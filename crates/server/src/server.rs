@@ -6,17 +6,13 @@ use std::time::Duration;
 
 use roadstead_api::{ActivityListener, Health, RegistryService, ServiceParts};
 use roadstead_auth::{Authenticator, SigningKeyOptions, SigningKeys};
-use roadstead_config::{Config, RawKeys, UrlScheme};
+use roadstead_config::{Config, UrlScheme};
 use roadstead_distribution::{GarbageCollector, Registry, RegistryParts};
 use roadstead_listener::Certificates;
-use roadstead_locations::ProbeOptions;
 use roadstead_management::Management;
-use roadstead_queue::{Carrier, Relay, Worker, WorkerOptions};
-use roadstead_replication::{Replication, ScrubOptions};
+use roadstead_replication::Replication;
 use roadstead_runtime::{Environment, Shutdown, Tasks};
-use roadstead_telemetry::Exporter;
-use roadstead_webhooks::Webhooks;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::deployment::{Deployment, Migrations, OpenLocal};
 use crate::drift::{Comparison, ConfigurationDrift};
@@ -24,13 +20,14 @@ use crate::encrypted_fields;
 use crate::error::StartError;
 use crate::first_start::{FirstAccount, make_first_account};
 use crate::front_door::{Addresses, Ports, load_certificates};
-use crate::hints::{Hearers, Hints, HintsParts, RedisWorks};
+use crate::hints::{Hearers, Hints, RedisWorks};
 use crate::instance;
 use crate::management::management_options;
-use crate::metrics::{MetricsListener, Serving, Told, spawn_metrics, told};
+use crate::metrics::{MetricsOptions, Serving, Told, spawn_metrics, told};
 use crate::options::{api_options, auth_options, distribution_options};
 use crate::probes;
 use crate::reload::{Live, Origin, Reloading};
+use crate::replicator::{keep_probed, relay, spawn_replicator};
 
 /// How often uploads that were given up are looked for: Quay's `BLOBUPLOAD_CLEANUP_FREQUENCY`.
 const UPLOAD_CLEAN_UP_INTERVAL: Duration = Duration::from_hours(1);
@@ -55,8 +52,8 @@ pub struct Settings {
     /// Where to listen for HTTPS behind the PROXY protocol, if it has one. Default: port 7443 of the same address with
     /// `FEATURE_PROXY_PROTOCOL`, else nowhere.
     pub listen_tls_proxy: Option<SocketAddr>,
-    /// Where to tell Prometheus how this process fares; none: nowhere.
-    pub listen_for_metrics: Option<SocketAddr>,
+    /// Where to tell how this process fares.
+    pub metrics: MetricsOptions,
     /// Whether to copy blobs between locations in this process, when the configuration has replication switched on.
     pub replicate: bool,
     /// What to do about a database whose schema is not this program's.
@@ -65,8 +62,6 @@ pub struct Settings {
     pub environment: Environment,
     /// How locations are made; none: as the configuration says. Tests put faults in here.
     pub open_local: Option<OpenLocal>,
-    /// Where else metrics are sent. Whoever made it ends it, after the server.
-    pub exporter: Option<Exporter>,
 }
 
 impl std::fmt::Debug for Settings {
@@ -76,7 +71,7 @@ impl std::fmt::Debug for Settings {
             .field("listen", &self.listen)
             .field("listen_tls", &self.listen_tls)
             .field("listen_tls_proxy", &self.listen_tls_proxy)
-            .field("listen_for_metrics", &self.listen_for_metrics)
+            .field("listen_for_metrics", &self.metrics.listen)
             .field("replicate", &self.replicate)
             .field("migrations", &self.migrations)
             .finish_non_exhaustive()
@@ -92,12 +87,11 @@ impl Settings {
             listen,
             listen_tls: None,
             listen_tls_proxy: None,
-            listen_for_metrics: None,
+            metrics: MetricsOptions::default(),
             replicate: true,
             migrations: Migrations::default(),
             environment: Environment::system(),
             open_local: None,
-            exporter: None,
         }
     }
 }
@@ -147,12 +141,11 @@ impl Running {
             listen,
             listen_tls,
             listen_tls_proxy,
-            listen_for_metrics,
+            metrics,
             replicate,
             migrations,
             environment,
             open_local,
-            exporter,
         } = settings;
         // First of all: a port that is taken must not leave a half-made data directory behind.
         let wanted = Addresses {
@@ -164,11 +157,8 @@ impl Running {
         let addresses = ports.addresses();
         let address = addresses.http;
         let certificates = load_certificates(&config.hosting, &environment.clock).await?;
-        let metrics = match listen_for_metrics {
-            Some(address) => Some(MetricsListener::bind(address)?),
-            None => None,
-        };
-        let metrics_address = metrics.as_ref().map(MetricsListener::address);
+        let metrics = metrics.bind()?;
+        let metrics_address = metrics.address();
         let deployment = match open_local {
             Some(open_local) => {
                 Deployment::open_with(&config, migrations, environment.clone(), open_local).await?
@@ -324,7 +314,7 @@ impl Running {
             };
             hints.start(hearers, &tasks);
         }
-        spawn_metrics(&config, (metrics, exporter), told, &tasks);
+        spawn_metrics(&config, metrics, told, &tasks);
         if let Some(certificates) = certificates.clone() {
             tasks.spawn(async move { certificates.keep_fresh(&shutdown).await });
         }
@@ -354,12 +344,12 @@ impl Running {
         })
     }
 
-    /// Has the configuration read again, and looks at the certificate's files at once, both of which also happen by themselves some
-    /// seconds after a file changed. What came of it is logged.
-    pub async fn reload(&self) {
+    /// Has the configuration read again and the certificate's files looked at, both of which also happen by themselves some seconds after
+    /// a file changed. Waits for neither; what came of it is logged.
+    pub fn reload(&self) {
         self.reload.notify_one();
         if let Some(certificates) = &self.certificates {
-            certificates.refresh().await;
+            certificates.ask_for_refresh();
         }
     }
 
@@ -382,150 +372,6 @@ impl Running {
         self.deployment.database.close().await;
         ended
     }
-}
-
-/// A replicator without a registry.
-#[derive(Debug)]
-pub struct Replicator {
-    deployment: Deployment,
-    tasks: Tasks,
-}
-
-impl Replicator {
-    /// Starts copying, and tells metrics at an address and sends them where there is one. None when the configuration has replication switched
-    /// off. The schema must be there: a registry makes it. What is in `raw` is compared with the other processes' configurations.
-    pub async fn start(
-        config: &Config,
-        raw: Option<RawKeys>,
-        (listen_for_metrics, exporter): (Option<SocketAddr>, Option<Exporter>),
-        environment: Environment,
-    ) -> Result<Option<Self>, StartError> {
-        let metrics = match listen_for_metrics {
-            Some(address) => Some(MetricsListener::bind(address)?),
-            None => None,
-        };
-        let deployment = Deployment::open(config, Migrations::Refuse, environment).await?;
-        if deployment.queue.is_none() {
-            return Ok(None);
-        }
-        let tasks = Tasks::new();
-        let replication = deployment.replication(config);
-        let webhooks = deployment.webhooks()?;
-        tasks.spawn(keep_probed(&deployment, &tasks));
-        let told = told(&deployment, &replication, &webhooks);
-        spawn_metrics(config, (metrics, exporter), told, &tasks);
-        tasks.spawn({
-            let (deployment, replication) = (deployment.clone(), replication.clone());
-            let comparison = raw.map(|raw| {
-                let (_, raw) = watch::channel(raw);
-                Comparison::new(raw, ConfigurationDrift::default())
-            });
-            let shutdown = tasks.shutdown();
-            let name = format!("replicator {}", deployment.environment.ids.uuid());
-            async move {
-                instance::keep_telling(&deployment, &replication, comparison, name, &shutdown)
-                    .await;
-            }
-        });
-        spawn_replicator(config, &deployment, &replication, webhooks, &tasks);
-        let hints = Hints::of(config, &deployment.trust, &deployment.environment);
-        tasks.spawn(relay(&deployment, hints.as_ref(), true, &tasks));
-        if let Some(hints) = hints {
-            let hearers = Hearers {
-                wake_up: deployment.wake_up.clone(),
-                serving: None,
-            };
-            hints.start(hearers, &tasks);
-        }
-        Ok(Some(Self { deployment, tasks }))
-    }
-
-    /// Gives leases back and closes the database. Says whether all ended in time.
-    pub async fn stop(self) -> bool {
-        let ended = self.tasks.stop(STOP).await;
-        self.deployment.database.close().await;
-        ended
-    }
-}
-
-/// Tells the workers of other processes when copies are wanted here, and hears of theirs.
-fn relay(
-    deployment: &Deployment,
-    hints: Option<&HintsParts>,
-    listens: bool,
-    tasks: &Tasks,
-) -> impl Future<Output = ()> + use<> {
-    let relay = Relay::new(
-        deployment.database.clone(),
-        deployment.environment.clone(),
-        deployment.wake_up.clone(),
-    )
-    .with_carrier(hints.map(|hints| Arc::new(hints.hints()) as Arc<dyn Carrier>));
-    let shutdown = tasks.shutdown();
-    async move { relay.run(listens, &shutdown).await }
-}
-
-/// Keeps an eye on every location.
-fn keep_probed(deployment: &Deployment, tasks: &Tasks) -> impl Future<Output = ()> + use<> {
-    let (locations, environment) = (deployment.locations.clone(), deployment.environment.clone());
-    let shutdown = tasks.shutdown();
-    async move {
-        let options = ProbeOptions::default();
-        locations
-            .keep_probed(options, &environment, &shutdown)
-            .await;
-    }
-}
-
-fn spawn_replicator(
-    config: &Config,
-    deployment: &Deployment,
-    replication: &Replication,
-    webhooks: Webhooks,
-    tasks: &Tasks,
-) {
-    let Some(queue) = &deployment.queue else {
-        return;
-    };
-    let worker = Worker::new(
-        deployment.database.clone(),
-        deployment.environment.clone(),
-        WorkerOptions {
-            concurrency: config.replication.concurrency,
-            region: Some(deployment.topology.preferred().clone()),
-            ..WorkerOptions::new(queue.clone())
-        },
-        deployment.wake_up.clone(),
-    );
-    let shutdown = tasks.shutdown();
-    let handler = Arc::new(replication.clone());
-    tasks.spawn({
-        let shutdown = shutdown.clone();
-        async move { worker.run(handler, shutdown).await }
-    });
-    tasks.spawn({
-        let (replication, shutdown) = (replication.clone(), shutdown.clone());
-        async move { replication.keep_prompt(&shutdown).await }
-    });
-    tasks.spawn({
-        let (replication, shutdown) = (replication.clone(), shutdown.clone());
-        async move { replication.keep_images_noted(&shutdown).await }
-    });
-    tasks.spawn({
-        let shutdown = shutdown.clone();
-        async move { webhooks.keep_delivering(&shutdown).await }
-    });
-    if let Some(scrub) = config.replication.scrub {
-        let (replication, shutdown) = (replication.clone(), shutdown.clone());
-        let options = ScrubOptions {
-            period: scrub.period,
-            bytes_per_second: scrub.bytes_per_second,
-        };
-        tasks.spawn(async move { replication.keep_scrubbed(options, &shutdown).await });
-    }
-    let replication = replication.clone();
-    let interval = config.replication.reconcile;
-    tasks.spawn(async move { replication.keep_reconciled(interval, &shutdown).await });
 }
 
 async fn clean_up_uploads(registry: Registry, environment: Environment, shutdown: Shutdown) {

@@ -98,7 +98,7 @@ struct Inner {
     attributes: Vec<KeyValue>,
     environment: Environment,
     warned: Mutex<Option<Timestamp>>,
-    pub(crate) failures: AtomicU64,
+    failures: AtomicU64,
 }
 
 impl Collector {

@@ -96,9 +96,9 @@ impl Exporter {
         .collect()
     }
 
-    /// Sends what is left, for two seconds at most. Whether all was sent.
-    pub async fn stop(&self) -> bool {
-        self.tasks.stop(FLUSH).await
+    /// Sends what is left, for two seconds at most. What the collector does not take until then is lost.
+    pub async fn stop(&self) {
+        self.tasks.stop(FLUSH).await;
     }
 }
 

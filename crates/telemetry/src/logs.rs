@@ -60,7 +60,8 @@ pub enum InitError {
 ///
 /// # Errors
 ///
-/// A filter that is not understood, a collector that nothing can be sent to, and a second call in one process; either way nothing has changed.
+/// A filter that is not understood, a collector whose address or header fields cannot be used, and a second call in one process. Then what was set
+/// up before stays as it is, and nothing is sent. Whether the collector answers is not looked at here.
 pub fn init(
     format: LogFormat,
     filter: &str,

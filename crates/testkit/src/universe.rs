@@ -10,7 +10,7 @@ use roadstead_client::{Client, ClientOptions, Credentials};
 use roadstead_config::{Environment as Variables, Source, env};
 use roadstead_replication::{Place, RuleWording, StatusOptions, StatusReport};
 use roadstead_runtime::SystemClock;
-use roadstead_server::{Running, Settings};
+use roadstead_server::{MetricsOptions, Running, Settings};
 use roadstead_storage::Location;
 use roadstead_storage::faults::Faults;
 use serde_json::{Map, Value};
@@ -121,7 +121,10 @@ impl Universe {
             .unwrap_or_else(|errors| panic!("the test's configuration is wrong: {errors}"));
         let faults = self.faults.clone();
         let settings = Settings {
-            listen_for_metrics: Some((Ipv4Addr::LOCALHOST, 0).into()),
+            metrics: MetricsOptions {
+                listen: Some((Ipv4Addr::LOCALHOST, 0).into()),
+                ..MetricsOptions::default()
+            },
             replicate: self.options.replicate,
             open_local: Some(Arc::new(move |name, root, options| {
                 match faults.get(name.as_str()) {

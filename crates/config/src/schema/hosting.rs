@@ -11,7 +11,7 @@ pub(super) const KEYS: &[Key] = &[
     used("EXTERNAL_TLS_TERMINATION", Kind::Flag, "false", "TLS ends before the registry: HTTP is served whatever lies beside `config.yaml`, and addresses are `https` unless PREFERRED_URL_SCHEME says otherwise.").of_region(),
     used("PROXY_COUNT", Kind::Number(0, 100), "", "How many addresses of X-Forwarded-For are believed at most; 0: none.").of_region(),
     used("TRUSTED_PROXY_CIDR", Kind::Any, "", "The networks whose forwarding headers and PROXY protocol are believed, as a list or a text with commas (default: this machine; the PROXY protocol from everybody who reaches its port).").of_region(),
-    used("FEATURE_PROXY_PROTOCOL", Kind::Flag, "false", "Whether port 7443 speaks HTTPS behind the PROXY protocol; without a certificate, or with EXTERNAL_TLS_TERMINATION, port 8080 expects it.").of_region(),
+    used("FEATURE_PROXY_PROTOCOL", Kind::Flag, "false", "Whether port 7443 speaks HTTPS behind the PROXY protocol, and the redirecting port takes it too; without a certificate, or with EXTERNAL_TLS_TERMINATION, without effect.").of_region(),
     used("SSL_PROTOCOLS", Kind::Any, "[TLSv1.2, TLSv1.3]", "The versions of TLS that are spoken, as a list: at least one of TLSv1.2 and TLSv1.3. Older ones are not spoken."),
     used("SSL_CIPHERS", Kind::Any, "", "Read and without effect: the ciphers are those of the TLS library."),
     used("SSL_CIPHERSUITES", Kind::Any, "", "Read and without effect: the ciphers are those of the TLS library."),

@@ -12,10 +12,20 @@ use roadstead_runtime::{ManualClock, Timestamp};
 use roadstead_test_servers::CertificateAuthority;
 
 use super::world::{Conversation, Files, NAME, Served, clock, shown};
-use crate::{CertificateProblem, Certificates, check_certificate};
+use crate::certificate::{check, read_pair};
+use crate::{CertificateProblem, Certificates, check_files};
 
 fn year(year: i32) -> Timestamp {
     Utc.with_ymd_and_hms(year, 1, 1, 0, 0, 0).unwrap()
+}
+
+fn check_certificate(
+    chain: &[u8],
+    key: &[u8],
+    hostname: &str,
+    now: Timestamp,
+) -> Vec<CertificateProblem> {
+    check(read_pair(chain, key), Some(hostname), now)
 }
 
 #[test]
@@ -143,6 +153,33 @@ fn a_chain_and_a_key_in_the_older_form_are_taken() {
 }
 
 #[tokio::test]
+async fn files_are_checked_as_they_would_be_served() {
+    let files = Files::new();
+    let options = files.options();
+    let check = async |hostname| check_files(&options.files, hostname, year(2025)).await;
+    assert_eq!(check(Some(NAME)).await, []);
+    assert_eq!(check(None).await, []);
+    let other = check(Some("other.example.org")).await;
+    assert!(
+        matches!(other.as_slice(), [CertificateProblem::WrongName { .. }]),
+        "{other:?}"
+    );
+    let assert_unusable = async |word: &str| {
+        let found = check(Some(NAME)).await;
+        let [CertificateProblem::Unusable { reason }] = found.as_slice() else {
+            panic!("{word}: {found:?}");
+        };
+        assert!(reason.contains(word), "{word}: {reason}");
+    };
+    files.write_as("ssl.cert", &"x".repeat((1 << 20) + 1));
+    assert_unusable("larger than 1 MiB").await;
+    fs::remove_file(files.path().join("ssl.cert")).unwrap();
+    assert_unusable("ssl.cert").await;
+    fs::create_dir(files.path().join("ssl.cert")).unwrap();
+    assert_unusable("not a file").await;
+}
+
+#[tokio::test]
 async fn what_replaces_the_files_is_served_from_the_next_handshake_on() {
     let files = Files::new();
     let certificates = files.load().await;
@@ -231,6 +268,32 @@ async fn links_are_followed_anew_each_time_and_the_files_are_looked_at_by_the_cl
         assert_eq!(shown(&stream), files.issued.der);
     }
     assert!(certificates.state().since > year(2025));
+}
+
+#[tokio::test]
+async fn the_files_are_looked_at_whenever_that_is_asked_for() {
+    let files = Files::new();
+    // It stands still.
+    let time = Arc::new(ManualClock::at(year(2025)));
+    let certificates = Certificates::load(files.options(), time as _)
+        .await
+        .unwrap();
+    let served = Served::new(Some(certificates.clone()), None);
+    let tasks = &served.tasks;
+    tasks.spawn({
+        let (certificates, shutdown) = (certificates.clone(), tasks.shutdown());
+        async move { certificates.keep_fresh(&shutdown).await }
+    });
+    let next = files.authority.issue(&[NAME]);
+    files.write(&next);
+    certificates.ask_for_refresh();
+    loop {
+        let stream = files.connect(served.address, &[]).await;
+        if shown(&stream) == next.der {
+            break;
+        }
+        assert_eq!(shown(&stream), files.issued.der);
+    }
 }
 
 #[tokio::test]

@@ -1,12 +1,18 @@
 //! Who gets in, as whom, and how it ends.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use http_body_util::BodyExt as _;
+use roadstead_runtime::{ManualClock, Timestamp};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::world::{Conversation, Files, LIMIT, Served, address, ask_http2};
+use super::world::{
+    Conversation, Files, LIMIT, Served, address, ask_http2, begin_http2, send_http2,
+};
+use crate::stream::WRITE_STALL;
 use crate::{Networks, ProxyHeader, ProxyProtocol};
 
 const V1: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.1 12345 8443\r\n";
@@ -187,7 +193,7 @@ async fn a_request_in_flight_is_finished_after_the_shutdown_and_its_connection_c
 
 #[tokio::test]
 async fn what_is_not_finished_in_time_is_cut_off() {
-    let served = Served::with_drain(None, None, Duration::from_millis(100));
+    let served = Served::with_drain(Duration::from_millis(100));
     let stream = TcpStream::connect(served.address).await.unwrap();
     let mut busy = Conversation::begin(stream).await;
     let stopped = async {
@@ -196,4 +202,43 @@ async fn what_is_not_finished_in_time_is_cut_off() {
     };
     let (answer, ()) = tokio::join!(busy.ask("/slow"), stopped);
     assert!(answer.is_err());
+}
+
+#[tokio::test]
+async fn a_client_of_http2_that_takes_nothing_of_an_answer_is_cut_off() {
+    let time = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
+    let served = Served::by(Arc::clone(&time) as _);
+    // It answers pings, and lets the server send nothing, or the beginning only.
+    for window in [0, 1] {
+        let stream = TcpStream::connect(served.address).await.unwrap();
+        let mut sender = begin_http2(stream, window).await;
+        let answer = send_http2(&mut sender).await;
+        let cut_off = async {
+            while !sender.is_closed() {
+                time.advance(WRITE_STALL / 4);
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(LIMIT, cut_off)
+            .await
+            .expect("it is cut off");
+        assert!(answer.into_body().collect().await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_http2_that_takes_little_at_a_time_gets_all_of_an_answer() {
+    let time = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
+    let served = Served::by(Arc::clone(&time) as _);
+    let stream = TcpStream::connect(served.address).await.unwrap();
+    let mut sender = begin_http2(stream, 1).await;
+    let mut body = send_http2(&mut sender).await.into_body();
+    let mut told = Vec::new();
+    while let Some(frame) = body.frame().await {
+        told.extend(frame.unwrap().into_data().unwrap());
+        // For all of it that is much longer than for a client that takes nothing.
+        time.advance(WRITE_STALL / 4);
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(told, b"127.0.0.1 false");
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
 use hyper::service::service_fn;
 use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -140,18 +141,36 @@ pub(super) struct Slow {
     pub(super) released: Notify,
 }
 
+/// A free port for plain HTTP.
+fn door() -> Door {
+    Door::plain(Port::bind("127.0.0.1:0".parse().unwrap(), IpVersion::AsWritten).unwrap())
+}
+
 impl Served {
     pub(super) fn new(tls: Option<Certificates>, proxy: Option<ProxyProtocol>) -> Self {
-        Self::with_drain(tls, proxy, LIMIT)
+        Self::begin(
+            Door {
+                tls,
+                proxy,
+                ..door()
+            },
+            LIMIT,
+            clock(),
+        )
     }
 
-    pub(super) fn with_drain(
-        tls: Option<Certificates>,
-        proxy: Option<ProxyProtocol>,
-        drain: Duration,
-    ) -> Self {
-        let port = Port::bind("127.0.0.1:0".parse().unwrap(), IpVersion::AsWritten).unwrap();
-        let address = port.address();
+    /// Plain HTTP, where requests in flight have this long once the server is asked to stop.
+    pub(super) fn with_drain(drain: Duration) -> Self {
+        Self::begin(door(), drain, clock())
+    }
+
+    /// Plain HTTP by this clock.
+    pub(super) fn by(clock: Arc<dyn Clock>) -> Self {
+        Self::begin(door(), LIMIT, clock)
+    }
+
+    fn begin(door: Door, drain: Duration, clock: Arc<dyn Clock>) -> Self {
+        let address = door.port.address();
         let tasks = Tasks::new();
         let slow = Arc::new(Slow::default());
         let service = {
@@ -172,10 +191,10 @@ impl Served {
             }
         };
         tasks.spawn(serve(
-            Door { port, tls, proxy },
+            door,
             service,
             Limits::new(100, 10, drain),
-            clock(),
+            clock,
             tasks.clone(),
         ));
         Self {
@@ -217,23 +236,39 @@ impl Conversation {
     }
 }
 
+/// A client of HTTP/2 that lets the server send so many bytes of an answer before it takes them. Its connection stays open with the sender.
+pub(super) async fn begin_http2<S>(stream: S, window: u32) -> SendRequest<Full<Bytes>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(window)
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    Tasks::new().spawn(async move {
+        connection.await.ok();
+    });
+    sender
+}
+
+/// The head of what the server answers there, and its body, of which nothing is read yet.
+pub(super) async fn send_http2(sender: &mut SendRequest<Full<Bytes>>) -> Response<Incoming> {
+    let request = Request::get(format!("https://{NAME}/"))
+        .body(Full::default())
+        .unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.version(), Version::HTTP_2);
+    response
+}
+
 /// What the server answers to one request of HTTP/2.
 pub(super) async fn ask_http2<S>(stream: S) -> String
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-    Tasks::new().spawn(async move {
-        connection.await.ok();
-    });
-    let request = Request::get(format!("https://{NAME}/"))
-        .body(Full::<Bytes>::default())
-        .unwrap();
-    let response = sender.send_request(request).await.unwrap();
-    assert_eq!(response.version(), Version::HTTP_2);
+    let mut sender = begin_http2(stream, 65_535).await;
+    let response = send_http2(&mut sender).await;
     let body = response.into_body().collect().await.unwrap().to_bytes();
     String::from_utf8(body.to_vec()).unwrap()
 }

@@ -9,7 +9,7 @@ use roadstead_metadata::{MetadataError, SchemaError};
 use roadstead_test_servers::{CertificateAuthority, Postgres, PostgresDatabase, PostgresSettings};
 
 use super::*;
-use crate::{Replicator, Running, Settings};
+use crate::{MetricsOptions, Replicator, Running, Settings};
 
 /// How many relations a database has that are not the server's own.
 const RELATIONS: &str = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
@@ -55,7 +55,13 @@ async fn only_a_registry_that_may_makes_the_tables_and_the_others_refuse_until_t
 
     assert_wants_a_registry(start(&config, Migrations::Refuse).await);
     assert_wants_a_registry(
-        Replicator::start(&config, None, (None, None), environment.clone()).await,
+        Replicator::start(
+            &config,
+            None,
+            MetricsOptions::default(),
+            environment.clone(),
+        )
+        .await,
     );
     let opened = Deployment::open(&config, Migrations::Refuse, environment.clone()).await;
     assert_wants_a_registry(opened);
@@ -77,7 +83,7 @@ async fn only_a_registry_that_may_makes_the_tables_and_the_others_refuse_until_t
     let second = start(&config, Migrations::Refuse).await.unwrap();
     assert!(second.first_account.is_none());
     assert!(second.stop().await);
-    let replicator = Replicator::start(&config, None, (None, None), environment)
+    let replicator = Replicator::start(&config, None, MetricsOptions::default(), environment)
         .await
         .unwrap();
     assert!(replicator.expect("replication is on").stop().await);

@@ -148,3 +148,36 @@ async fn without_a_secret_key_nothing_is_told_and_nothing_is_compared() {
     let told = database.configurations(Timestamp::UNIX_EPOCH).await;
     assert_eq!(told.unwrap(), []);
 }
+
+#[tokio::test]
+async fn a_change_is_told_even_if_the_database_fails_at_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = async |name: &str| {
+        let path = directory.path().join(name);
+        let options = DatabaseOptions::Sqlite { path };
+        Database::open(&options).await.unwrap()
+    };
+    // The other has no tables.
+    let (database, failing) = (open("registry.db").await, open("empty.db").await);
+    database.migrate().await.unwrap();
+    let environment = Environment::system();
+    let with = |superuser: &str| {
+        raw(&format!(
+            r#"{{"DATABASE_SECRET_KEY": "not-a-number", "SUPER_USERS": ["{superuser}"]}}"#
+        ))
+    };
+    let (changes, in_effect) = watch::channel(with("walrus"));
+    let mut process = Process::new("us-1", "{}");
+    process.comparison = Comparison::new(in_effect, process.drift.clone());
+    let told = async || {
+        let told = database.configurations(Timestamp::UNIX_EPOCH).await;
+        told.unwrap().remove(0).fingerprint
+    };
+    process.tell(&database, &environment).await;
+    let before = told().await;
+    changes.send_replace(with("penguin"));
+    let failed = process.comparison.tell(&failing, &environment, "us-1");
+    assert!(failed.await.is_err());
+    process.tell(&database, &environment).await;
+    assert_ne!(told().await, before);
+}

@@ -98,8 +98,10 @@ async fn what_is_no_hint_wakes_nobody_and_ends_nothing() {
         config(&serde_json::json!({"SERVER_HOSTNAME": "r.example.org", "ROADSTEAD_REDIS": redis}));
     let one = Process::start(&config).await;
     let two = Process::start(&config).await;
+    let heard = || two.hints.0.bus.state().heard;
+    let before = heard();
     let long = "x".repeat(100_000);
-    for nonsense in [
+    let nonsense = [
         "",
         "hello",
         "{}",
@@ -107,10 +109,19 @@ async fn what_is_no_hint_wakes_nobody_and_ends_nothing() {
         r#"{"version":1,"sender":"x","hint":{"content":{"tags":{"repository":1,"tags":["a tag that is none"]}}}}"#,
         r#"{"version":1,"sender":"x","hint":{"content":{"blob":{"repository":-7,"digest":"md5:x"}}}}"#,
         &long,
-    ] {
-        let heard = server.run(&["PUBLISH", "roadstead/r.example.org/hints", nonsense]);
-        assert_eq!(heard, "2");
+    ];
+    for message in nonsense {
+        let told = server.run(&["PUBLISH", "roadstead/r.example.org/hints", message]);
+        assert_eq!(told, "2");
     }
+    let all = async {
+        while heard() < before + nonsense.len() as u64 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all)
+        .await
+        .expect("all of it is heard");
     assert_undisturbed(&two.wake_up).await;
     one.hints.call();
     woken(&two.wake_up).await;

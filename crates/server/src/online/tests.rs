@@ -5,7 +5,8 @@ use std::path::Path;
 
 use roadstead_config::{Environment as Variables, Loaded, Source};
 use roadstead_test_servers::{
-    Fault, FaultProxy, Postgres, RedisServer as Redis, RedisSettings, S3Server, free_port,
+    CertificateAuthority, Fault, FaultProxy, Postgres, RedisServer as Redis, RedisSettings,
+    S3Server, free_port,
 };
 
 use super::*;
@@ -157,6 +158,30 @@ async fn a_database_that_is_not_there_or_hangs_is_told_and_a_file_is_not_made() 
     let found = outcomes(&loaded).await;
     assert_eq!(of(&found, "database").verdict, Verdict::Worrying);
     assert!(!file.exists());
+}
+
+#[tokio::test]
+async fn a_certificate_that_clients_refuse_is_worrying_and_one_that_cannot_be_served_is_broken() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = CertificateAuthority::default();
+    let name = "registry.example.org";
+    let good = authority.issue(&[name]);
+    let old = authority.issue_for(&[name], (2000, 2001));
+    let lines = format!(
+        "DB_URI: sqlite:///{0}/registry.db\nDISTRIBUTED_STORAGE_CONFIG: {{us: [LocalStorage, {{storage_path: {0}/us}}]}}\n",
+        directory.path().display()
+    );
+    for (certificate, key, verdict) in [
+        (&good.certificate, &good.key, Verdict::Works),
+        (&old.certificate, &old.key, Verdict::Worrying),
+        (&good.certificate, &old.key, Verdict::Broken),
+    ] {
+        fs::write(directory.path().join("ssl.cert"), certificate).unwrap();
+        fs::write(directory.path().join("ssl.key"), key).unwrap();
+        let found = outcomes(&loaded(directory.path(), &lines)).await;
+        let outcome = of(&found, "ssl.cert and ssl.key");
+        assert_eq!(outcome.verdict, verdict, "{outcome:?}");
+    }
 }
 
 /// The port in an address.

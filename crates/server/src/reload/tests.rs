@@ -6,7 +6,7 @@ use std::path::Path;
 
 use roadstead_api::Probe as _;
 use roadstead_distribution::Writes;
-use roadstead_runtime::{Environment, ManualClock, SeededIds, Tasks};
+use roadstead_runtime::{ManualClock, Tasks};
 
 use super::*;
 use crate::probes::PushesAreMeant;
@@ -66,7 +66,7 @@ async fn what_may_change_counts_at_once_and_what_may_not_or_cannot_be_used_does_
         directory.path(),
         "SUPER_USERS: [bob]\nGLOBAL_READONLY_SUPER_USERS: [carol]\nDISABLE_PUSHES: true\nV2_PAGINATION_SIZE: 70",
     );
-    reloading.read().await;
+    reloading.read(true).await;
     assert!(live.superusers.contains("bob") && !live.superusers.contains("alice"));
     assert!(live.readonly_superusers.contains("carol"));
     assert_eq!(running.registry.writes(), Writes::PushesDisabled);
@@ -82,7 +82,7 @@ async fn what_may_change_counts_at_once_and_what_may_not_or_cannot_be_used_does_
         directory.path(),
         "SUPER_USERS: mallory\nDISABLE_PUSHES: false",
     );
-    reloading.read().await;
+    reloading.read(true).await;
     assert!(live.superusers.contains("bob"), "nothing of it counts");
     assert_eq!(running.registry.writes(), Writes::PushesDisabled);
     fs::write(
@@ -90,19 +90,57 @@ async fn what_may_change_counts_at_once_and_what_may_not_or_cannot_be_used_does_
         "SUPER_USERS: [mallory",
     )
     .unwrap();
-    reloading.read().await;
+    reloading.read(true).await;
     fs::remove_file(directory.path().join("config.yaml")).unwrap();
-    reloading.read().await;
+    reloading.read(true).await;
     assert!(live.superusers.contains("bob"));
 
     write(
         directory.path(),
         "SUPER_USERS: [bob]\nFEATURE_SUPER_USERS: false",
     );
-    reloading.read().await;
+    reloading.read(true).await;
     assert!(!live.superusers.contains("bob"));
     assert_eq!(running.registry.writes(), Writes::Taken);
     assert!(running.stop().await);
+}
+
+/// A configuration that is looked at.
+struct Watch {
+    clock: Arc<ManualClock>,
+    asked: Arc<Notify>,
+    in_effect: watch::Receiver<RawKeys>,
+    tasks: Tasks,
+}
+
+impl Watch {
+    fn begin(reloading: Reloading) -> Self {
+        let clock = Arc::new(ManualClock::at("2026-01-01T00:00:00Z".parse().unwrap()));
+        let (asked, tasks) = (Arc::new(Notify::new()), Tasks::new());
+        let in_effect = reloading.in_effect();
+        tasks.spawn({
+            let (asked, clock) = (Arc::clone(&asked), Arc::clone(&clock));
+            let shutdown = tasks.shutdown();
+            async move {
+                reloading.keep_current(asked, &*clock, &shutdown).await;
+            }
+        });
+        Self {
+            clock,
+            asked,
+            in_effect,
+            tasks,
+        }
+    }
+
+    /// Until the file was read again without being asked for.
+    async fn wait(&mut self) {
+        while !self.in_effect.has_changed().unwrap() {
+            self.clock.advance(EVERY);
+            tokio::task::yield_now().await;
+        }
+        self.in_effect.mark_unchanged();
+    }
 }
 
 #[tokio::test]
@@ -112,32 +150,26 @@ async fn a_file_that_changes_is_read_without_being_asked_for() {
     let origin = origin(directory.path());
     let running = started(&origin).await;
     let live = live(&running);
-    let reloading = Reloading::new(origin, live.clone());
-    let mut in_effect = reloading.in_effect();
-    let clock = Arc::new(ManualClock::at("2026-01-01T00:00:00Z".parse().unwrap()));
-    let environment = Environment {
-        clock: Arc::<ManualClock>::clone(&clock),
-        ids: Arc::new(SeededIds::new(1)),
-    };
-    let tasks = Tasks::new();
-    let asked = Arc::new(Notify::new());
-    tasks.spawn({
-        let (shutdown, asked) = (tasks.shutdown(), Arc::clone(&asked));
-        async move {
-            let clock = environment.clock;
-            reloading
-                .keep_current(asked, clock.as_ref(), &shutdown)
-                .await;
-        }
-    });
+    let mut watch = Watch::begin(Reloading::new(origin, live.clone()));
+    watch.wait().await;
     write(directory.path(), "SUPER_USERS: [bob]");
-    while !in_effect.has_changed().unwrap() {
-        clock.advance(EVERY);
-        tokio::task::yield_now().await;
-    }
-    in_effect.mark_unchanged();
+    watch.wait().await;
     assert!(live.superusers.contains("bob"));
-    asked.notify_one();
-    in_effect.changed().await.unwrap();
-    assert!(tasks.stop(Duration::from_secs(10)).await && running.stop().await);
+    watch.asked.notify_one();
+    watch.in_effect.changed().await.unwrap();
+    assert!(watch.tasks.stop(Duration::from_secs(10)).await && running.stop().await);
+}
+
+#[tokio::test]
+async fn a_file_that_changed_during_the_start_counts_from_the_first_look_on() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "SUPER_USERS: [alice]");
+    let origin = origin(directory.path());
+    let running = started(&origin).await;
+    let live = live(&running);
+    write(directory.path(), "SUPER_USERS: [bob]");
+    let mut watch = Watch::begin(Reloading::new(origin, live.clone()));
+    watch.wait().await;
+    assert!(live.superusers.contains("bob") && !live.superusers.contains("alice"));
+    assert!(watch.tasks.stop(Duration::from_secs(10)).await && running.stop().await);
 }
