@@ -97,7 +97,7 @@ impl Registry {
         let configuration = format!(
             "SERVER_HOSTNAME: 127.0.0.1:{port}\nPREFERRED_URL_SCHEME: http\nDB_URI: {database}\n\
              DATABASE_SECRET_KEY: \"36661985938452016234567890123456789012\"\n\
-             SECRET_KEY: a key for measurements alone\nAUTHENTICATION_TYPE: Database\n\
+             SECRET_KEY: a key for measurements alone\nCREATE_NAMESPACE_ON_PUSH: true\nAUTHENTICATION_TYPE: Database\n\
              DISTRIBUTED_STORAGE_CONFIG: {{local: {store}}}\n\
              DISTRIBUTED_STORAGE_PREFERENCE: [local]\nDISTRIBUTED_STORAGE_DEFAULT_LOCATIONS: [local]\n"
         );

@@ -10,10 +10,8 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::Shared;
 use roadstead_metadata::MetadataError;
-use roadstead_runtime::{Environment, Tasks, Timestamp};
+use roadstead_runtime::{Environment, Recent, Tasks, Timestamp};
 use tokio::sync::oneshot;
-
-use crate::recent::Recent;
 
 /// Answers by their questions, the latest of each, bounded in number.
 #[derive(Debug)]

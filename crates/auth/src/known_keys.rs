@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use jsonwebtoken::DecodingKey;
 use roadstead_metadata::{Database, MetadataError, ServiceKey};
-use roadstead_runtime::{Environment, Timestamp};
+use roadstead_runtime::{Environment, Recent, Timestamp};
 
-use crate::recent::Recent;
 use crate::web_key;
 
 /// How many keys are remembered: one for each instance of the last hours. A key takes less than 1 KiB.

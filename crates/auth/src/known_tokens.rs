@@ -4,11 +4,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jsonwebtoken::DecodingKey;
-use roadstead_runtime::Timestamp;
+use roadstead_runtime::{Recent, Timestamp};
 use sha2::{Digest, Sha256};
 
 use crate::access::TokenGrant;
-use crate::recent::Recent;
 
 /// How many tokens are remembered.
 const TOKENS_MAX: usize = 1024;

@@ -5,9 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use roadstead_metadata::{AppTokenId, Database, OauthTokenId, UsedCredentials, UserId};
-use roadstead_runtime::{Environment, Tasks, Timestamp};
-
-use crate::recent::Recent;
+use roadstead_runtime::{Environment, Recent, Tasks, Timestamp};
 
 /// How old a noted use must be for the next one to be noted.
 pub(crate) const NOTED_EVERY: Duration = Duration::from_mins(1);

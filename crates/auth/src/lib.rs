@@ -29,7 +29,6 @@ mod outage;
 mod passwords;
 mod present;
 mod proxy_grant;
-mod recent;
 mod rights;
 #[cfg(test)]
 mod sample;

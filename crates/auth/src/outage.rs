@@ -13,13 +13,12 @@ use std::time::Duration;
 
 use roadstead_metadata::MetadataError;
 use roadstead_oci::RepositoryName;
-use roadstead_runtime::{Environment, Timestamp};
+use roadstead_runtime::{Environment, Recent, Timestamp};
 use sha2::{Digest, Sha256};
 
 use crate::grant::{GrantError, GrantedScope, TokenRefusal};
 use crate::identity::{Identity, Proof};
 use crate::login::{Credentials, LoginError};
-use crate::recent::Recent;
 use crate::rights::Action;
 use crate::scope::RequestedScope;
 

@@ -7,11 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bcrypt::HashParts;
-use roadstead_runtime::{Environment, Timestamp};
+use roadstead_runtime::{Environment, Recent, Timestamp};
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::recent::Recent;
 use roadstead_secrets::Secret;
 
 /// The cost of new hashes, Quay's. One check takes about 0.3 s of one core.

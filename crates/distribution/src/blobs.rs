@@ -5,6 +5,7 @@ mod direct;
 mod fill;
 mod opening;
 mod pace;
+mod read_right;
 mod reading;
 mod stream;
 
@@ -16,6 +17,7 @@ use roadstead_oci::Digest;
 use roadstead_storage::{SignedUrl, UrlRequest};
 
 pub(crate) use self::fill::Fills;
+pub(crate) use self::read_right::ReadRight;
 pub use self::stream::BlobStream;
 use self::stream::OnTheWay;
 use crate::error::{DeleteError, PullError};
@@ -40,7 +42,10 @@ impl<'a> Blobs<'a> {
     pub async fn find(&self, repository: &Repository, digest: &Digest) -> Result<Blob, PullError> {
         let inner = self.inner;
         let now = inner.now();
-        let asked = inner.lately.asking();
+        let asked = inner.lately.asking(inner.database.epoch());
+        if let Some(known) = inner.lately.known_blob(repository.id, digest, asked) {
+            return Ok(known);
+        }
         let said = inner.database.find_blob(repository.id, digest, now).await;
         let found = inner.lately.blob(repository.id, digest, asked, said)?;
         found.ok_or_else(|| PullError::BlobUnknown {
@@ -54,7 +59,8 @@ impl<'a> Blobs<'a> {
     /// A location that fails, falls silent or crawls is followed by the next, also in the middle of the stream. A location that turns out
     /// not to have the object is reported, so that the copy is made again. Of a small blob
     /// ([`DistributionOptions::verified_bytes_max`](crate::DistributionOptions::verified_bytes_max)) all bytes are checked before the first is
-    /// passed on. A blob that belongs at this region's own location and is not there is brought there on the way, once, however many ask.
+    /// passed on. A file that was right within [`DistributionOptions::hashed_again_after`](crate::DistributionOptions::hashed_again_after) and was not touched
+    /// since is not checked again. A blob that belongs at this region's own location and is not there is brought there on the way, once, however many ask.
     ///
     /// # Errors
     /// [`PullError::RangeNotSatisfiable`], [`PullError::NoCopy`], [`PullError::Metadata`].

@@ -1,6 +1,8 @@
-//! What the database has said lately about content that was pulled here, to answer pulls from while it is not available.
+//! What the database has said lately about content that was pulled here, to answer pulls from: when asking it again would tell the same, and while it
+//! is not available.
 //!
-//! The database is always asked first. Only when it does not answer does what it last said count, for as long as [`OutageOptions`] allow, and
+//! It would tell the same while nothing was committed since it was asked ([`Epoch`]), which only an embedded database lets us know. Any other is always
+//! asked first, and only when it does not answer does what it last said count, for as long as [`OutageOptions`] allow, and
 //! never anything about which it said that it is not there. What this registry itself changes is forgotten or changed here too; what others
 //! change meanwhile is not seen, which is what the times bound. Nobody's rights are in here: they are decided from tokens, and from whether a
 //! repository is public, which is believed for a shorter time.
@@ -12,15 +14,23 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use roadstead_metadata::{
-    Blob, ManifestLookup, MetadataError, Repository, RepositoryId, RepositoryPath, StoredManifest,
+    Blob, Epoch, ManifestLookup, MetadataError, Repository, RepositoryId, RepositoryPath,
+    StoredManifest,
 };
 use roadstead_oci::{Digest, Reference, Tag};
 use roadstead_runtime::{Clock, Timestamp};
 
 use crate::options::OutageOptions;
+use crate::registry::Page;
+
+/// For how long an answer counts while nothing is committed: tags and the protection of uploads end at their time without a commit.
+const SAME_FOR: Duration = Duration::from_secs(1);
 
 /// What an entry is counted as besides its manifest: names, digests, a blob's placements, and the maps' own part.
 const ENTRY_BYTES: usize = 512;
+
+/// What a tag in a page takes besides its name.
+const TAG_BYTES: usize = 32;
 
 /// What of a repository's content has changed, so that nobody answers with what was there before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,12 +92,16 @@ enum Key {
     Tag(RepositoryId, Tag),
     Manifest(RepositoryId, Digest),
     Blob(RepositoryId, Digest),
+    /// A page of tags: behind which, and how many.
+    Tags(RepositoryId, String, u32),
 }
 
 #[derive(Debug)]
 struct Entry {
     value: Value,
     confirmed: Timestamp,
+    /// When it was read.
+    epoch: Option<Epoch>,
     place: u64,
     bytes: usize,
 }
@@ -98,6 +112,7 @@ enum Value {
     Tag(Digest),
     Manifest(StoredManifest),
     Blob(Box<Blob>),
+    Tags(Arc<Page<String>>),
 }
 
 /// A look at the database that has begun.
@@ -105,6 +120,7 @@ enum Value {
 pub(crate) struct Asked {
     since: Timestamp,
     changes: u64,
+    epoch: Option<Epoch>,
 }
 
 impl Lately {
@@ -124,12 +140,98 @@ impl Lately {
         self.listener.get_or_init(|| listener);
     }
 
-    /// To be called before the database is asked.
-    pub(crate) fn asking(&self) -> Asked {
+    /// To be called before the database is asked, with its epoch of that moment.
+    pub(crate) fn asking(&self, epoch: Option<Epoch>) -> Asked {
         Asked {
             since: self.clock.now(),
             changes: self.changes.load(Ordering::Acquire),
+            epoch,
         }
+    }
+
+    /// A repository as the database would tell it now, if that is known.
+    pub(crate) fn known_repository(
+        &self,
+        path: &RepositoryPath,
+        asked: Asked,
+    ) -> Option<Repository> {
+        match self.known(&Key::Repository(path.clone()), asked)? {
+            Value::Repository(repository) => Some(*repository),
+            _ => None,
+        }
+    }
+
+    /// A manifest as the database would tell it now, if that is known.
+    pub(crate) fn known_manifest(
+        &self,
+        repository: RepositoryId,
+        reference: &Reference,
+        asked: Asked,
+    ) -> Option<StoredManifest> {
+        let mut value = match reference {
+            Reference::Tag(tag) => self.known(&Key::Tag(repository, tag.clone()), asked)?,
+            Reference::Digest(digest) => {
+                self.known(&Key::Manifest(repository, digest.clone()), asked)?
+            }
+        };
+        if let Value::Tag(digest) = value {
+            // Who has the manifest by its tag need not have it by its digest.
+            value = self.recall(&Key::Manifest(repository, digest))?.0;
+        }
+        match value {
+            Value::Manifest(manifest) => Some(manifest),
+            _ => None,
+        }
+    }
+
+    /// A blob as the database would tell it now, if that is known.
+    pub(crate) fn known_blob(
+        &self,
+        repository: RepositoryId,
+        digest: &Digest,
+        asked: Asked,
+    ) -> Option<Blob> {
+        match self.known(&Key::Blob(repository, digest.clone()), asked)? {
+            Value::Blob(blob) => Some(*blob),
+            _ => None,
+        }
+    }
+
+    /// A page of tags as the database would tell it now, if that is known.
+    pub(crate) fn known_tags(
+        &self,
+        repository: RepositoryId,
+        after: &str,
+        limit: u32,
+        asked: Asked,
+    ) -> Option<Arc<Page<String>>> {
+        match self.known(&Key::Tags(repository, after.to_owned(), limit), asked)? {
+            Value::Tags(page) => Some(page),
+            _ => None,
+        }
+    }
+
+    /// Keeps a page of tags for as long as the database would tell the same: it is of no use when it is away.
+    pub(crate) fn tags(
+        &self,
+        repository: RepositoryId,
+        after: &str,
+        limit: u32,
+        (asked, page): (Asked, &Arc<Page<String>>),
+    ) {
+        if asked.epoch.is_some() {
+            let key = Key::Tags(repository, after.to_owned(), limit);
+            self.confirm(key, Value::Tags(Arc::clone(page)), asked);
+        }
+    }
+
+    /// What was read since the last commit, and not long ago.
+    fn known(&self, key: &Key, asked: Asked) -> Option<Value> {
+        let epoch = asked.epoch?;
+        let entries = self.entries();
+        let entry = entries.by_key.get(key)?;
+        let age = (asked.since - entry.confirmed).to_std().ok()?;
+        (entry.epoch == Some(epoch) && age < SAME_FOR).then(|| entry.value.clone())
     }
 
     /// What the database says of a repository, or said lately when it does not answer. That it is public counts for
@@ -312,7 +414,7 @@ impl Lately {
         let mut entries = self.entries();
         // Looked at under the lock, which a change takes after it has been counted.
         if asked.changes == self.changes.load(Ordering::Acquire) {
-            entries.put(key, value, asked.since, &self.options);
+            entries.put(key, value, asked, &self.options);
         }
     }
 
@@ -339,11 +441,12 @@ impl Lately {
 }
 
 impl Entries {
-    fn put(&mut self, key: Key, value: Value, confirmed: Timestamp, options: &OutageOptions) {
+    fn put(&mut self, key: Key, value: Value, asked: Asked, options: &OutageOptions) {
         self.take(&key);
         let bytes = ENTRY_BYTES
             + match &value {
                 Value::Manifest(manifest) => manifest.bytes.len(),
+                Value::Tags(page) => page.entries.iter().map(|tag| TAG_BYTES + tag.len()).sum(),
                 Value::Repository(_) | Value::Tag(_) | Value::Blob(_) => 0,
             };
         let place = self.next;
@@ -352,7 +455,8 @@ impl Entries {
         self.order.insert(place, key.clone());
         let entry = Entry {
             value,
-            confirmed,
+            confirmed: asked.since,
+            epoch: asked.epoch,
             place,
             bytes,
         };
@@ -396,7 +500,11 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded_in_number_and_bytes_and_the_latest_stays() {
-        let now = Timestamp::UNIX_EPOCH;
+        let asked = Asked {
+            since: Timestamp::UNIX_EPOCH,
+            changes: 0,
+            epoch: None,
+        };
         let by_number = OutageOptions {
             entries_max: 5,
             ..OutageOptions::default()
@@ -417,8 +525,8 @@ mod tests {
                 // The first one is confirmed again and again.
                 let first = self::manifest(format!("{:0100}", 0));
                 let first_key = Key::Manifest(RepositoryId(1), first.digest.clone());
-                entries.put(key, Value::Manifest(manifest), now, &options);
-                entries.put(first_key, Value::Manifest(first), now, &options);
+                entries.put(key, Value::Manifest(manifest), asked, &options);
+                entries.put(first_key, Value::Manifest(first), asked, &options);
                 assert_eq!(entries.by_key.len(), entries.order.len());
                 assert!(entries.by_key.len() <= options.entries_max);
                 assert!(entries.bytes <= options.bytes_max);
@@ -452,14 +560,14 @@ mod tests {
         let found = || Ok(ManifestLookup::Found(manifest("old".to_owned())));
         let key = Key::Tag(repository, tag.clone());
 
-        let asked = lately.asking();
+        let asked = lately.asking(None);
         lately.tags_changed(repository, &[tag]);
         lately
             .manifest(repository, &reference, asked, found())
             .unwrap();
         assert!(lately.recall(&key).is_none());
 
-        let asked = lately.asking();
+        let asked = lately.asking(None);
         lately
             .manifest(repository, &reference, asked, found())
             .unwrap();
@@ -495,7 +603,7 @@ mod tests {
             .manifest(
                 repository,
                 &Reference::Tag(tag.clone()),
-                there.asking(),
+                there.asking(None),
                 found(),
             )
             .unwrap();
@@ -506,7 +614,7 @@ mod tests {
         here.blob_deleted(repository, &digest);
         let changes = told.0.lock().unwrap().clone();
         assert_eq!(changes.len(), 3);
-        let before = there.asking();
+        let before = there.asking(None);
         for change in &changes {
             there.changed(change);
         }
@@ -531,7 +639,7 @@ mod tests {
         let key = Key::Manifest(RepositoryId(1), found.digest.clone());
         let asked = Asked {
             since: Timestamp::UNIX_EPOCH + Duration::from_secs(1),
-            ..lately.asking()
+            ..lately.asking(None)
         };
         lately.confirm(key.clone(), Value::Manifest(found), asked);
         assert!(lately.recall(&key).is_none());

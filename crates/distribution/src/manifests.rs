@@ -185,7 +185,10 @@ impl<'a> Manifests<'a> {
     ) -> Result<StoredManifest, PullError> {
         let inner = self.inner;
         let now = inner.now();
-        let asked = inner.lately.asking();
+        let asked = inner.lately.asking(inner.database.epoch());
+        if let Some(known) = inner.lately.known_manifest(repository.id, reference, asked) {
+            return Ok(known);
+        }
         let said = inner
             .database
             .find_manifest(repository.id, reference, now)

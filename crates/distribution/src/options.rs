@@ -48,6 +48,9 @@ pub struct DistributionOptions {
     pub verified_bytes_max: u64,
     /// The most memory for that, of all requests of the process. Default 64 MiB. What finds none left is checked while it is passed on.
     pub verified_memory_bytes: u64,
+    /// How long the file of a blob that was read to its end, and had its digest, is read without hashing it, while its size, its times and its place on
+    /// the disk stay what they were. Zero: it is hashed whenever it is read. Objects of object stores are. Default 10 min.
+    pub hashed_again_after: Duration,
     /// The most blobs that are brought to this region at a time because clients wait for them. Default 4, each with the memory of an upload
     /// and 32 MiB for those who wait. What finds no place is passed on, and brought by replication.
     pub fills_max: usize,
@@ -121,6 +124,7 @@ impl Default for DistributionOptions {
             kept_memory_bytes: 128 << 20,
             verified_bytes_max: 8 << 20,
             verified_memory_bytes: 64 << 20,
+            hashed_again_after: Duration::from_mins(10),
             fills_max: 4,
             deletion_wait: Duration::from_secs(5),
             publication_life: Duration::from_hours(1),

@@ -15,7 +15,7 @@ use roadstead_placement::{LocationName, Topology};
 use roadstead_runtime::{Environment, Shutdown, Tasks, Timestamp};
 use tokio::sync::Semaphore;
 
-use crate::blobs::{Blobs, Fills};
+use crate::blobs::{Blobs, Fills, ReadRight};
 use crate::catalog;
 use crate::labels;
 use crate::lately::{ContentChange, ContentListener, Lately};
@@ -71,6 +71,7 @@ pub(crate) struct Inner {
     pub(crate) fill_permits: Arc<Semaphore>,
     pub(crate) verified_memory: Budget,
     pub(crate) kept_memory: Budget,
+    pub(crate) read_right: ReadRight,
     pub(crate) counters: PullCounters,
 }
 
@@ -196,6 +197,7 @@ impl Registry {
                 fill_permits: Arc::new(Semaphore::new(options.fills_max)),
                 verified_memory: Budget::of(options.verified_memory_bytes),
                 kept_memory: Budget::of(options.kept_memory_bytes),
+                read_right: ReadRight::new(options.hashed_again_after),
                 takes_pushes: AtomicBool::new(options.writes != Writes::PushesDisabled),
                 options,
                 sessions: SessionLocks::default(),
@@ -244,7 +246,10 @@ impl Registry {
     ) -> Result<Option<Repository>, MetadataError> {
         let inner = &self.inner;
         let path = self.path_of(name);
-        let asked = inner.lately.asking();
+        let asked = inner.lately.asking(inner.database.epoch());
+        if let Some(known) = inner.lately.known_repository(&path, asked) {
+            return Ok(Some(known));
+        }
         let said = inner.database.find_repository(&path).await;
         inner.lately.repository(&path, asked, said)
     }

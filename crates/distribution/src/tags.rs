@@ -1,6 +1,8 @@
 //! Tags besides pushes: listed, pointed elsewhere, brought back, ended at a time, protected. They are set by pushing manifests too, and deleted through
 //! [`Manifests::delete`](crate::Manifests::delete).
 
+use std::sync::Arc;
+
 use roadstead_metadata::{Actor, ChangeTag, PointTag, PointedFrom, Repository, TagChange, TagMove};
 use roadstead_oci::{Digest, Tag};
 use roadstead_runtime::Timestamp;
@@ -30,23 +32,27 @@ impl<'a> Tags<'a> {
         repository: &Repository,
         after: Option<&str>,
         entries: Option<u64>,
-    ) -> Result<Page<String>, PullError> {
-        let limit = self.inner.page_limit(entries);
+    ) -> Result<Arc<Page<String>>, PullError> {
+        let inner = self.inner;
+        let limit = inner.page_limit(entries);
         if limit == 0 {
-            return Ok(Page::empty());
+            return Ok(Arc::new(Page::empty()));
         }
-        let found = self
-            .inner
+        let asked = inner.lately.asking(inner.database.epoch());
+        let behind = after.unwrap_or_default();
+        if let Some(known) = inner.lately.known_tags(repository.id, behind, limit, asked) {
+            return Ok(known);
+        }
+        let found = inner
             .database
             // One more than is shown tells whether there is more.
-            .list_tags(
-                repository.id,
-                after,
-                limit.saturating_add(1),
-                self.inner.now(),
-            )
+            .list_tags(repository.id, after, limit.saturating_add(1), inner.now())
             .await?;
-        Ok(Page::cut(found, limit))
+        let page = Arc::new(Page::cut(found, limit));
+        inner
+            .lately
+            .tags(repository.id, behind, limit, (asked, &page));
+        Ok(page)
     }
 
     /// Points a tag, which need not exist, to a manifest that the repository has: as a push of it would, but for its bytes. Tells how many copies of its

@@ -14,6 +14,7 @@ use sea_orm::{
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 use crate::dialect::Engine;
+use crate::epoch::{Epoch, Epochs};
 use crate::error::{DriverError, MetadataError};
 use crate::ids::{RepositoryId, UserId};
 use crate::lookups::Lookups;
@@ -67,6 +68,7 @@ enum Writer {
     Sqlite {
         read: DatabaseConnection,
         write: DatabaseConnection,
+        epochs: Epochs,
     },
     Postgres {
         database: Arc<Servers>,
@@ -117,6 +119,7 @@ impl Pools {
             write: Writer::Sqlite {
                 read,
                 write: SqlxSqliteConnector::from_sqlx_sqlite_pool(write),
+                epochs: Epochs::of(path),
             },
         })
     }
@@ -225,7 +228,7 @@ impl Database {
     /// Closes every connection. Statements that come after it fail as [`MetadataError::Unavailable`].
     pub async fn close(&self) {
         match &self.pools.write {
-            Writer::Sqlite { read, write } => {
+            Writer::Sqlite { read, write, .. } => {
                 for pool in [read, write] {
                     if let Err(error) = pool.close_by_ref().await {
                         tracing::warn!(%error, "Could not close the database cleanly");
@@ -241,6 +244,14 @@ impl Database {
 
     pub(crate) fn statements(&self) -> &Statements {
         &self.pools.statements
+    }
+
+    /// The content of this moment: while it is the same, what was read is what would be read. None where that cannot be told, as of a server.
+    pub fn epoch(&self) -> Option<Epoch> {
+        match &self.pools.write {
+            Writer::Sqlite { epochs, .. } => epochs.now(),
+            Writer::Postgres { .. } => None,
+        }
     }
 
     /// Where those meet who look up the same.
@@ -259,7 +270,7 @@ impl Database {
     /// Whether there is a server, how often it was another one or a new pool, and how the pools are.
     pub(crate) fn pool_states(&self) -> (bool, u64, Vec<(&'static str, PoolState)>) {
         match &self.pools.write {
-            Writer::Sqlite { read, write } => {
+            Writer::Sqlite { read, write, .. } => {
                 let state = |pool: &DatabaseConnection| {
                     let pool = pool.get_sqlite_connection_pool();
                     pool_state(pool.size(), pool.num_idle())

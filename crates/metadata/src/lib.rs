@@ -28,6 +28,7 @@ mod credentials;
 mod database;
 mod demand;
 mod dialect;
+mod epoch;
 mod error;
 mod failed_copies;
 mod features;
@@ -89,6 +90,7 @@ pub use credentials::{
 pub use database::{Database, DatabaseOptions};
 pub use demand::Demand;
 pub use dialect::Engine;
+pub use epoch::Epoch;
 pub use error::{DriverError, MetadataError};
 pub use failed_copies::{FailedCopiesOf, FailedCopy};
 pub use features::Features;

@@ -1,5 +1,5 @@
-//! What a program takes from the world around it: the time, new ids, chance, and tasks that a shutdown waits for; and where tasks that ask the
-//! same meet.
+//! What a program takes from the world around it: the time, new ids, chance, and tasks that a shutdown waits for; where tasks that ask the
+//! same meet; and what was found out lately.
 //!
 //! Every crate that decides or stores something takes these from its caller, so that a whole region can run in a test
 //! on a clock and on chance of the test's choosing. Reading the system's clock or randomness anywhere else is a lint error.
@@ -9,11 +9,13 @@
 mod clock;
 mod gather;
 mod ids;
+mod recent;
 mod tasks;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use gather::Gather;
 pub use ids::{Ids, SeededIds, SystemIds};
+pub use recent::Recent;
 pub use tasks::{Shutdown, Tasks};
 
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! A location in a directory of this machine: what it is made of, and objects looked up, read and deleted. Uploads, publication, probes and
 //! inspection add their methods in the files below.
 
+mod buffers;
 mod calls;
 mod directories;
 pub(crate) mod hook;
@@ -16,11 +17,11 @@ use std::sync::Arc;
 use roadstead_placement::LocationName;
 use uuid::Uuid;
 
+use self::buffers::Buffers;
 use self::calls::{Call, Calls};
 use self::directories::{Directories, sync_directory};
 use self::hook::Hook;
 pub(crate) use self::read::DirectoryStream;
-use self::read::bounded;
 pub(crate) use self::staging::FileWriter;
 use crate::error::{Failure, Operation, StorageError, StorageErrorKind};
 use crate::exclusive::Uploads;
@@ -34,6 +35,7 @@ pub(crate) struct Directory {
     calls: Arc<Calls>,
     directories: Arc<Directories>,
     uploads: Uploads,
+    buffers: Arc<Buffers>,
     options: LocalOptions,
 }
 
@@ -57,6 +59,7 @@ impl Directory {
             calls: Arc::new(Calls::new(name, absolute, options.calls_max, hook)),
             directories: Arc::default(),
             uploads: Uploads::default(),
+            buffers: Arc::new(Buffers::new(options.read_chunk_bytes)),
             options,
         })
     }
@@ -74,28 +77,15 @@ impl Directory {
         }
     }
 
-    /// An object smaller than a chunk, asked for with its end, costs two short calls and memory of its own size.
+    /// An object smaller than a chunk costs one call and memory of its own size.
     pub(crate) async fn read(
         &self,
         key: &ObjectKey,
         range: ByteRange,
     ) -> Result<DirectoryStream, StorageError> {
-        let chunk_bytes = self.options.read_chunk_bytes;
-        let calls = &self.calls;
-        let mut call = Call::new(Operation::Read, key.path(), self.options.step_timeout);
-        // The first chunk proves a short range; a longer one is proven by the object's size.
-        let proven_by_reading = range
-            .end
-            .is_some_and(|end| end > range.start && end - range.start <= chunk_bytes as u64);
-        let size = if proven_by_reading {
-            None
-        } else {
-            let size = self.size(&call).await?;
-            call.continues = true;
-            Some(size)
-        };
-        let range = bounded(range, size).map_err(|failure| calls.error(&call, failure))?;
-        DirectoryStream::open(Arc::clone(calls), call, range, chunk_bytes).await
+        let call = Call::new(Operation::Read, key.path(), self.options.step_timeout);
+        let (calls, buffers) = (Arc::clone(&self.calls), Arc::clone(&self.buffers));
+        DirectoryStream::open(calls, call, range, buffers).await
     }
 
     pub(crate) async fn stage(&self, id: Uuid, at: u64) -> Result<FileWriter, StorageError> {

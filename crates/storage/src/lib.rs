@@ -70,7 +70,7 @@ pub use location::{Capabilities, Location, ObjectStat, PublicationCost, ServerCo
 pub use object_key::{ObjectKey, Shard};
 pub use observer::{Observation, Observer};
 pub use options::{LocalOptions, StoreOptions};
-pub use read::{ByteRange, ObjectStream};
+pub use read::{ByteRange, ObjectStream, ObjectVersion};
 pub use signed_url::{Continent, SignedUrl, UrlMethod, UrlRequest};
 pub use staged::{Staged, StagedParts, StagedPartsError};
 pub use writer::StagedWriter;

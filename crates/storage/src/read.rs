@@ -55,6 +55,17 @@ impl From<RangeFull> for ByteRange {
     }
 }
 
+/// Which bytes an object has, as far as its store tells without reading them: the same for as long as nobody has written or replaced it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObjectVersion([i64; 7]);
+
+impl ObjectVersion {
+    /// Of a file: where it is, how long, and when it and its entry were changed.
+    pub(crate) const fn of_file(file: [i64; 7]) -> Self {
+        Self(file)
+    }
+}
+
 /// The bytes of a range, in chunks of at most about a megabyte.
 ///
 /// Yields exactly [`ObjectStream::remaining`] bytes, or an error and then nothing more. An object that is deleted or
@@ -90,6 +101,14 @@ impl ObjectStream {
         match &self.source {
             Source::Directory(stream) => stream.remaining(),
             Source::Body(stream) => stream.remaining(),
+        }
+    }
+
+    /// Which version of the object is read; none where the store does not tell, as object stores.
+    pub fn version(&self) -> Option<ObjectVersion> {
+        match &self.source {
+            Source::Directory(stream) => Some(stream.version()),
+            Source::Body(_) => None,
         }
     }
 

@@ -17,7 +17,7 @@ use crate::service::{Head, Inner};
 #[derive(Serialize)]
 struct TagList<'a> {
     name: &'a str,
-    tags: Vec<String>,
+    tags: &'a [String],
 }
 
 /// A page of the repository's tags, in byte order, with a `Link` to the next one if there is more.
@@ -52,7 +52,7 @@ pub(crate) async fn answer(
     };
     let list = TagList {
         name: name.as_str(),
-        tags: found.entries,
+        tags: &found.entries,
     };
     let response = json_response(StatusCode::OK, &list);
     Ok(match link {

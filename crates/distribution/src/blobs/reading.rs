@@ -1,7 +1,8 @@
 //! Reading a blob from whichever of its locations can deliver it, and from the next when one fails on the way, falls silent or crawls.
 //!
 //! A read of the whole blob is hashed as it goes, and its last chunk is held back until the digest is right: nobody ever has
-//! all of a blob whose bytes are wrong. A part of a blob cannot be checked.
+//! all of a blob whose bytes are wrong. A part of a blob cannot be checked; and what was right a short while ago and was not touched since is not
+//! hashed again ([`ReadRight`](super::read_right::ReadRight)). If another location has to take over in the middle of that, its part is like any other.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
@@ -14,7 +15,7 @@ use futures_util::stream::{BoxStream, unfold};
 use roadstead_metadata::{Blob, LostObjects};
 use roadstead_oci::{Digest, Digester};
 use roadstead_placement::{FailureKind, LocationName, Outcome, Progress, Use};
-use roadstead_storage::{ObjectKey, StorageError, StorageErrorKind};
+use roadstead_storage::{ObjectKey, ObjectVersion, StorageError, StorageErrorKind};
 
 use super::candidates::Candidates;
 use super::opening::{self, NotOpened, Opened, Source};
@@ -38,6 +39,8 @@ pub(super) struct Reading {
     read_from: Vec<LocationName>,
     /// Hashes what is read, when that is all of the blob.
     digester: Option<Digester>,
+    /// Which version of the object was read, once all of it has been.
+    version: Option<ObjectVersion>,
     last_failure: Option<StorageError>,
     /// Whether a location was read already, so that the next one takes over.
     began: bool,
@@ -52,7 +55,32 @@ impl Reading {
     ) -> Result<Self, PullError> {
         let whole = range == (0..blob.size);
         let digester = whole.then(|| Digester::new(blob.digest.algorithm()));
-        Self::begin(inner, blob, range, digester, Vec::new()).await
+        let mut reading = Self::begin(inner, blob, range, digester, Vec::new()).await?;
+        if reading.is_known_to_be_right() {
+            reading.digester = None;
+        }
+        Ok(reading)
+    }
+
+    /// Whether what is read is known to have the digest, so that it need not be hashed.
+    fn is_known_to_be_right(&self) -> bool {
+        let Some(Source {
+            location, stream, ..
+        }) = &self.source
+        else {
+            return false;
+        };
+        stream.version().is_some_and(|version| {
+            let (inner, storage) = (&self.inner, self.blob.storage);
+            inner
+                .read_right
+                .knows(storage, location, version, inner.now())
+        })
+    }
+
+    /// Whether its digest will be looked at.
+    pub(super) fn is_hashed(&self) -> bool {
+        self.digester.is_some()
     }
 
     /// Opens the rest of a blob of which `digester` has hashed what came before, from `before` or by way of it.
@@ -81,6 +109,7 @@ impl Reading {
             blob: blob.clone(),
             wanted,
             source: None,
+            version: None,
             pace: Pace::default(),
             read_from,
             last_failure: None,
@@ -130,6 +159,7 @@ impl Reading {
                 self.read_from.push(source.location.clone());
             }
             if self.wanted.is_empty() {
+                self.version = source.stream.version();
                 self.finish().await?;
             } else if goes_on {
                 self.source = Some(source);
@@ -320,6 +350,10 @@ impl Reading {
                 };
                 for wanted in [Use::Read, Use::Write] {
                     self.inner.locations.tell(location, wanted, verified);
+                }
+                if let Some(version) = self.version {
+                    let (storage, now) = (self.blob.storage, self.inner.now());
+                    self.inner.read_right.note(storage, location, version, now);
                 }
             }
             return Ok(());

@@ -97,9 +97,11 @@ pub(super) async fn read(
     blob: &Blob,
     range: Range<u64>,
 ) -> Result<BoxStream<'static, Result<Bytes, PullError>>, PullError> {
-    let whole = range == (0..blob.size);
     let reading = Reading::open(inner, blob, range).await?;
-    let Some(memory) = memory_for(inner, blob.size).filter(|_| whole) else {
+    if !reading.is_hashed() {
+        return Ok(reading.into_chunks());
+    }
+    let Some(memory) = memory_for(inner, blob.size) else {
         return Ok(reading.into_chunks());
     };
     let chunks = reading.read_all().await?;

@@ -58,7 +58,7 @@ async fn tags_come_in_pages_from_behind_any_name() {
     ] {
         let page = tags.list(&world.repository, after, entries).await.unwrap();
         assert_eq!(
-            (page.entries, page.more),
+            (page.entries.clone(), page.more),
             (expected.iter().map(ToString::to_string).collect(), more)
         );
     }

@@ -1,18 +1,21 @@
-//! Reading a file by chunks, each within its deadline.
+//! Reading a file by chunks, each within its deadline. It is opened, measured and begun in one call: most objects that are asked for are small.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::Stream;
-use opendal::Reader;
 
+use crate::directory::buffers::Buffers;
 use crate::directory::calls::{Call, Calls};
 use crate::error::{Failure, StorageError, StorageErrorKind};
-use crate::read::ByteRange;
+use crate::read::{ByteRange, ObjectVersion};
 
 type Step = Pin<Box<dyn Future<Output = Result<Bytes, StorageError>> + Send>>;
 
@@ -24,8 +27,10 @@ type Step = Pin<Box<dyn Future<Output = Result<Bytes, StorageError>> + Send>>;
 pub(crate) struct DirectoryStream {
     calls: Arc<Calls>,
     call: Call,
-    reader: Reader,
-    chunk_bytes: u64,
+    /// Read by one step at a time, from where the one before it ended.
+    file: Arc<File>,
+    version: ObjectVersion,
+    buffers: Arc<Buffers>,
     /// What no step has brought yet.
     unread: Range<u64>,
     /// What the reader has not been given yet.
@@ -40,30 +45,49 @@ impl DirectoryStream {
     pub(crate) async fn open(
         calls: Arc<Calls>,
         mut call: Call,
-        range: Range<u64>,
-        chunk_bytes: usize,
+        range: ByteRange,
+        buffers: Arc<Buffers>,
     ) -> Result<Self, StorageError> {
-        let chunk_bytes = u64::try_from(chunk_bytes.max(1)).unwrap_or(u64::MAX);
-        let first = first_chunk(&range, chunk_bytes);
-        let (path, start) = (call.object.clone(), range.start);
-        let (reader, buffer) = calls
-            .operate(&call, move |operator| async move {
-                let reader = operator.reader(&path).await?;
-                let buffer = reader.read(first).await?;
-                Ok((reader, buffer))
+        let (path, into) = (call.object.clone(), Arc::clone(&buffers));
+        let (file, version, range, first) = calls
+            .blocking(&call, move |store| {
+                let mut file = File::open(store.root.join(path))?;
+                let metadata = file.metadata()?;
+                if !metadata.is_file() {
+                    return Err(Failure::because(
+                        StorageErrorKind::Unexpected,
+                        "it is not a file",
+                    ));
+                }
+                let range = bounded(range, metadata.len())?;
+                if range.start > 0 {
+                    file.seek(SeekFrom::Start(range.start))?;
+                }
+                let first = read(&file, &range, &into)?;
+                let version = ObjectVersion::of_file([
+                    metadata.dev().cast_signed(),
+                    metadata.ino().cast_signed(),
+                    metadata.len().cast_signed(),
+                    metadata.mtime(),
+                    metadata.mtime_nsec(),
+                    metadata.ctime(),
+                    metadata.ctime_nsec(),
+                ]);
+                Ok((file, version, range, first))
             })
             .await?;
         let ready = calls
             .hook
-            .reading(start, buffer.to_bytes())
+            .reading(range.start, first)
             .map_err(|failure| calls.error(&call, failure))?;
         call.continues = true;
         let remaining = range.end - range.start;
         let mut stream = Self {
             calls,
             call,
-            reader,
-            chunk_bytes,
+            file: Arc::new(file),
+            version,
+            buffers,
             unread: range,
             remaining,
             read_ahead: false,
@@ -80,6 +104,11 @@ impl DirectoryStream {
         self.remaining
     }
 
+    /// Which file is read, and as of when.
+    pub(crate) fn version(&self) -> ObjectVersion {
+        self.version
+    }
+
     /// Reads one chunk ahead of the consumer, for copies; it doubles the memory that the stream holds.
     #[must_use]
     pub(crate) fn read_ahead(mut self) -> Self {
@@ -88,25 +117,20 @@ impl DirectoryStream {
     }
 
     fn next_step(&self) -> Option<Step> {
-        let Range { start, end } = first_chunk(&self.unread, self.chunk_bytes);
-        if start == end {
+        if self.unread.is_empty() {
             return None;
         }
-        let (calls, call, reader) = (
-            Arc::clone(&self.calls),
-            self.call.clone(),
-            self.reader.clone(),
-        );
+        let (calls, call) = (Arc::clone(&self.calls), self.call.clone());
+        let (file, buffers) = (Arc::clone(&self.file), Arc::clone(&self.buffers));
+        let unread = self.unread.clone();
         Some(Box::pin(async move {
+            let start = unread.start;
+            let work = move |_: &_| read(&file, &unread, &buffers);
+            let chunk = calls.blocking(&call, work).await?;
             calls
-                .operate(&call, move |_| async move { reader.read(start..end).await })
-                .await
-                .and_then(|buffer| {
-                    calls
-                        .hook
-                        .reading(start, buffer.to_bytes())
-                        .map_err(|failure| calls.error(&call, failure))
-                })
+                .hook
+                .reading(start, chunk)
+                .map_err(|failure| calls.error(&call, failure))
         }))
     }
 
@@ -194,13 +218,30 @@ impl fmt::Debug for DirectoryStream {
     }
 }
 
-fn first_chunk(range: &Range<u64>, chunk_bytes: u64) -> Range<u64> {
-    range.start..range.end.min(range.start.saturating_add(chunk_bytes))
+/// The first chunk of what is unread, from where the file stands.
+fn read(mut file: &File, unread: &Range<u64>, buffers: &Arc<Buffers>) -> Result<Bytes, Failure> {
+    let length = usize::try_from(unread.end - unread.start).unwrap_or(usize::MAX);
+    let length = length.min(buffers.chunk_bytes());
+    let mut buffer = buffers.take(length);
+    file.by_ref()
+        .take(length as u64)
+        .read_to_end(buffer.bytes())?;
+    let missing = length - buffer.bytes().len();
+    if missing > 0 {
+        return Err(Failure::because(
+            StorageErrorKind::Corrupt,
+            format!(
+                "the object ends {missing} bytes before byte {}",
+                unread.start + length as u64
+            ),
+        ));
+    }
+    Ok(buffer.into_bytes())
 }
 
-/// The range of an object whose end is known, or what is wrong with it.
-pub(crate) fn bounded(range: ByteRange, size: Option<u64>) -> Result<Range<u64>, Failure> {
-    let end = range.end.or(size).unwrap_or(range.start);
+/// The range of an object of this size, or what is wrong with it.
+fn bounded(range: ByteRange, size: u64) -> Result<Range<u64>, Failure> {
+    let end = range.end.unwrap_or(size);
     if range.end.is_some_and(|end| end < range.start) {
         return Err(Failure::because(
             StorageErrorKind::Unexpected,
@@ -210,9 +251,7 @@ pub(crate) fn bounded(range: ByteRange, size: Option<u64>) -> Result<Range<u64>,
             ),
         ));
     }
-    if let Some(size) = size
-        && size < end.max(range.start)
-    {
+    if size < end.max(range.start) {
         return Err(Failure::because(
             StorageErrorKind::Corrupt,
             format!(

@@ -3,11 +3,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-use roadstead_runtime::Timestamp;
+use crate::clock::Timestamp;
 
 /// At most `capacity` entries; the one that came first goes first.
 #[derive(Debug)]
-pub(crate) struct Recent<K, V> {
+pub struct Recent<K, V> {
     entries: HashMap<K, (V, Timestamp)>,
     /// The keys of `entries`, in the order in which they came.
     order: VecDeque<K>,
@@ -15,7 +15,9 @@ pub(crate) struct Recent<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V> Recent<K, V> {
-    pub(crate) fn new(capacity: usize) -> Self {
+    /// None yet.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
         Self {
             entries: HashMap::new(),
             order: VecDeque::new(),
@@ -24,7 +26,7 @@ impl<K: Clone + Eq + Hash, V> Recent<K, V> {
     }
 
     /// The entry of `key`, unless it has ended.
-    pub(crate) fn get(&self, key: &K, now: Timestamp) -> Option<&V> {
+    pub fn get(&self, key: &K, now: Timestamp) -> Option<&V> {
         self.entries
             .get(key)
             .filter(|(_, until)| now < *until)
@@ -32,7 +34,7 @@ impl<K: Clone + Eq + Hash, V> Recent<K, V> {
     }
 
     /// Keeps `value` until `until`, in place of what was there.
-    pub(crate) fn insert(&mut self, key: K, value: V, until: Timestamp) {
+    pub fn insert(&mut self, key: K, value: V, until: Timestamp) {
         if let Some(entry) = self.entries.get_mut(&key) {
             *entry = (value, until);
             return;
@@ -47,10 +49,14 @@ impl<K: Clone + Eq + Hash, V> Recent<K, V> {
         self.entries.insert(key, (value, until));
     }
 
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        assert_eq!(self.entries.len(), self.order.len());
+    /// How many are kept, those that have ended included.
+    pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Whether none is kept.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 }
 
