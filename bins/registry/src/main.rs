@@ -13,6 +13,10 @@ use roadstead_demo::DemoOptions;
 use roadstead_runtime::Environment;
 use roadstead_server::{FirstAccount, MetricsOptions, Migrations, Origin, Running, Settings};
 
+/// Settings of it are in `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// A geo-replicated OCI container registry
 ///
 /// Without a command it serves. Without a configuration it keeps a SQLite database and two local stores in ./roadstead-data.

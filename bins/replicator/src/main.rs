@@ -9,6 +9,10 @@ use roadstead_cli::{
 use roadstead_runtime::Environment;
 use roadstead_server::{MetricsOptions, Replicator};
 
+/// Settings of it are in `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Copies blobs to every location that should hold them
 ///
 /// Run it beside `registry --no-replicator`, or beside any number of registries: they share the work. It leaves the database's schema as it is, and

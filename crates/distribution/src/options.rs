@@ -49,7 +49,8 @@ pub struct DistributionOptions {
     /// The most memory for that, of all requests of the process. Default 64 MiB. What finds none left is checked while it is passed on.
     pub verified_memory_bytes: u64,
     /// How long the file of a blob that was read to its end, and had its digest, is read without hashing it, while its size, its times and its place on
-    /// the disk stay what they were. Zero: it is hashed whenever it is read. Objects of object stores are. Default 10 min.
+    /// the disk stay what they were; and how long a blob of up to 8 KiB that was right is answered from memory. Zero: everything is read and hashed every
+    /// time. What comes from object stores is hashed every time anyway. Default 10 min.
     pub hashed_again_after: Duration,
     /// The most blobs that are brought to this region at a time because clients wait for them. Default 4, each with the memory of an upload
     /// and 32 MiB for those who wait. What finds no place is passed on, and brought by replication.

@@ -13,6 +13,7 @@ use futures_util::{Stream, StreamExt};
 use roadstead_metadata::Blob;
 
 use super::fill;
+use super::read_right::KEPT_BYTES_MAX;
 use super::reading::Reading;
 use crate::error::PullError;
 use crate::memory::Share;
@@ -97,6 +98,13 @@ pub(super) async fn read(
     blob: &Blob,
     range: Range<u64>,
 ) -> Result<BoxStream<'static, Result<Bytes, PullError>>, PullError> {
+    let whole = range == (0..blob.size);
+    if whole
+        && blob.size <= KEPT_BYTES_MAX
+        && let Some(content) = inner.read_right.kept(blob.storage, inner.now())
+    {
+        return Ok(iter([Ok(content)]).boxed());
+    }
     let reading = Reading::open(inner, blob, range).await?;
     if !reading.is_hashed() {
         return Ok(reading.into_chunks());
@@ -105,6 +113,7 @@ pub(super) async fn read(
         return Ok(reading.into_chunks());
     };
     let chunks = reading.read_all().await?;
+    inner.read_right.keep(blob.storage, &chunks, inner.now());
     // The memory is given back with the last chunk.
     Ok(iter(chunks)
         .map(move |chunk| {

@@ -1,8 +1,10 @@
 //! Small blobs: all of their bytes are checked before the first is passed on, so that wrong ones are followed by right ones.
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use roadstead_oci::Digest;
-use roadstead_storage::StorageErrorKind;
+use roadstead_storage::{ObjectKey, StorageErrorKind};
 
 use super::world::{PIECE, Plan, World, collect, content};
 use crate::{BlobStream, DistributionOptions, PullError};
@@ -61,6 +63,7 @@ async fn without_memory_for_it_a_small_blob_is_passed_on_as_it_comes_and_its_end
     let world = World::of(Plan {
         options: DistributionOptions {
             verified_memory_bytes: 64 << 10,
+            hashed_again_after: Duration::ZERO,
             ..DistributionOptions::default()
         },
         ..Plan::default()
@@ -97,4 +100,60 @@ async fn a_blob_that_is_larger_is_passed_on_as_it_comes() {
     assert!(stream.next().await.unwrap().is_ok());
     let ended = collect(stream).await;
     assert!(matches!(ended, Err(PullError::Corrupt { .. })), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_was_right_is_hashed_again_once_it_was_touched_or_after_ten_minutes() {
+    let minutes = Duration::from_mins(10);
+    for verified_bytes_max in [0, 8 << 20] {
+        let world = World::with(|options| {
+            options.hashed_again_after = minutes;
+            options.verified_bytes_max = verified_bytes_max;
+        })
+        .await;
+        let blob = content(97, 10 * PIECE + 7);
+        let digest = world.push(&blob).await;
+        assert!(world.pull(&digest).await.unwrap() == blob);
+        // Nobody looks: what changes is what is read, and not the file.
+        world.us.flip_read_byte(9_000);
+        assert!(world.pull(&digest).await.unwrap() != blob);
+        world.us.heal();
+        assert!(world.pull(&digest).await.unwrap() == blob);
+        let file = world.file("us", &ObjectKey::Blob(digest.clone()));
+        let mut damaged = blob.clone();
+        damaged[9_000] ^= 1;
+        std::fs::write(file, damaged).unwrap();
+        let pulled = world.pull(&digest).await;
+        assert!(
+            matches!(pulled, Err(PullError::Corrupt { .. })),
+            "{pulled:?}"
+        );
+
+        let other = content(98, 10 * PIECE + 7);
+        let digest = world.push(&other).await;
+        assert!(world.pull(&digest).await.unwrap() == other);
+        world.us.flip_read_byte(9_000);
+        world.clock.advance(minutes);
+        let pulled = world.pull(&digest).await;
+        assert!(
+            matches!(pulled, Err(PullError::Corrupt { .. })),
+            "{pulled:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_very_small_blob_that_was_right_is_not_read_again_for_ten_minutes() {
+    let minutes = Duration::from_mins(10);
+    let world = World::with(|options| options.hashed_again_after = minutes).await;
+    let (blob, larger) = (content(99, 5_000), content(100, 10_000));
+    let (digest, larger_digest) = (world.push(&blob).await, world.push(&larger).await);
+    for (digest, content) in [(&digest, &blob), (&larger_digest, &larger)] {
+        assert!(world.pull(digest).await.unwrap() == *content);
+        std::fs::remove_file(world.file("us", &ObjectKey::Blob(digest.clone()))).unwrap();
+    }
+    assert!(world.pull(&digest).await.unwrap() == blob);
+    assert!(world.pull(&larger_digest).await.is_err());
+    world.clock.advance(minutes);
+    assert!(world.pull(&digest).await.is_err());
 }

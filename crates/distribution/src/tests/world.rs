@@ -42,7 +42,11 @@ pub(super) struct Plan {
 impl Default for Plan {
     fn default() -> Self {
         Self {
-            options: DistributionOptions::default(),
+            options: DistributionOptions {
+                // Faults change what is read, and not the files that it is read from.
+                hashed_again_after: Duration::ZERO,
+                ..DistributionOptions::default()
+            },
             health: HealthOptions::default(),
             hedge: HedgeOptions::default(),
             locations: &["us", "eu"],

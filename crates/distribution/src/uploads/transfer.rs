@@ -137,9 +137,17 @@ struct Kept {
 }
 
 impl Kept {
-    fn new(inner: &Inner, offset: u64, excluded: BTreeSet<LocationName>) -> Self {
+    fn new(
+        inner: &Inner,
+        offset: u64,
+        location: &LocationName,
+        excluded: BTreeSet<LocationName>,
+    ) -> Self {
+        let mut others = inner.topology.locations().iter();
+        let is_another = |name: &LocationName| name != location && !excluded.contains(name);
+        let of_use = offset == 0 && others.any(is_another);
         Self {
-            pieces: (offset == 0).then(Vec::new),
+            pieces: of_use.then(Vec::new),
             bytes: 0,
             bytes_max: inner.options.kept_bytes_max,
             memory: inner.kept_memory.share(),
@@ -288,7 +296,7 @@ impl Sink {
         debug_assert_eq!(writer.offset(), digester.bytes_hashed());
         Self {
             id,
-            kept: Kept::new(inner, writer.offset(), excluded),
+            kept: Kept::new(inner, writer.offset(), location.name(), excluded),
             location,
             writer,
             digester,
