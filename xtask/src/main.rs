@@ -6,6 +6,7 @@
 mod bench;
 mod ci;
 mod dev;
+mod instructions;
 mod packages;
 mod process;
 mod regions;
@@ -59,7 +60,13 @@ enum Workflow {
     Deb,
     /// Check the shape of the tree: layers, manifests, file openings, module names, links.
     Tidy,
-    /// Everything that has to pass before a change lands: test, fmt, clippy, deny, tidy, doc.
+    /// Count the instructions that the registry executes for each of its operations, and hold them against `benches/instructions.txt`.
+    Instructions {
+        /// Store what was counted, instead.
+        #[arg(long)]
+        write: bool,
+    },
+    /// Everything that has to pass before a change lands: test, instructions, fmt, clippy, deny, tidy, doc.
     Ci,
     /// Run the benches, or measure the registry beside its peers.
     Bench(bench::Benches),
@@ -93,6 +100,8 @@ fn run(workflow: Workflow) -> Result<()> {
         Workflow::Image { tag } => packages::image(&workspace, &tag),
         Workflow::Deb => packages::deb(&workspace),
         Workflow::Tidy => tidy::run(&workspace),
+        Workflow::Instructions { write: false } => instructions::check(&workspace),
+        Workflow::Instructions { write: true } => instructions::store(&workspace),
         Workflow::Ci => ci::run(&workspace),
         Workflow::Bench(benches) => bench::run(&workspace, &benches),
     }

@@ -67,7 +67,24 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally
     tools::ensure_test_programs()?;
     let programs = workspace.target.join("test-programs");
     tools::ensure_test_program_directory(&programs)?;
-    // Apart from the tests, because tests build some crates with features for tests and these are the real thing.
+    build_programs(workspace)?;
+    let arguments = ["test", "--workspace", "--locked", "--no-fail-fast"]
+        .into_iter()
+        .chain(filter);
+    Step::cargo(arguments, Duration::from_mins(40))
+        .directory(&workspace.root)
+        .env(BINARIES, workspace.target.join("debug"))
+        .env(PROGRAMS, &programs)
+        .run_reading(|line| tally.add(line))?;
+    if tally.passed == 0 {
+        bail!("no test has run");
+    }
+    Ok(())
+}
+
+/// Builds the programs that ship, and the S3 server of the tests. Apart from the tests, because tests build some crates with features for tests and
+/// these are the real thing.
+pub(crate) fn build_programs(workspace: &Workspace) -> Result<()> {
     Step::cargo(
         [
             "build",
@@ -84,19 +101,7 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally
         Duration::from_mins(30),
     )
     .directory(&workspace.root)
-    .run()?;
-    let arguments = ["test", "--workspace", "--locked", "--no-fail-fast"]
-        .into_iter()
-        .chain(filter);
-    Step::cargo(arguments, Duration::from_mins(40))
-        .directory(&workspace.root)
-        .env(BINARIES, workspace.target.join("debug"))
-        .env(PROGRAMS, &programs)
-        .run_reading(|line| tally.add(line))?;
-    if tally.passed == 0 {
-        bail!("no test has run");
-    }
-    Ok(())
+    .run()
 }
 
 #[cfg(test)]

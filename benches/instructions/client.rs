@@ -1,0 +1,168 @@
+//! Who asks the registry: the account of its first start, with a token for the one repository that there is.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use roadstead_oci::MediaType;
+
+use crate::content::Hashed;
+use crate::http::{Answer, Connection, Request};
+
+/// The account.
+pub(crate) const ACCOUNT: &str = "admin";
+
+/// The repository, in the account's own namespace.
+const REPOSITORY: &str = "admin/app";
+
+/// A client with one connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    connection: Connection,
+    address: SocketAddr,
+    /// The header `Authorization` with the password.
+    password: String,
+    /// The header `Authorization` with the token.
+    token: String,
+}
+
+impl Client {
+    /// Connects and asks for a token.
+    ///
+    /// # Panics
+    /// When it gets none.
+    pub(crate) fn new(address: SocketAddr, password: &str, patience: Duration) -> Self {
+        let connection = Connection::open(address, patience)
+            .unwrap_or_else(|error| panic!("{address} cannot be reached: {error}"));
+        let credentials = STANDARD.encode(format!("{ACCOUNT}:{password}"));
+        let mut client = Self {
+            connection,
+            address,
+            password: format!("Basic {credentials}"),
+            token: String::new(),
+        };
+        let token = client.new_token();
+        client.token = format!("Bearer {token}");
+        client
+    }
+
+    /// Asks for a token, and goes on with the one that there is.
+    ///
+    /// # Panics
+    /// When none is given.
+    pub(crate) fn new_token(&mut self) -> String {
+        let path = format!(
+            "/v2/auth?service={}&scope=repository:{REPOSITORY}:pull,push",
+            self.address
+        );
+        let request = Request {
+            method: "GET",
+            path: &path,
+            headers: &[("Authorization", &self.password)],
+            body: &[],
+        };
+        let answer = exchange(&mut self.connection, request, 200);
+        let document: serde_json::Value =
+            serde_json::from_slice(&answer.body).expect("the answer with a token is JSON");
+        document["token"].as_str().expect("there is one").to_owned()
+    }
+
+    /// Asks whether there is a registry.
+    ///
+    /// # Panics
+    /// When the answer is not what is expected, as everywhere here.
+    pub(crate) fn ping(&mut self) {
+        self.ask("GET", "/v2/", &[], &[], 200);
+    }
+
+    /// Asks for a manifest by tag or digest.
+    pub(crate) fn pull_manifest(&mut self, reference: &str) {
+        let path = in_repository(&format!("manifests/{reference}"));
+        let kind = MediaType::OCI_MANIFEST;
+        self.ask("GET", &path, &[("Accept", kind.as_str())], &[], 200);
+    }
+
+    /// Asks how large a blob is.
+    pub(crate) fn look_at_blob(&mut self, blob: &Hashed) {
+        let path = in_repository(&format!("blobs/{}", blob.digest));
+        self.ask("HEAD", &path, &[], &[], 200);
+    }
+
+    /// Reads a blob.
+    pub(crate) fn pull_blob(&mut self, blob: &Hashed) {
+        let path = in_repository(&format!("blobs/{}", blob.digest));
+        self.ask("GET", &path, &[], &[], 200);
+    }
+
+    /// Reads the first bytes of a blob.
+    pub(crate) fn pull_range(&mut self, blob: &Hashed, bytes: usize) {
+        let path = in_repository(&format!("blobs/{}", blob.digest));
+        let range = format!("bytes=0-{}", bytes - 1);
+        self.ask("GET", &path, &[("Range", &range)], &[], 206);
+    }
+
+    /// Reads the list of tags.
+    pub(crate) fn list_tags(&mut self, count: u64) {
+        let path = in_repository(&format!("tags/list?n={count}"));
+        self.ask("GET", &path, &[], &[], 200);
+    }
+
+    /// Begins an upload and ends it with all its bytes.
+    pub(crate) fn push_blob(&mut self, blob: &Hashed) {
+        let begun = self.ask("POST", &in_repository("blobs/uploads/"), &[], &[], 202);
+        let location = begun.location.expect("an upload has an address");
+        // It is absolute, as the configuration says what the registry is called.
+        let own = format!("http://{}", self.address);
+        let path = location.strip_prefix(&own).unwrap_or(&location);
+        let path = format!("{path}?digest={}", blob.digest);
+        let kind = ("Content-Type", "application/octet-stream");
+        self.ask("PUT", &path, &[kind], &blob.bytes, 201);
+    }
+
+    /// Puts a manifest under a tag.
+    pub(crate) fn push_manifest(&mut self, tag: &str, manifest: &Hashed) {
+        let path = in_repository(&format!("manifests/{tag}"));
+        let kind = MediaType::OCI_MANIFEST;
+        let headers = [("Content-Type", kind.as_str())];
+        self.ask("PUT", &path, &headers, &manifest.bytes, 201);
+    }
+
+    /// Asks with the token.
+    fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        expected: u16,
+    ) -> Answer {
+        let token = ("Authorization", self.token.as_str());
+        let headers = [headers, &[token]].concat();
+        let request = Request {
+            method,
+            path,
+            headers: &headers,
+            body,
+        };
+        exchange(&mut self.connection, request, expected)
+    }
+}
+
+fn in_repository(path: &str) -> String {
+    format!("/v2/{REPOSITORY}/{path}")
+}
+
+fn exchange(connection: &mut Connection, request: Request<'_>, expected: u16) -> Answer {
+    let (method, path) = (request.method, request.path);
+    let answer = connection
+        .exchange(request)
+        .unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+    assert_eq!(
+        answer.status,
+        expected,
+        "{method} {path}: {}",
+        String::from_utf8_lossy(&answer.body)
+    );
+    answer
+}

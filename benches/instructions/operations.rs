@@ -1,0 +1,77 @@
+//! What is counted.
+
+use crate::client::Client;
+use crate::content::{Content, Hashed, TAGS, tag};
+
+/// How many requests that read are a batch: of what happens once in it, such as a question to the database after a commit, a fortieth is in the count.
+const READS: u64 = 40;
+
+/// How many that write or sign are one: each costs many times what a read costs, so that what happens besides matters less.
+const WRITES: u64 = 10;
+
+/// An operation.
+#[derive(Debug)]
+pub(crate) struct Operation {
+    pub(crate) name: &'static str,
+    /// How many requests are a batch.
+    pub(crate) times: u64,
+    /// Makes one request, or those that belong together. The number is another one each time.
+    pub(crate) ask: fn(&mut Client, &Content, u64),
+}
+
+/// All of them. Those that add tags come last, so that the list has as many in every run.
+pub(crate) const OPERATIONS: [Operation; 10] = [
+    Operation {
+        name: "ping",
+        times: READS,
+        ask: |client, _, _| client.ping(),
+    },
+    Operation {
+        name: "manifest-by-tag",
+        times: READS,
+        ask: |client, _, _| client.pull_manifest(&tag(0)),
+    },
+    Operation {
+        name: "manifest-by-digest",
+        times: READS,
+        ask: |client, content, _| client.pull_manifest(content.manifest(0).digest.as_str()),
+    },
+    Operation {
+        name: "blob-head",
+        times: READS,
+        ask: |client, content, _| client.look_at_blob(&content.small[0]),
+    },
+    Operation {
+        name: "blob-4k",
+        times: READS,
+        ask: |client, content, _| client.pull_blob(&content.small[0]),
+    },
+    Operation {
+        name: "blob-range-64k",
+        times: READS,
+        ask: |client, content, _| client.pull_range(&content.large, 64 << 10),
+    },
+    Operation {
+        name: "tags-100",
+        times: READS,
+        ask: |client, _, _| client.list_tags(TAGS),
+    },
+    Operation {
+        name: "token",
+        times: WRITES,
+        ask: |client, _, _| drop(client.new_token()),
+    },
+    Operation {
+        name: "blob-push-64k",
+        times: WRITES,
+        ask: |client, _, number| client.push_blob(&Hashed::of_chance(1_000 + number, 64 << 10)),
+    },
+    Operation {
+        name: "manifest-push",
+        times: WRITES,
+        ask: |client, content, number| {
+            let number = TAGS + number;
+            client.push_manifest(&tag(number), &content.manifest(number));
+        },
+    },
+];
