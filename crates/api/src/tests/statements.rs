@@ -124,5 +124,7 @@ async fn the_number_of_statements_does_not_grow_with_the_image() {
     assert_eq!(statements.take(), 2);
     world.clock.advance(REVOCATION_BOUND);
     futures_util::future::join_all((0..20).map(|_| get())).await;
-    assert_eq!(statements.take(), 2 + 20 * 2);
+    // And so is what they look for.
+    let together = statements.take();
+    assert!((2 + 2..20).contains(&together), "{together}");
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -104,7 +105,11 @@ impl World {
             database: None,
             api: ApiOptions::default(),
             auth: AuthOptions::standalone(REGISTRY, "admin"),
-            distribution: DistributionOptions::default(),
+            distribution: DistributionOptions {
+                // Faults change what is read, and not the files that it is read from.
+                hashed_again_after: Duration::ZERO,
+                ..DistributionOptions::default()
+            },
             management: ManagementOptions::default(),
             listener: None,
         };

@@ -133,9 +133,7 @@ impl Calls {
         .await
     }
 
-    /// Runs a step of `OpenDAL`'s, in a task of its own. So its deadline measures the store and not how often the caller
-    /// polls, which for the body of a response depends on the client. And a step that was given up goes on counting
-    /// against the bound until the kernel lets go of its thread, which nothing else can make it do.
+    /// Runs a step of `OpenDAL`'s, [apart](Self::apart).
     pub(crate) async fn operate<T, W, F>(
         self: &Arc<Self>,
         call: &Call,
@@ -145,6 +143,37 @@ impl Calls {
         T: Send + 'static,
         W: FnOnce(Operator) -> F + Send + 'static,
         F: Future<Output = Result<T, opendal::Error>> + Send + 'static,
+    {
+        let calls = Arc::clone(self);
+        self.apart(call, |permit| async move { calls.step(permit, work).await })
+            .await
+    }
+
+    /// Runs `work` on a blocking thread, [apart](Self::apart).
+    pub(crate) async fn blocking_apart<T, W>(
+        self: &Arc<Self>,
+        call: &Call,
+        work: W,
+    ) -> Result<T, StorageError>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Store) -> Result<T, Failure> + Send + 'static,
+    {
+        let calls = Arc::clone(self);
+        self.apart(call, |permit| async move {
+            join(&mut calls.start(permit, work)).await
+        })
+        .await
+    }
+
+    /// Runs a step in a task of its own. So its deadline measures the store and not how often the caller
+    /// polls, which for the body of a response depends on the client. And a step that was given up goes on counting
+    /// against the bound until the kernel lets go of its thread, which nothing else can make it do.
+    async fn apart<T, W, F>(self: &Arc<Self>, call: &Call, work: W) -> Result<T, StorageError>
+    where
+        T: Send + 'static,
+        W: FnOnce(Permit) -> F + Send + 'static,
+        F: Future<Output = Result<T, Failure>> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
         let (calls, step) = (Arc::clone(self), call.clone());
@@ -158,7 +187,7 @@ impl Calls {
                     if answer.is_closed() {
                         return;
                     }
-                    calls.step(permit, work).await
+                    work(permit).await
                 }
                 Ok(Err(failure)) => Err(failure),
                 Err(_) => Err(StorageErrorKind::Timeout.into()),

@@ -27,7 +27,7 @@ type Step = Pin<Box<dyn Future<Output = Result<Bytes, StorageError>> + Send>>;
 pub(crate) struct DirectoryStream {
     calls: Arc<Calls>,
     call: Call,
-    /// Read by one step at a time, from where the one before it ended.
+    /// Read by one step at a time.
     file: Arc<File>,
     version: ObjectVersion,
     buffers: Arc<Buffers>,
@@ -50,8 +50,8 @@ impl DirectoryStream {
     ) -> Result<Self, StorageError> {
         let (path, into) = (call.object.clone(), Arc::clone(&buffers));
         let (file, version, range, first) = calls
-            .blocking(&call, move |store| {
-                let mut file = File::open(store.root.join(path))?;
+            .blocking_apart(&call, move |store| {
+                let file = File::open(store.root.join(path))?;
                 let metadata = file.metadata()?;
                 if !metadata.is_file() {
                     return Err(Failure::because(
@@ -60,9 +60,6 @@ impl DirectoryStream {
                     ));
                 }
                 let range = bounded(range, metadata.len())?;
-                if range.start > 0 {
-                    file.seek(SeekFrom::Start(range.start))?;
-                }
                 let first = read(&file, &range, &into)?;
                 let version = ObjectVersion::of_file([
                     metadata.dev().cast_signed(),
@@ -126,7 +123,7 @@ impl DirectoryStream {
         Some(Box::pin(async move {
             let start = unread.start;
             let work = move |_: &_| read(&file, &unread, &buffers);
-            let chunk = calls.blocking(&call, work).await?;
+            let chunk = calls.blocking_apart(&call, work).await?;
             calls
                 .hook
                 .reading(start, chunk)
@@ -218,11 +215,12 @@ impl fmt::Debug for DirectoryStream {
     }
 }
 
-/// The first chunk of what is unread, from where the file stands.
+/// The first chunk of what is unread.
 fn read(mut file: &File, unread: &Range<u64>, buffers: &Arc<Buffers>) -> Result<Bytes, Failure> {
     let length = usize::try_from(unread.end - unread.start).unwrap_or(usize::MAX);
     let length = length.min(buffers.chunk_bytes());
     let mut buffer = buffers.take(length);
+    file.seek(SeekFrom::Start(unread.start))?;
     file.by_ref()
         .take(length as u64)
         .read_to_end(buffer.bytes())?;
