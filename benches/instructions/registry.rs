@@ -32,7 +32,7 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    /// Writes the configuration into a directory.
+    /// Writes the configuration into a directory, and makes the store's.
     ///
     /// # Panics
     /// When that cannot be.
@@ -50,6 +50,8 @@ impl Home {
             directory.join("blobs").display()
         );
         fs::write(directory.join("config.yaml"), configuration).expect("a file can be written");
+        // A store that is missing is never made: it could be one that is not mounted.
+        fs::create_dir_all(directory.join("blobs")).expect("a directory can be made");
         Self {
             program: program.to_owned(),
             directory: directory.to_owned(),

@@ -61,7 +61,8 @@ impl Registry {
     /// When it does not start.
     pub(crate) fn start(form: Form, program: &Path, scratch: &Path) -> Self {
         let home = scratch.join(form.name());
-        fs::create_dir_all(&home).expect("a directory can be made");
+        // A store that is missing is never made: it could be one that is not mounted.
+        fs::create_dir_all(home.join("blobs")).expect("a directory can be made");
         let postgres = (form != Form::Embedded).then(|| {
             let server = Postgres::start(&PostgresSettings::default());
             let database = server.database();
