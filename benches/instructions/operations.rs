@@ -3,6 +3,9 @@
 use crate::client::Client;
 use crate::content::{Content, Hashed, TAGS, tag};
 
+/// How often what is logged is read in a batch: the log is written every second, and a batch has to fit in between.
+const LOGGED_READS: u64 = 10;
+
 /// How many requests that read are a batch: of what happens once in it, such as a question to the database after a commit, a fortieth is in the count.
 const READS: u64 = 40;
 
@@ -28,12 +31,12 @@ pub(crate) const OPERATIONS: [Operation; 10] = [
     },
     Operation {
         name: "manifest-by-tag",
-        times: READS,
+        times: LOGGED_READS,
         ask: |client, _, _| client.pull_manifest(&tag(0)),
     },
     Operation {
         name: "manifest-by-digest",
-        times: READS,
+        times: LOGGED_READS,
         ask: |client, content, _| client.pull_manifest(content.manifest(0).digest.as_str()),
     },
     Operation {

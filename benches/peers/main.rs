@@ -6,6 +6,11 @@
 //!
 //! Absolute figures are those of the machine on that day. Ratios within one run are what counts.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "what was measured is for whoever runs it"
+)]
+
 mod arguments;
 mod peers;
 mod registries;
@@ -60,12 +65,14 @@ fn main() {
 /// Has the generator put its load to all of them.
 fn measure(arguments: &Arguments, peers: &Peers, registry: &Registry, file: &Path) {
     let mut targets = peers.targets();
-    targets.push(registry.target());
+    // The names of the generator's repositories begin so.
+    let tag = std::process::id().to_string();
+    targets.push(registry.target(&tag, arguments.rounds));
     let mut command = Command::new("python3");
     command
         .arg(arguments.harness.join("regbench.py"))
         .env("REGBENCH", &peers.generator)
-        .args(["--big", &arguments.big])
+        .args(["--big", &arguments.big, "--tag", &tag])
         .args([
             "--rounds",
             &arguments.rounds.to_string(),

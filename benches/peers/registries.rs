@@ -124,14 +124,26 @@ impl Registry {
         }
     }
 
-    /// As the generator is told of it.
-    pub(crate) fn target(&self) -> String {
-        format!(
-            "us=http://127.0.0.1:{},pid={},token=1,basic={}",
-            self.port,
-            self.running.id(),
-            self.credentials
-        )
+    /// As the generator is told of it, with a token for all repositories that it is going to make.
+    pub(crate) fn target(&self, tag: &str, rounds: u32) -> String {
+        let scopes: Vec<String> = (0..rounds)
+            .flat_map(|round| ["", "i", "t"].map(|kind| format!("bench/r{tag}-{round}{kind}")))
+            .map(|name| format!("&scope=repository:{name}:pull,push"))
+            .collect();
+        let scopes = scopes.concat();
+        let address = format!(
+            "http://127.0.0.1:{}/v2/auth?service=127.0.0.1:{}{scopes}",
+            self.port, self.port
+        );
+        let answer = Command::new("curl")
+            .args(["--silent", "--fail", "--user", &self.credentials, &address])
+            .output()
+            .expect("curl runs");
+        let answer: serde_json::Value =
+            serde_json::from_slice(&answer.stdout).expect("a token is given");
+        let token = answer["token"].as_str().expect("a token is given");
+        let (port, id) = (self.port, self.running.id());
+        format!("us=http://127.0.0.1:{port},pid={id},bearer={token}")
     }
 
     /// The processor time of a token, in milliseconds, for a password that was checked just before.
@@ -161,6 +173,6 @@ impl Registry {
         let (before, _) = cpu_time(&process);
         ask(TOKENS);
         let (after, _) = cpu_time(&process);
-        (after - before).as_secs_f64() * 1000.0 / f64::from(TOKENS)
+        after.saturating_sub(before).as_secs_f64() * 1000.0 / f64::from(TOKENS)
     }
 }

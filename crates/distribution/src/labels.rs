@@ -181,7 +181,7 @@ pub(crate) async fn pay(inner: &Arc<Inner>) -> Result<u64, MetadataError> {
             .await?;
         // Every manifest of a step is paid or put off, so the next step finds others.
         for owed in &owed {
-            paid += u64::from(pay_one(inner, owed).await?);
+            paid += u64::from(Box::pin(pay_one(inner, owed)).await?);
         }
         if owed.len() < OWED_PER_STEP as usize {
             return Ok(paid);

@@ -79,7 +79,7 @@ impl<'a> Manifests<'a> {
         let mut found = if known {
             Found::Nothing
         } else {
-            labels::read(inner, repository.id, manifest).await?
+            Box::pin(labels::read(inner, repository.id, manifest)).await?
         };
         let now = inner.now();
         let mut attempt = 0;
@@ -114,7 +114,7 @@ impl<'a> Manifests<'a> {
                 // It was collected, or its configuration came, between the look and the step.
                 PutManifestOutcome::LabelsNeeded => {
                     found = if attempt == 1 {
-                        labels::read(inner, repository.id, manifest).await?
+                        Box::pin(labels::read(inner, repository.id, manifest)).await?
                     } else {
                         Found::Unreadable
                     };

@@ -182,7 +182,7 @@ mod tests {
     }
 
     /// Two futures that have both begun.
-    async fn begun<A, B>(first: A, second: B) -> std::pin::Pin<Box<Join<A, B>>>
+    fn begun<A, B>(first: A, second: B) -> std::pin::Pin<Box<Join<A, B>>>
     where
         A: Future,
         B: Future,
@@ -198,7 +198,7 @@ mod tests {
     async fn what_is_asked_while_an_answer_is_awaited_is_asked_together() {
         let doubling = Doubling::new(50, 1);
         let others = join_all((2..=100).map(|number| doubling.double(number)));
-        let both = begun(doubling.double(1), others).await;
+        let both = begun(doubling.double(1), others);
         doubling.may.add_permits(100);
         let (first, others) = both.await;
         assert_eq!(first, Some(2));
@@ -216,7 +216,7 @@ mod tests {
         let mut first = Box::pin(doubling.double(1));
         assert!((&mut first).now_or_never().is_none());
         assert_eq!(doubling.asked(1).await, [[1]]);
-        let both = begun(first, doubling.double(1)).await;
+        let both = begun(first, doubling.double(1));
         doubling.may.add_permits(2);
         assert_eq!(both.await, (Some(2), Some(2)));
         assert_eq!(doubling.asked(2).await, [[1], [1]]);
@@ -228,10 +228,10 @@ mod tests {
         let mut first = Box::pin(doubling.double(1));
         assert!((&mut first).now_or_never().is_none());
         doubling.asked(1).await;
-        let two = begun(first, doubling.double(2)).await;
+        let two = begun(first, doubling.double(2));
         // Nobody has been answered, and yet the second is being asked.
         assert_eq!(doubling.asked(2).await, [[1], [2]]);
-        let three = begun(two, doubling.double(3)).await;
+        let three = begun(two, doubling.double(3));
         tokio::task::yield_now().await;
         assert_eq!(doubling.asked(2).await.len(), 2);
         doubling.may.add_permits(3);

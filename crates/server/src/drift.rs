@@ -92,12 +92,11 @@ impl Comparison {
             // Forgotten until the new one is told, however often that fails.
             self.told = None;
         }
-        let fingerprint = match &self.told {
-            Some(told) => Some(told.clone()),
-            None => {
-                let raw = self.raw.borrow_and_update().clone();
-                fingerprint(&raw, database, environment).await?
-            }
+        let fingerprint = if let Some(told) = &self.told {
+            Some(told.clone())
+        } else {
+            let raw = self.raw.borrow_and_update().clone();
+            fingerprint(&raw, database, environment).await?
         };
         let Some(fingerprint) = fingerprint else {
             if !self.silent {

@@ -215,7 +215,7 @@ impl Location {
             .over(Operation::Read, async {
                 Ok(match &self.backing {
                     Backing::Directory(directory) => {
-                        let stream = directory.read(key, range).await?;
+                        let stream = Box::pin(directory.read(key, range)).await?;
                         ObjectStream::of_directory(stream, self.watch.clone())
                     }
                     Backing::Objects(store) => {
