@@ -66,7 +66,7 @@ enum Workflow {
         #[arg(long)]
         write: bool,
     },
-    /// Everything that has to pass before a change lands: test, instructions, fmt, clippy, deny, tidy, doc.
+    /// Everything that has to pass before a change lands: test, fmt, clippy, deny, tidy, doc.
     Ci,
     /// Run the benches, or measure the registry beside its peers.
     Bench(bench::Benches),
