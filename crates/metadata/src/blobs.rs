@@ -1,4 +1,4 @@
-//! Blobs: which a repository holds, and where their bytes are.
+//! Blobs: which a repository holds, and where their bytes are. How a push makes one is in [`crate::blob_commits`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,18 +6,15 @@ use roadstead_oci::Digest;
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
 use sea_orm::{FromQueryResult, Value};
-use uuid::Uuid;
 
 use crate::database::{
-    Connection, Database, Identified, Lock, Named, contended, json_ids, json_texts, params,
+    Connection, Database, Identified, Named, contended, json_ids, json_texts, params,
 };
 use crate::error::MetadataError;
-use crate::garbage::{Publication, consume, free_blobs, lapsed};
+use crate::garbage::free_blobs;
 use crate::ids::{RepositoryId, StorageId};
-use crate::locations::SEALED;
 use crate::lookups::{Found, NAMES, by_digest, digests_in_repositories};
 use crate::reader::Reader;
-use crate::uploads::{Upload, bytes_column, end_upload};
 
 /// A blob and the locations that hold verified bytes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,25 +29,6 @@ pub struct Blob {
     pub size: u64,
     /// Where they are.
     pub present: BTreeSet<LocationName>,
-}
-
-/// A blob whose bytes are safe at a location and have the digest.
-#[derive(Clone, Debug)]
-pub struct CommitBlob<'a> {
-    /// The repository that gets it.
-    pub repository: RepositoryId,
-    /// Which bytes appeared where: their digest was proven since it was begun.
-    pub publication: &'a Publication,
-    /// How many.
-    pub size: u64,
-    /// Until when it stays without a manifest that refers to it.
-    pub protect_until: Timestamp,
-    /// The session that ends with this, as it was last read.
-    pub upload: Option<&'a Upload>,
-    /// The id that the blob gets if it is new.
-    pub uuid: Uuid,
-    /// Now.
-    pub now: Timestamp,
 }
 
 /// What became of [`Database::delete_blob`].
@@ -168,102 +146,6 @@ impl Database {
                 .await
             }
         }
-    }
-
-    /// Makes a blob part of a repository once its bytes are safe, and ends the session that brought them: one transaction.
-    ///
-    /// # Errors
-    /// [`MetadataError::Conflict`] when the session was changed by another writer, the location takes no new bytes, or the publication has
-    /// lapsed, so that the object may be gone. Nothing is changed then.
-    pub async fn commit_blob(&self, commit: &CommitBlob<'_>) -> Result<Blob, MetadataError> {
-        contended(|| self.commit_blob_once(commit)).await
-    }
-
-    async fn commit_blob_once(&self, commit: &CommitBlob<'_>) -> Result<Blob, MetadataError> {
-        const OPERATION: &str = "record a blob";
-        let transaction = self.begin(OPERATION).await?;
-        if let Some(upload) = commit.upload
-            && !end_upload(&transaction, upload).await?
-        {
-            return Err(MetadataError::Conflict {
-                what: format!("upload `{}` was changed by another request", upload.uuid),
-            });
-        }
-        let digest = commit.publication.digest().to_string();
-        // Quay's checksum column is not unique: two pushes of the same bytes would make two rows.
-        transaction.lock(Lock::blob(&digest)).await?;
-        if !consume(&transaction, commit.publication).await? {
-            return Err(lapsed(commit.publication));
-        }
-        let found: Option<Identified> = transaction
-            .row(
-                OPERATION,
-                "SELECT id FROM imagestorage WHERE content_checksum = $1 ORDER BY id LIMIT 1",
-                params![digest.as_str()],
-            )
-            .await?;
-        let storage = match found {
-            Some(row) => {
-                // The size is proven now. A row that says otherwise, or nothing as Quay's may, would make every pull fail.
-                transaction
-                    .execute(
-                        OPERATION,
-                        "UPDATE imagestorage SET image_size = $2
-                         WHERE id = $1 AND (image_size IS NULL OR image_size <> $2)",
-                        params![row.id, bytes_column(commit.size)],
-                    )
-                    .await?;
-                row.id
-            }
-            None => transaction
-                .row::<Identified>(
-                    OPERATION,
-                    // `uploading` stays true in the rows that Quay writes; nothing reads it.
-                    "INSERT INTO imagestorage (uuid, image_size, uploading, cas_path, content_checksum)
-                     VALUES ($1, $2, true, true, $3) RETURNING id",
-                    params![commit.uuid.to_string(), bytes_column(commit.size), digest.as_str()],
-                )
-                .await?
-                .map_or(0, |row| row.id),
-        };
-        let location: Option<Identified> = transaction
-            .row(
-                OPERATION,
-                &format!("SELECT l.id FROM imagestoragelocation l WHERE l.name = $1 AND l.name NOT IN {SEALED}"),
-                params![commit.publication.location().as_str()],
-            )
-            .await?;
-        let Some(location) = location else {
-            return Err(MetadataError::Conflict {
-                what: format!(
-                    "location `{}` takes no new bytes",
-                    commit.publication.location()
-                ),
-            });
-        };
-        transaction
-            .execute(
-                OPERATION,
-                "INSERT INTO imagestorageplacement (storage_id, location_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-                params![storage, location.id],
-            )
-            .await?;
-        hold(
-            &transaction,
-            commit.repository,
-            StorageId(storage),
-            commit.protect_until,
-            commit.now,
-        )
-        .await?;
-        let rows: Vec<BlobRow> = transaction
-            .rows(OPERATION, &format!("{SELECT}s.id = $1"), params![storage])
-            .await?;
-        let blob = blob_of(rows.iter())?.ok_or_else(|| {
-            MetadataError::corrupt("imagestorage", "id", storage, "the row vanished")
-        })?;
-        transaction.commit().await?;
-        Ok(blob)
     }
 
     /// Makes a blob that is somewhere part of a repository too. False when it is gone by now.

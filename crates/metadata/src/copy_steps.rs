@@ -251,7 +251,7 @@ impl Database {
         let recordable = copies
             .iter()
             .filter(|copy| standing.refusal(copy).is_none())
-            .map(|copy| copy.publication);
+            .map(|copy| copy.publication.id());
         let consumed = consume_all(&transaction, recordable).await?;
         let refusal = |copy: &CompletedCopy<'_>| {
             let lapsed = !consumed.contains(&copy.publication.id());

@@ -35,7 +35,7 @@ pub(crate) use namespaces::{mark_deleted, remove_accounts};
 pub(crate) use objects::doom_at;
 pub use objects::{ClaimObjects, DoomedObject, FailedDeletion};
 pub use publications::{Publication, Publishing};
-pub(crate) use publications::{begin_all, consume, consume_all, give_up, lapsed};
+pub(crate) use publications::{PublicationId, begin_all, consume_all, give_up, lapsed};
 pub(crate) use referring::{APPLICATION, TEAM};
 pub use repositories::{MarkDeleted, Purged, REPOSITORY_QUEUE};
 pub use runs::{GarbageRun, Removed, Sweep, SweepProgress};

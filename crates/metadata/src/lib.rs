@@ -14,6 +14,7 @@ mod app_tokens;
 mod applications;
 mod at_risk;
 mod audit;
+mod blob_commits;
 mod blobs;
 mod calls;
 mod catalog;
@@ -75,7 +76,8 @@ pub use applications::{
 };
 pub use at_risk::{AtRiskImage, AtRiskOf, AtRiskPage, AtRiskPosition, AtRiskTotals};
 pub use audit::{Actor, Credential, LogCount, LogEntry, LogPage, LogPosition, LogRecord, LogScope};
-pub use blobs::{Blob, BlobDeletion, CommitBlob, MountSource};
+pub use blob_commits::CommitBlob;
+pub use blobs::{Blob, BlobDeletion, MountSource};
 pub use calls::Calls;
 pub use catalog::CatalogViewer;
 pub use changes::{Change, Changed, Unchanged};

@@ -206,7 +206,10 @@ impl World {
                 now: self.now,
             })
             .await
-            .unwrap()
+            .unwrap();
+        let digest = digest_of(content);
+        let blob = self.database.find_blob_anywhere(&digest).await.unwrap();
+        blob.expect("it was just recorded")
     }
 
     async fn publication(&self, content: &str, location: &LocationName) -> Publication {

@@ -7,13 +7,15 @@
 //! [`OURS`]: a request that reaches a Quay is answered there as one for an upload that is not known, and the client starts anew. Sessions that
 //! Quay began have no row in `roadstead_upload` and are never changed here; Quay's own clean-up, or the removal of their location, ends them.
 
+use std::collections::BTreeSet;
+
 use roadstead_oci::DigestState;
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
-use crate::database::{Connection, Database, Identified, params};
+use crate::database::{Connection, Database, Identified, Transaction, json_ids, params};
 use crate::error::MetadataError;
 use crate::ids::{RepositoryId, UploadId};
 use crate::locations::CLOSED;
@@ -37,6 +39,22 @@ pub struct Upload {
     pub hash_state: DigestState,
     /// In what these bytes lie at the location, in the words of whoever staged them. Empty where the offset says all.
     pub staged_parts: String,
+}
+
+/// A session's row, and the version of it that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ReadVersion {
+    upload: UploadId,
+    version: i64,
+}
+
+impl Upload {
+    pub(crate) const fn read_version(&self) -> ReadVersion {
+        ReadVersion {
+            upload: self.id,
+            version: self.version,
+        }
+    }
 }
 
 /// Bytes of a session that are safe from now on.
@@ -81,6 +99,21 @@ struct UploadRow {
     version: i64,
     hash_state: String,
     staged_parts: String,
+}
+
+#[derive(Debug, FromQueryResult)]
+struct VersionRow {
+    upload_id: i32,
+    version: i64,
+}
+
+impl VersionRow {
+    const fn read(&self) -> ReadVersion {
+        ReadVersion {
+            upload: UploadId(self.upload_id),
+            version: self.version,
+        }
+    }
 }
 
 impl TryFrom<UploadRow> for Upload {
@@ -270,9 +303,9 @@ impl Database {
     /// Ends a session without a blob. False when it was gone already or another writer changed it first.
     pub async fn forget_upload(&self, upload: &Upload) -> Result<bool, MetadataError> {
         let transaction = self.begin("end an upload").await?;
-        let ended = end_upload(&transaction, upload).await?;
+        let ended = end_uploads(&transaction, &BTreeSet::from([upload.read_version()])).await?;
         transaction.commit().await?;
-        Ok(ended)
+        Ok(!ended.is_empty())
     }
 
     /// Sessions that nobody has added to since `older_than`, oldest first, at most `limit`.
@@ -318,29 +351,38 @@ impl Database {
     }
 }
 
-/// Removes a session's rows if nobody changed it since `upload` was read.
-pub(crate) async fn end_upload(
-    connection: &impl Connection,
-    upload: &Upload,
-) -> Result<bool, MetadataError> {
+/// Removes the rows of sessions that nobody changed since they were read so. Tells which those were.
+pub(crate) async fn end_uploads(
+    transaction: &Transaction,
+    uploads: &BTreeSet<ReadVersion>,
+) -> Result<BTreeSet<ReadVersion>, MetadataError> {
     const OPERATION: &str = "end an upload";
-    let ended = connection
-        .execute(
+    if uploads.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let pairs: Vec<(i32, i64)> = uploads
+        .iter()
+        .map(|read| (read.upload.0, read.version))
+        .collect();
+    let ended: Vec<VersionRow> = transaction
+        .rows(
             OPERATION,
-            "DELETE FROM roadstead_upload WHERE upload_id = $1 AND version = $2",
-            params![upload.id.0, upload.version],
+            "DELETE FROM roadstead_upload WHERE (upload_id, version) IN (
+                 SELECT CAST(u.first AS integer), CAST(u.second AS bigint) FROM @pairs($1) AS u)
+             RETURNING upload_id, version",
+            params![serde_json::json!(pairs).to_string()],
         )
         .await?;
-    if ended == 1 {
-        connection
+    if !ended.is_empty() {
+        transaction
             .execute(
                 OPERATION,
-                "DELETE FROM blobupload WHERE id = $1",
-                params![upload.id.0],
+                "DELETE FROM blobupload WHERE id IN @ids($1)",
+                params![json_ids(ended.iter().map(|row| row.upload_id))],
             )
             .await?;
     }
-    Ok(ended == 1)
+    Ok(ended.iter().map(VersionRow::read).collect())
 }
 
 /// A number of bytes as the signed 64-bit column holds it. More than 8 EiB cannot exist.

@@ -177,7 +177,9 @@ impl World {
             uuid: environment.ids.uuid(),
             now,
         };
-        self.database().commit_blob(&commit).await.unwrap()
+        self.database().commit_blob(&commit).await.unwrap();
+        let blob = self.database().find_blob_anywhere(&digest).await.unwrap();
+        blob.unwrap()
     }
 
     /// Pushes an image of these layers to one location; the copies of its blobs are queued. The first blob is its config.

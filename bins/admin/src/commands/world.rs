@@ -153,7 +153,9 @@ impl World {
             uuid: environment.ids.uuid(),
             now,
         };
-        self.database().commit_blob(&commit).await.unwrap()
+        self.database().commit_blob(&commit).await.unwrap();
+        let blob = self.database().find_blob_anywhere(&digest).await.unwrap();
+        blob.unwrap()
     }
 
     /// Pushes an image with one layer; its copies are queued.

@@ -46,7 +46,7 @@ impl Publication {
 
 /// Which publication it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct PublicationId(i64);
+pub(crate) struct PublicationId(pub(crate) i64);
 
 /// What became of [`Database::begin_publication`].
 #[derive(Debug)]
@@ -272,26 +272,18 @@ pub(crate) async fn begin_all(
     Ok(publications.collect())
 }
 
-/// Takes a publication away because its object is being recorded. False when it had lapsed: then nothing may be recorded, because nothing
-/// has kept the object there since. Under [`Lock::blob`].
-pub(crate) async fn consume(
-    transaction: &Transaction,
-    publication: &Publication,
-) -> Result<bool, MetadataError> {
-    Ok(consume_all(transaction, [publication]).await?.len() == 1)
-}
-
-/// The ids of those that had not lapsed, as [`consume`] has it.
+/// Takes publications away because their objects are being recorded. Tells which had not lapsed: nothing may be recorded of the others, because
+/// nothing has kept the object there since. Under [`Lock::blob`].
 pub(crate) async fn consume_all(
     transaction: &Transaction,
-    publications: impl IntoIterator<Item = &Publication>,
+    publications: impl IntoIterator<Item = PublicationId>,
 ) -> Result<BTreeSet<PublicationId>, MetadataError> {
     let rows: Vec<EndedRow> = transaction
         .rows(
             "end a publication",
             &format!("DELETE FROM roadstead_publication WHERE id IN {WIDE_IDS} RETURNING id"),
             params![json_wide_ids(
-                publications.into_iter().map(|publication| publication.id)
+                publications.into_iter().map(|publication| publication.0)
             )],
         )
         .await?;
@@ -299,12 +291,10 @@ pub(crate) async fn consume_all(
 }
 
 /// Why nothing was recorded.
-pub(crate) fn lapsed(publication: &Publication) -> MetadataError {
+pub(crate) fn lapsed(digest: &Digest, location: &LocationName) -> MetadataError {
     MetadataError::Conflict {
         what: format!(
-            "too much time passed before the object of {} at location `{}` could be recorded; send it again",
-            publication.digest(),
-            publication.location()
+            "too much time passed before the object of {digest} at location `{location}` could be recorded; send it again"
         ),
     }
 }

@@ -319,7 +319,6 @@ async fn a_blob_is_recorded_with_the_end_of_its_upload_or_not_at_all() {
                         now: world.now,
                     })
                     .await
-                    .map(drop)
             },
         )
         .await;

@@ -87,8 +87,7 @@ async fn committing_ends_the_session_and_a_second_commit_is_refused_without_a_tr
             uuid: world.ids.uuid(),
             now: world.now,
         };
-        let blob = world.database.commit_blob(&commit).await.unwrap();
-        assert_eq!(blob.present, BTreeSet::from([us()]));
+        world.database.commit_blob(&commit).await.unwrap();
         let publication = world.publication("", &eu()).await;
         commit.publication = &publication;
         assert!(matches!(

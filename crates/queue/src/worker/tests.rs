@@ -117,7 +117,9 @@ impl World {
             uuid: self.environment.ids.uuid(),
             now,
         };
-        let blob = self.database.commit_blob(&commit).await.unwrap();
+        self.database.commit_blob(&commit).await.unwrap();
+        let blob = self.database.find_blob_anywhere(&digest).await.unwrap();
+        let blob = blob.unwrap();
         let (defaults, configured) = (
             BTreeSet::from([name("us"), name("eu")]),
             BTreeSet::from([name("us"), name("eu")]),

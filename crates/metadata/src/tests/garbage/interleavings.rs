@@ -245,7 +245,7 @@ impl Scene {
             })
             .await;
         match committed {
-            Ok(_) => {
+            Ok(()) => {
                 self.seen.pushed += 1;
                 self.promised.insert(content, until);
             }

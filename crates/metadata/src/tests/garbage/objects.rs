@@ -39,7 +39,12 @@ impl World {
                 uuid: self.ids.uuid(),
                 now,
             })
-            .await
+            .await?;
+        let blob = self
+            .database
+            .find_blob_anywhere(&digest_of(content))
+            .await?;
+        Ok(blob.expect("it was just recorded"))
     }
 
     /// A blob at both locations whose objects are doomed since `now`.
