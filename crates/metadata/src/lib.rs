@@ -65,6 +65,7 @@ mod summary;
 mod tags;
 mod teams;
 mod totals;
+mod upload_steps;
 mod uploads;
 mod users;
 mod webhooks;
@@ -149,7 +150,8 @@ pub use tags::{
 };
 pub use teams::{Belonging, GrantedRepository, NewOrganization, TeamRecord};
 pub use totals::{QueueState, Totals};
-pub use uploads::{AdvanceUpload, NewUpload, Upload};
+pub use upload_steps::AdvanceUpload;
+pub use uploads::{NewUpload, Upload};
 pub use users::{About, AccountChanges, AccountRecord, AccountsOf, NewUser};
 pub use webhooks::{DeliveriesEnded, Delivery, NewWebhook, Webhook, WebhookLease};
 

@@ -1,4 +1,4 @@
-//! Upload sessions: what has arrived of a blob, so that any process can go on from there.
+//! Upload sessions: what has arrived of a blob, so that any process can go on from there. How they move on is in [`crate::upload_steps`].
 //!
 //! A session is a row of Quay's `blobupload` and one of our `roadstead_upload`, which holds the digester's state. `version` grows with every
 //! change, and a change names the version that it was made from: a writer that was overtaken changes nothing.
@@ -44,8 +44,8 @@ pub struct Upload {
 /// A session's row, and the version of it that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ReadVersion {
-    upload: UploadId,
-    version: i64,
+    pub(crate) upload: UploadId,
+    pub(crate) version: i64,
 }
 
 impl Upload {
@@ -55,23 +55,6 @@ impl Upload {
             version: self.version,
         }
     }
-}
-
-/// Bytes of a session that are safe from now on.
-#[derive(Clone, Debug)]
-pub struct AdvanceUpload<'a> {
-    /// The session as it was read.
-    pub upload: &'a Upload,
-    /// How many bytes are safe, those before included.
-    pub offset: u64,
-    /// The digester's state after them.
-    pub hash_state: &'a DigestState,
-    /// In what they lie.
-    pub staged_parts: &'a str,
-    /// Where. Another location than before only if all of them are there.
-    pub location: &'a LocationName,
-    /// Now.
-    pub now: Timestamp,
 }
 
 /// A session to be begun.
@@ -102,13 +85,13 @@ struct UploadRow {
 }
 
 #[derive(Debug, FromQueryResult)]
-struct VersionRow {
+pub(crate) struct VersionRow {
     upload_id: i32,
     version: i64,
 }
 
 impl VersionRow {
-    const fn read(&self) -> ReadVersion {
+    pub(crate) const fn read(&self) -> ReadVersion {
         ReadVersion {
             upload: UploadId(self.upload_id),
             version: self.version,
@@ -246,58 +229,6 @@ impl Database {
             )
             .await?;
         Ok(row.is_some())
-    }
-
-    /// Acknowledges bytes that are safe at the location. None when another writer changed the session first: nothing is changed then.
-    pub async fn advance_upload(
-        &self,
-        advance: &AdvanceUpload<'_>,
-    ) -> Result<Option<Upload>, MetadataError> {
-        const OPERATION: &str = "acknowledge bytes of an upload";
-        let AdvanceUpload { upload, now, .. } = advance;
-        let transaction = self.begin(OPERATION).await?;
-        let changed = transaction
-            .execute(
-                OPERATION,
-                "UPDATE roadstead_upload SET version = version + 1, hash_state = $3, staged_parts = $4, changed = $5
-                 WHERE upload_id = $1 AND version = $2",
-                params![
-                    upload.id.0,
-                    upload.version,
-                    advance.hash_state.to_string(),
-                    advance.staged_parts,
-                    now.naive_utc(),
-                ],
-            )
-            .await?;
-        if changed != 1 {
-            return Ok(None);
-        }
-        transaction
-            .execute(
-                OPERATION,
-                // Quay's clean-up, which may run beside us, goes by `created`: an upload that is still being sent must not be too old for it.
-                "UPDATE blobupload SET byte_count = $2, sha_state = $3, chunk_count = chunk_count + 1, created = $4,
-                        location_id = (SELECT id FROM imagestoragelocation WHERE name = $5)
-                 WHERE id = $1",
-                params![
-                    upload.id.0,
-                    bytes_column(advance.offset),
-                    advance.hash_state.to_quay_pickle().ok(),
-                    now.naive_utc(),
-                    advance.location.as_str(),
-                ],
-            )
-            .await?;
-        transaction.commit().await?;
-        Ok(Some(Upload {
-            offset: advance.offset,
-            version: upload.version + 1,
-            hash_state: advance.hash_state.clone(),
-            staged_parts: advance.staged_parts.to_owned(),
-            location: advance.location.clone(),
-            ..(*upload).clone()
-        }))
     }
 
     /// Ends a session without a blob. False when it was gone already or another writer changed it first.

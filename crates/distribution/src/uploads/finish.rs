@@ -132,12 +132,16 @@ async fn make_blob(
     // Before the bytes leave the staging area the row has to say that they were there, all of them: that is how a later attempt
     // recognises the object as this upload's. It also keeps other processes off: the staged file's lock is given up for the
     // publication, and whoever takes it then finds the row changed.
-    session.acknowledge(inner).await?;
+    let mut begun = session.close(inner, digest).await?;
     loop {
         let Session { upload, sink, lock } = session;
         let settled = sink.settle();
         let location = settled.location.clone();
-        let publication = publication::begin(inner, location.name(), digest).await?;
+        // What was begun is for the location of this first round only.
+        let publication = match begun.take() {
+            Some(publication) => publication,
+            None => publication::begin(inner, location.name(), digest).await?,
+        };
         let published = publish(inner, &location, upload.uuid, &settled.staged, publication).await;
         match published {
             Ok(publication) => {

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use roadstead_metadata::{AdvanceUpload, MetadataError, Repository, RepositoryId, Upload};
-use roadstead_oci::Digester;
+use roadstead_metadata::{
+    AdvanceUpload, MetadataError, Publication, Repository, RepositoryId, Upload,
+};
+use roadstead_oci::{Digest, DigestState, Digester};
 use roadstead_storage::{Location, Staged, StagedPartsError, StorageError, StorageErrorKind};
 use uuid::Uuid;
 
@@ -137,6 +139,44 @@ impl Session {
         self.note(inner).await
     }
 
+    /// As [`Session::acknowledge`], and in the same step begins the publication of the object that the bytes are to become. None where that is
+    /// still to be done: everything had been acknowledged before, or an object of the digest is being deleted there at this moment.
+    pub(super) async fn close(
+        &mut self,
+        inner: &Inner,
+        digest: &Digest,
+    ) -> Result<Option<Publication>, PushError> {
+        if self.unacknowledged() == 0 {
+            return Ok(None);
+        }
+        self.sink
+            .sync(inner)
+            .await
+            .map_err(|error| self.failed(error))?;
+        let (hash_state, staged_parts) = self.state();
+        let now = inner.now();
+        let closed = inner
+            .database
+            .close_upload(
+                &AdvanceUpload {
+                    upload: &self.upload,
+                    offset: self.sink.offset(),
+                    hash_state: &hash_state,
+                    staged_parts: &staged_parts,
+                    location: self.sink.location().name(),
+                    now,
+                },
+                digest,
+                inner.publication_until(now),
+            )
+            .await?;
+        let (upload, publishing) = closed.ok_or(PushError::SessionBusy {
+            id: self.upload.uuid,
+        })?;
+        self.upload = upload;
+        Ok(publishing.begun())
+    }
+
     /// Makes all bytes safe at the location that they were moved to, and records that they are there.
     pub(super) async fn acknowledge_elsewhere(&mut self, inner: &Inner) -> Result<(), PushError> {
         self.sink
@@ -148,13 +188,14 @@ impl Session {
 
     /// Records that everything taken so far is safe where it is.
     async fn note(&mut self, inner: &Inner) -> Result<(), PushError> {
+        let (hash_state, staged_parts) = self.state();
         let advanced = inner
             .database
             .advance_upload(&AdvanceUpload {
                 upload: &self.upload,
                 offset: self.sink.offset(),
-                hash_state: &self.sink.digester().save(),
-                staged_parts: &self.sink.staged().parts.to_string(),
+                hash_state: &hash_state,
+                staged_parts: &staged_parts,
                 location: self.sink.location().name(),
                 now: inner.now(),
             })
@@ -163,6 +204,14 @@ impl Session {
             id: self.upload.uuid,
         })?;
         Ok(())
+    }
+
+    /// What the row keeps of the digester and of how the bytes lie.
+    fn state(&self) -> (DigestState, String) {
+        (
+            self.sink.digester().save(),
+            self.sink.staged().parts.to_string(),
+        )
     }
 
     /// How many bytes have been taken and not acknowledged.

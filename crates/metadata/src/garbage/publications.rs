@@ -75,7 +75,8 @@ struct BegunRow {
 }
 
 #[derive(Debug, FromQueryResult)]
-struct LeasedRow {
+struct DoomedRow {
+    id: i64,
     digest: String,
     location: String,
 }
@@ -217,26 +218,35 @@ pub(crate) async fn begin_all(
     let pairs = |objects: &mut dyn Iterator<Item = &(&Digest, &LocationName)>| {
         json_pairs(objects.map(|(digest, location)| (digest.as_str(), location.as_str())))
     };
-    let all = pairs(&mut objects.iter());
-    transaction
-        .execute(
-            BEGIN,
-            "DELETE FROM roadstead_doomed_object
-             WHERE (digest, location) IN (SELECT o.first, o.second FROM @pairs($1) AS o)
-               AND (lease_until IS NULL OR lease_until <= $2)",
-            params![all.as_str(), now.naive_utc()],
-        )
-        .await?;
-    let leased: Vec<LeasedRow> = transaction
+    let doomed: Vec<DoomedRow> = transaction
         .rows(
             BEGIN,
-            "SELECT d.digest, d.location FROM roadstead_doomed_object d
+            "SELECT d.id, d.digest, d.location FROM roadstead_doomed_object d
              WHERE (d.digest, d.location) IN (SELECT o.first, o.second FROM @pairs($1) AS o)",
-            params![all],
+            params![pairs(&mut objects.iter())],
         )
         .await?;
-    let leased: BTreeSet<(&str, &str)> = leased
+    let mut saved = BTreeSet::new();
+    if !doomed.is_empty() {
+        let rows: Vec<EndedRow> = transaction
+            .rows(
+                BEGIN,
+                // Leases may be made longer at this moment: what the row says now counts.
+                &format!(
+                    "DELETE FROM roadstead_doomed_object
+                     WHERE id IN {WIDE_IDS} AND (lease_until IS NULL OR lease_until <= $2) RETURNING id"
+                ),
+                params![
+                    json_wide_ids(doomed.iter().map(|row| row.id)),
+                    now.naive_utc()
+                ],
+            )
+            .await?;
+        saved.extend(rows.into_iter().map(|row| row.id));
+    }
+    let leased: BTreeSet<(&str, &str)> = doomed
         .iter()
+        .filter(|row| !saved.contains(&row.id))
         .map(|row| (row.digest.as_str(), row.location.as_str()))
         .collect();
     let is_free = |object: &&(&Digest, &LocationName)| {

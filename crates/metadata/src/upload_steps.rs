@@ -1,0 +1,240 @@
+//! The steps of an upload session on its way to a blob: bytes that are safe, and leave to make them an object.
+//!
+//! Each step is for any number of sessions at once, with as many statements as for one. One session never spoils another's: what is wrong with it
+//! is its own answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use roadstead_oci::{Digest, DigestState};
+use roadstead_placement::LocationName;
+use roadstead_runtime::Timestamp;
+use serde_json::json;
+
+use crate::database::{Connection, Database, Lock, Transaction, contended, json_texts, params};
+use crate::dialect::moment_text;
+use crate::error::MetadataError;
+use crate::garbage::{Publishing, begin_all};
+use crate::uploads::{ReadVersion, Upload, VersionRow, bytes_column};
+
+/// Bytes of a session that are safe from now on.
+#[derive(Clone, Debug)]
+pub struct AdvanceUpload<'a> {
+    /// The session as it was read.
+    pub upload: &'a Upload,
+    /// How many bytes are safe, those before included.
+    pub offset: u64,
+    /// The digester's state after them.
+    pub hash_state: &'a DigestState,
+    /// In what they lie.
+    pub staged_parts: &'a str,
+    /// Where. Another location than before only if all of them are there.
+    pub location: &'a LocationName,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// An [`AdvanceUpload`] that owns what it says.
+#[derive(Debug)]
+pub(crate) struct Advance {
+    read: ReadVersion,
+    /// The session as it is then.
+    advanced: Upload,
+    now: Timestamp,
+}
+
+impl From<&AdvanceUpload<'_>> for Advance {
+    fn from(advance: &AdvanceUpload<'_>) -> Self {
+        Self {
+            read: advance.upload.read_version(),
+            advanced: Upload {
+                offset: advance.offset,
+                version: advance.upload.version + 1,
+                hash_state: advance.hash_state.clone(),
+                staged_parts: advance.staged_parts.to_owned(),
+                location: advance.location.clone(),
+                ..advance.upload.clone()
+            },
+            now: advance.now,
+        }
+    }
+}
+
+/// A session all of whose bytes are safe, and what they are to become.
+#[derive(Debug)]
+pub(crate) struct Closing {
+    advance: Advance,
+    digest: Digest,
+    until: Timestamp,
+}
+
+impl Database {
+    /// Acknowledges bytes that are safe at the location. None when another writer changed the session first, or there is no such
+    /// location any more: nothing is changed then.
+    pub async fn advance_upload(
+        &self,
+        advance: &AdvanceUpload<'_>,
+    ) -> Result<Option<Upload>, MetadataError> {
+        let advance = Advance::from(advance);
+        // A transaction that others were in the way of was rolled back, so that the session's version is still the one that was read.
+        let advanced = contended(|| self.advance_upload_once(&advance)).await?;
+        Ok(advanced.then_some(advance.advanced))
+    }
+
+    async fn advance_upload_once(&self, advance: &Advance) -> Result<bool, MetadataError> {
+        let transaction = self.begin(ADVANCE).await?;
+        let advanced = advance_all(&transaction, &[advance]).await?;
+        transaction.commit().await?;
+        Ok(advanced.contains(&advance.read))
+    }
+
+    /// Acknowledges the last bytes of an upload, and begins the publication of the object that they all become at their location: what
+    /// [`Database::advance_upload`] and [`Database::begin_publication`] do, in one transaction. None as there: nothing is changed and nothing
+    /// begun then. While an object of the digest is being deleted there, the bytes are acknowledged and
+    /// nothing is begun.
+    ///
+    /// `until` is when the publication counts as given up.
+    pub async fn close_upload(
+        &self,
+        advance: &AdvanceUpload<'_>,
+        digest: &Digest,
+        until: Timestamp,
+    ) -> Result<Option<(Upload, Publishing)>, MetadataError> {
+        let closings = [Closing {
+            advance: Advance::from(advance),
+            digest: digest.clone(),
+            until,
+        }];
+        let closed = contended(|| self.close_uploads_once(&closings)).await?;
+        Ok(closed.into_iter().next().flatten())
+    }
+
+    async fn close_uploads_once(
+        &self,
+        closings: &[Closing],
+    ) -> Result<Vec<Option<(Upload, Publishing)>>, MetadataError> {
+        let transaction = self.begin(ADVANCE).await?;
+        transaction
+            .lock_all(
+                closings
+                    .iter()
+                    .map(|closing| Lock::blob(closing.digest.as_str())),
+            )
+            .await?;
+        let advances: Vec<&Advance> = closings.iter().map(|closing| &closing.advance).collect();
+        let mut advanced = advance_all(&transaction, &advances).await?;
+        // A session is moved on once, whoever asks for it together.
+        let closed: Vec<Option<&Closing>> = closings
+            .iter()
+            .map(|closing| advanced.remove(&closing.advance.read).then_some(closing))
+            .collect();
+        let objects: Vec<(&Digest, &LocationName)> = closed
+            .iter()
+            .flatten()
+            .map(|closing| (&closing.digest, &closing.advance.advanced.location))
+            .collect();
+        if objects.is_empty() {
+            return Ok(closed.iter().map(|_| None).collect());
+        }
+        // Publications that begin together may as well lapse together.
+        let until = closings.iter().map(|closing| closing.until).max();
+        let now = closings.iter().map(|closing| closing.advance.now).max();
+        let begun = match until.zip(now) {
+            Some((until, now)) => begin_all(&transaction, &objects, until, now).await?,
+            None => Vec::new(),
+        };
+        transaction.commit().await?;
+        let mut begun = begun.into_iter();
+        let answer = |closing: Option<&Closing>| {
+            let upload = closing?.advance.advanced.clone();
+            let publication = begun.next().flatten();
+            Some((
+                upload,
+                publication.map_or(Publishing::BeingDeleted, Publishing::Begun),
+            ))
+        };
+        Ok(closed.into_iter().map(answer).collect())
+    }
+}
+
+const ADVANCE: &str = "acknowledge bytes of an upload";
+
+/// What is said about sessions that move on, of the parameter `$1`. A session whose location is unknown is not among them.
+const ADVANCES: &str = "(
+    SELECT CAST(@member(x.value, upload) AS integer) AS upload, CAST(@member(x.value, was) AS bigint) AS was,
+           CAST(@member(x.value, bytes) AS bigint) AS bytes, @member(x.value, hash) AS hash, @member(x.value, pickle) AS pickle,
+           @member(x.value, parts) AS parts, @moment(x.value, at) AS at, l.id AS location
+    FROM @texts($1) AS x JOIN imagestoragelocation l ON l.name = @member(x.value, location))";
+
+/// The parameter of [`ADVANCES`].
+fn json_advances<'a>(advances: impl Iterator<Item = &'a Advance>) -> String {
+    let members = advances.map(|advance| {
+        let advanced = &advance.advanced;
+        json!({
+            "upload": advance.read.upload.0,
+            "was": advance.read.version,
+            "bytes": bytes_column(advanced.offset),
+            "hash": advanced.hash_state.to_string(),
+            "pickle": advanced.hash_state.to_quay_pickle().ok(),
+            "parts": advanced.staged_parts,
+            "at": moment_text(advance.now),
+            "location": advanced.location.as_str(),
+        })
+        .to_string()
+    });
+    json_texts(members)
+}
+
+/// Moves sessions on that nobody changed since they were read so. Tells which those were.
+async fn advance_all(
+    transaction: &Transaction,
+    advances: &[&Advance],
+) -> Result<BTreeSet<ReadVersion>, MetadataError> {
+    // One row for a session: of two, either might be taken.
+    let advances: BTreeMap<ReadVersion, &Advance> = advances
+        .iter()
+        .rev()
+        .map(|advance| (advance.read, *advance))
+        .collect();
+    let rows: Vec<VersionRow> = transaction
+        .rows(
+            ADVANCE,
+            &format!(
+                "UPDATE roadstead_upload SET version = n.was + 1, hash_state = n.hash, staged_parts = n.parts, changed = n.at
+                 FROM {ADVANCES} AS n WHERE roadstead_upload.upload_id = n.upload AND roadstead_upload.version = n.was
+                 RETURNING upload_id, version"
+            ),
+            params![json_advances(advances.values().copied())],
+        )
+        .await?;
+    let advanced: BTreeSet<ReadVersion> = rows
+        .into_iter()
+        .map(|row| {
+            let now = row.read();
+            ReadVersion {
+                version: now.version - 1,
+                ..now
+            }
+        })
+        .collect();
+    if advanced.is_empty() {
+        return Ok(advanced);
+    }
+    let moved = advances
+        .values()
+        .copied()
+        .filter(|advance| advanced.contains(&advance.read));
+    let moved = json_advances(moved);
+    transaction
+        .execute(
+            ADVANCE,
+            // Quay's clean-up, which may run beside us, goes by `created`: an upload that is still being sent must not be too old for it.
+            &format!(
+                "UPDATE blobupload SET byte_count = n.bytes, sha_state = n.pickle, chunk_count = chunk_count + 1, created = n.at,
+                        location_id = n.location
+                 FROM {ADVANCES} AS n WHERE blobupload.id = n.upload"
+            ),
+            params![moved],
+        )
+        .await?;
+    Ok(advanced)
+}
