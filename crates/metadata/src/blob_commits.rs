@@ -20,6 +20,7 @@ use crate::error::MetadataError;
 use crate::garbage::{Publication, PublicationId, consume_all, lapsed};
 use crate::ids::RepositoryId;
 use crate::locations::SEALED;
+use crate::meetings::Answers;
 use crate::uploads::{ReadVersion, Upload, bytes_column, end_uploads};
 
 /// A blob whose bytes are safe at a location and have the digest.
@@ -103,16 +104,23 @@ impl Database {
     /// # Errors
     /// [`MetadataError::Conflict`] when the session was changed by another writer, the location takes no new bytes, the publication has lapsed,
     /// so that the object may be gone, or the repository is gone. Nothing is changed then.
+    ///
+    /// Dropped, it may still be done.
     pub async fn commit_blob(&self, commit: &CommitBlob<'_>) -> Result<(), MetadataError> {
-        let commits = [Commit::from(commit)];
-        let recorded = contended(|| self.commit_blobs_once(&commits)).await?;
-        recorded.into_iter().collect()
+        self.meetings()
+            .commits
+            .make(self, Commit::from(commit), |database, commits| {
+                Box::pin(database.commit_blobs(commits))
+            })
+            .await
     }
 
-    async fn commit_blobs_once(
-        &self,
-        commits: &[Commit],
-    ) -> Result<Vec<Result<(), MetadataError>>, MetadataError> {
+    /// As [`Database::commit_blob`], in the order of `commits`.
+    pub(crate) async fn commit_blobs(&self, commits: &[Commit]) -> Answers<()> {
+        contended(|| self.commit_blobs_once(commits)).await
+    }
+
+    async fn commit_blobs_once(&self, commits: &[Commit]) -> Answers<()> {
         let transaction = self.begin(OPERATION).await?;
         // Quay's checksum column is not unique: two pushes of the same bytes would make two rows.
         transaction

@@ -18,6 +18,7 @@ use crate::epoch::{Epoch, Epochs};
 use crate::error::{DriverError, MetadataError};
 use crate::ids::{RepositoryId, UserId};
 use crate::lookups::Lookups;
+use crate::meetings::Meetings;
 use crate::metrics::{PoolState, Statements, Step};
 use crate::postgres::{Live, PostgresOptions, Servers, Times};
 use crate::reader::{Freshness, Reader, Replicas};
@@ -59,6 +60,7 @@ struct Pools {
     named: Reader,
     write: Writer,
     lookups: Lookups,
+    meetings: Meetings,
     statements: Arc<Statements>,
 }
 
@@ -115,6 +117,7 @@ impl Pools {
             named: reader.clone(),
             read: reader,
             lookups: Lookups::new(Engine::Sqlite),
+            meetings: Meetings::new(Engine::Sqlite),
             statements,
             write: Writer::Sqlite {
                 read,
@@ -141,6 +144,7 @@ impl Pools {
             pull: reader(Freshness::Pull),
             named: reader(Freshness::Named),
             lookups: Lookups::new(Engine::Postgres),
+            meetings: Meetings::new(Engine::Postgres),
             statements,
             write: Writer::Postgres { database, replicas },
         })
@@ -257,6 +261,11 @@ impl Database {
     /// Where those meet who look up the same.
     pub(crate) fn lookups(&self) -> &Lookups {
         &self.pools.lookups
+    }
+
+    /// Where those meet who change the same.
+    pub(crate) fn meetings(&self) -> &Meetings {
+        &self.pools.meetings
     }
 
     /// Whether somebody else than the database itself may answer.

@@ -34,8 +34,10 @@ pub use namespaces::{NAMESPACE_QUEUE, NamespacePurge};
 pub(crate) use namespaces::{mark_deleted, remove_accounts};
 pub(crate) use objects::doom_at;
 pub use objects::{ClaimObjects, DoomedObject, FailedDeletion};
+pub(crate) use publications::{
+    BeginPublication, PublicationId, begin_all, consume_all, give_up, lapsed,
+};
 pub use publications::{Publication, Publishing};
-pub(crate) use publications::{PublicationId, begin_all, consume_all, give_up, lapsed};
 pub(crate) use referring::{APPLICATION, TEAM};
 pub use repositories::{MarkDeleted, Purged, REPOSITORY_QUEUE};
 pub use runs::{GarbageRun, Removed, Sweep, SweepProgress};

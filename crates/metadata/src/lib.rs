@@ -44,6 +44,7 @@ mod labels;
 mod locations;
 mod lookups;
 mod manifests;
+mod meetings;
 mod metrics;
 mod min_locations;
 mod permissions;
@@ -150,8 +151,8 @@ pub use tags::{
 };
 pub use teams::{Belonging, GrantedRepository, NewOrganization, TeamRecord};
 pub use totals::{QueueState, Totals};
-pub use upload_steps::AdvanceUpload;
-pub use uploads::{NewUpload, Upload};
+pub use upload_steps::{AdvanceUpload, NewUpload};
+pub use uploads::Upload;
 pub use users::{About, AccountChanges, AccountRecord, AccountsOf, NewUser};
 pub use webhooks::{DeliveriesEnded, Delivery, NewWebhook, Webhook, WebhookLease};
 

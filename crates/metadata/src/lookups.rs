@@ -23,7 +23,7 @@ const TOGETHER_MAX: usize = 256;
 
 /// Statements at once, of each kind. SQLite answers within the time that its statement costs; a server may be a long way off, and then who comes
 /// just behind a statement waits for a quarter of the way there and back.
-const fn at_once_max(engine: Engine) -> usize {
+pub(crate) const fn at_once_max(engine: Engine) -> usize {
     match engine {
         Engine::Sqlite => 1,
         Engine::Postgres => 4,
@@ -104,12 +104,15 @@ where
                 }
             }
         });
-        answer.await.unwrap_or_else(|| {
-            Err(MetadataError::Unavailable {
-                operation: self.operation,
-                source: DriverError::from(DbErr::Custom("nobody asked it".to_owned())),
-            })
-        })
+        answer.await.unwrap_or_else(|| Err(unasked(self.operation)))
+    }
+}
+
+/// What is told to somebody whose question was lost on its way.
+pub(crate) fn unasked(operation: &'static str) -> MetadataError {
+    MetadataError::Unavailable {
+        operation,
+        source: DriverError::from(DbErr::Custom("nobody asked it".to_owned())),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The steps of an upload session on its way to a blob: bytes that are safe, and leave to make them an object.
+//! The steps of an upload session on its way to a blob: its beginning, bytes that are safe, and leave to make them an object.
 //!
 //! Each step is for any number of sessions at once, with as many statements as for one. One session never spoils another's: what is wrong with it
 //! is its own answer.
@@ -8,13 +8,77 @@ use std::collections::{BTreeMap, BTreeSet};
 use roadstead_oci::{Digest, DigestState};
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
+use sea_orm::FromQueryResult;
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::database::{Connection, Database, Lock, Transaction, contended, json_texts, params};
 use crate::dialect::moment_text;
 use crate::error::MetadataError;
 use crate::garbage::{Publishing, begin_all};
-use crate::uploads::{ReadVersion, Upload, VersionRow, bytes_column};
+use crate::ids::{RepositoryId, UploadId};
+use crate::locations::CLOSED;
+use crate::meetings::Answers;
+use crate::uploads::{ReadVersion, Upload, VersionRow, bytes_column, stored_id};
+
+/// A session to be begun.
+#[derive(Clone, Debug)]
+pub struct NewUpload<'a> {
+    /// The id that clients will know.
+    pub uuid: Uuid,
+    /// The repository.
+    pub repository: RepositoryId,
+    /// The location that takes the bytes.
+    pub location: &'a LocationName,
+    /// The state of a digester that has seen nothing.
+    pub hash_state: &'a DigestState,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// A [`NewUpload`] that owns what it says.
+#[derive(Debug)]
+pub(crate) struct Beginning {
+    uuid: Uuid,
+    repository: RepositoryId,
+    location: LocationName,
+    hash_state: DigestState,
+    now: Timestamp,
+}
+
+impl From<&NewUpload<'_>> for Beginning {
+    fn from(new: &NewUpload<'_>) -> Self {
+        Self {
+            uuid: new.uuid,
+            repository: new.repository,
+            location: new.location.clone(),
+            hash_state: new.hash_state.clone(),
+            now: new.now,
+        }
+    }
+}
+
+impl Beginning {
+    /// The session that has this row; none was made where it could not begin.
+    fn answer(&self, id: Option<i32>) -> Result<Upload, MetadataError> {
+        let id = id.ok_or_else(|| MetadataError::Conflict {
+            what: format!(
+                "location `{}` takes no new bytes, or the repository is gone",
+                self.location
+            ),
+        })?;
+        Ok(Upload {
+            id: UploadId(id),
+            uuid: self.uuid,
+            repository: self.repository,
+            location: self.location.clone(),
+            offset: 0,
+            version: 1,
+            hash_state: self.hash_state.clone(),
+            staged_parts: String::new(),
+        })
+    }
+}
 
 /// Bytes of a session that are safe from now on.
 #[derive(Clone, Debug)]
@@ -67,51 +131,157 @@ pub(crate) struct Closing {
     until: Timestamp,
 }
 
+#[derive(Debug, FromQueryResult)]
+struct BegunRow {
+    id: i32,
+    uuid: String,
+}
+
 impl Database {
-    /// Acknowledges bytes that are safe at the location. None when another writer changed the session first, or there is no such
-    /// location any more: nothing is changed then.
+    /// Begins a session.
+    ///
+    /// # Errors
+    /// [`MetadataError::Conflict`] when the location is unknown or takes no new bytes, or the repository is gone.
+    ///
+    /// Dropped, it may still begin, and then is found as abandoned.
+    pub async fn create_upload(&self, new: &NewUpload<'_>) -> Result<Upload, MetadataError> {
+        self.meetings()
+            .beginnings
+            .make(self, Beginning::from(new), |database, beginnings| {
+                Box::pin(database.create_uploads(beginnings))
+            })
+            .await
+    }
+
+    /// As [`Database::create_upload`], in the order of `beginnings`. Each has an id of its own.
+    pub(crate) async fn create_uploads(&self, beginnings: &[Beginning]) -> Answers<Upload> {
+        contended(|| self.create_uploads_once(beginnings)).await
+    }
+
+    async fn create_uploads_once(&self, beginnings: &[Beginning]) -> Answers<Upload> {
+        const OPERATION: &str = "begin an upload";
+        let transaction = self.begin(OPERATION).await?;
+        let members = beginnings.iter().map(|new| {
+            json!({
+                "repository": new.repository.0,
+                "uuid": stored_id(new.uuid),
+                "pickle": new.hash_state.to_quay_pickle().ok(),
+                "location": new.location.as_str(),
+                "at": moment_text(new.now),
+            })
+            .to_string()
+        });
+        let members = json_texts(members);
+        let rows: Vec<BegunRow> = transaction
+            .rows(
+                OPERATION,
+                &format!(
+                    "INSERT INTO blobupload (repository_id, uuid, byte_count, sha_state, location_id, storage_metadata,
+                                             chunk_count, created)
+                     SELECT r.id, @member(n.value, uuid), 0, @member(n.value, pickle), l.id, '{{}}', 0, @moment(n.value, at)
+                     FROM @texts($1) AS n
+                     JOIN repository r ON r.id = CAST(@member(n.value, repository) AS integer)
+                     JOIN imagestoragelocation l ON l.name = @member(n.value, location)
+                     WHERE l.name NOT IN {CLOSED} RETURNING id, uuid"
+                ),
+                params![members],
+            )
+            .await?;
+        let begun: BTreeMap<String, i32> = rows.into_iter().map(|row| (row.uuid, row.id)).collect();
+        let begun: Vec<Option<i32>> = beginnings
+            .iter()
+            .map(|new| begun.get(&stored_id(new.uuid)).copied())
+            .collect();
+        let members = beginnings.iter().zip(&begun).filter_map(|(new, id)| {
+            let id = (*id)?;
+            let member =
+                json!({ "id": id, "hash": new.hash_state.to_string(), "at": moment_text(new.now) });
+            Some(member.to_string())
+        });
+        let members = json_texts(members);
+        transaction
+            .execute(
+                OPERATION,
+                "INSERT INTO roadstead_upload (upload_id, version, hash_state, changed)
+                 SELECT CAST(@member(n.value, id) AS integer), 1, @member(n.value, hash), @moment(n.value, at)
+                 FROM @texts($1) AS n",
+                params![members],
+            )
+            .await?;
+        transaction.commit().await?;
+        Ok(beginnings
+            .iter()
+            .zip(begun)
+            .map(|(new, id)| new.answer(id))
+            .collect())
+    }
+
+    /// Acknowledges bytes that are safe at the location. None when another writer changed the session first, or there is no such location any
+    /// more: nothing is changed then.
+    ///
+    /// Dropped, it may still be done.
     pub async fn advance_upload(
         &self,
         advance: &AdvanceUpload<'_>,
     ) -> Result<Option<Upload>, MetadataError> {
-        let advance = Advance::from(advance);
-        // A transaction that others were in the way of was rolled back, so that the session's version is still the one that was read.
-        let advanced = contended(|| self.advance_upload_once(&advance)).await?;
-        Ok(advanced.then_some(advance.advanced))
+        self.meetings()
+            .advances
+            .make(self, Advance::from(advance), |database, advances| {
+                Box::pin(database.advance_uploads(advances))
+            })
+            .await
     }
 
-    async fn advance_upload_once(&self, advance: &Advance) -> Result<bool, MetadataError> {
+    async fn advance_uploads(&self, advances: &[Advance]) -> Answers<Option<Upload>> {
+        // A transaction that others were in the way of was rolled back, so that a session's version is still the one that was read.
+        contended(|| self.advance_uploads_once(advances)).await
+    }
+
+    async fn advance_uploads_once(&self, advances: &[Advance]) -> Answers<Option<Upload>> {
         let transaction = self.begin(ADVANCE).await?;
-        let advanced = advance_all(&transaction, &[advance]).await?;
+        let all: Vec<&Advance> = advances.iter().collect();
+        let mut advanced = advance_all(&transaction, &all).await?;
         transaction.commit().await?;
-        Ok(advanced.contains(&advance.read))
+        // A session is moved on once, whoever asks for it together.
+        let answer = |advance: &Advance| {
+            let done = advanced.remove(&advance.read);
+            Ok(done.then(|| advance.advanced.clone()))
+        };
+        Ok(advances.iter().map(answer).collect())
     }
 
     /// Acknowledges the last bytes of an upload, and begins the publication of the object that they all become at their location: what
     /// [`Database::advance_upload`] and [`Database::begin_publication`] do, in one transaction. None as there: nothing is changed and nothing
-    /// begun then. While an object of the digest is being deleted there, the bytes are acknowledged and
-    /// nothing is begun.
+    /// begun then. While an object of the digest is being deleted there, the bytes are acknowledged and nothing is begun.
     ///
-    /// `until` is when the publication counts as given up.
+    /// `until` is when the publication counts as given up, or a little later. Dropped, it may still begin, and then lapses.
     pub async fn close_upload(
         &self,
         advance: &AdvanceUpload<'_>,
         digest: &Digest,
         until: Timestamp,
     ) -> Result<Option<(Upload, Publishing)>, MetadataError> {
-        let closings = [Closing {
+        let closing = Closing {
             advance: Advance::from(advance),
             digest: digest.clone(),
             until,
-        }];
-        let closed = contended(|| self.close_uploads_once(&closings)).await?;
-        Ok(closed.into_iter().next().flatten())
+        };
+        self.meetings()
+            .closings
+            .make(self, closing, |database, closings| {
+                Box::pin(database.close_uploads(closings))
+            })
+            .await
+    }
+
+    async fn close_uploads(&self, closings: &[Closing]) -> Answers<Option<(Upload, Publishing)>> {
+        contended(|| self.close_uploads_once(closings)).await
     }
 
     async fn close_uploads_once(
         &self,
         closings: &[Closing],
-    ) -> Result<Vec<Option<(Upload, Publishing)>>, MetadataError> {
+    ) -> Answers<Option<(Upload, Publishing)>> {
         let transaction = self.begin(ADVANCE).await?;
         transaction
             .lock_all(
@@ -133,26 +303,22 @@ impl Database {
             .map(|closing| (&closing.digest, &closing.advance.advanced.location))
             .collect();
         if objects.is_empty() {
-            return Ok(closed.iter().map(|_| None).collect());
+            return Ok(closed.iter().map(|_| Ok(None)).collect());
         }
         // Publications that begin together may as well lapse together.
         let until = closings.iter().map(|closing| closing.until).max();
         let now = closings.iter().map(|closing| closing.advance.now).max();
-        let begun = match until.zip(now) {
-            Some((until, now)) => begin_all(&transaction, &objects, until, now).await?,
-            None => Vec::new(),
-        };
+        let (until, now) = (until.unwrap_or_default(), now.unwrap_or_default());
+        let begun = begin_all(&transaction, &objects, until, now).await?;
         transaction.commit().await?;
         let mut begun = begun.into_iter();
         let answer = |closing: Option<&Closing>| {
             let upload = closing?.advance.advanced.clone();
             let publication = begun.next().flatten();
-            Some((
-                upload,
-                publication.map_or(Publishing::BeingDeleted, Publishing::Begun),
-            ))
+            let publishing = publication.map_or(Publishing::BeingDeleted, Publishing::Begun);
+            Some((upload, publishing))
         };
-        Ok(closed.into_iter().map(answer).collect())
+        Ok(closed.into_iter().map(answer).map(Ok).collect())
     }
 }
 

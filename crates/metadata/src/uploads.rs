@@ -18,7 +18,6 @@ use uuid::Uuid;
 use crate::database::{Connection, Database, Identified, Transaction, json_ids, params};
 use crate::error::MetadataError;
 use crate::ids::{RepositoryId, UploadId};
-use crate::locations::CLOSED;
 
 /// An upload session.
 #[derive(Clone, Debug)]
@@ -55,21 +54,6 @@ impl Upload {
             version: self.version,
         }
     }
-}
-
-/// A session to be begun.
-#[derive(Clone, Debug)]
-pub struct NewUpload<'a> {
-    /// The id that clients will know.
-    pub uuid: Uuid,
-    /// The repository.
-    pub repository: RepositoryId,
-    /// The location that takes the bytes.
-    pub location: &'a LocationName,
-    /// The state of a digester that has seen nothing.
-    pub hash_state: &'a DigestState,
-    /// Now.
-    pub now: Timestamp,
 }
 
 #[derive(Debug, FromQueryResult)]
@@ -135,7 +119,7 @@ impl TryFrom<UploadRow> for Upload {
 const OURS: &str = "roadstead-";
 
 /// The id of one of our sessions as it stands in `blobupload.uuid`.
-fn stored_id(uuid: Uuid) -> String {
+pub(crate) fn stored_id(uuid: Uuid) -> String {
     format!("{OURS}{uuid}")
 }
 
@@ -147,56 +131,6 @@ const SELECT: &str = "
     JOIN imagestoragelocation l ON l.id = b.location_id";
 
 impl Database {
-    /// Begins a session.
-    ///
-    /// # Errors
-    /// [`MetadataError::Conflict`] when the location is unknown or takes no new bytes.
-    pub async fn create_upload(&self, new: &NewUpload<'_>) -> Result<Upload, MetadataError> {
-        const OPERATION: &str = "begin an upload";
-        let transaction = self.begin(OPERATION).await?;
-        let row: Option<Identified> = transaction
-            .row(
-                OPERATION,
-                &format!(
-                    "INSERT INTO blobupload (repository_id, uuid, byte_count, sha_state, location_id, storage_metadata,
-                                             chunk_count, created)
-                     SELECT $1, $2, 0, $3, l.id, '{{}}', 0, $4 FROM imagestoragelocation l
-                     WHERE l.name = $5 AND l.name NOT IN {CLOSED} RETURNING id"
-                ),
-                params![
-                    new.repository.0,
-                    stored_id(new.uuid),
-                    new.hash_state.to_quay_pickle().ok(),
-                    new.now.naive_utc(),
-                    new.location.as_str(),
-                ],
-            )
-            .await?;
-        let Some(row) = row else {
-            return Err(MetadataError::Conflict {
-                what: format!("location `{}` takes no new bytes", new.location),
-            });
-        };
-        transaction
-            .execute(
-                OPERATION,
-                "INSERT INTO roadstead_upload (upload_id, version, hash_state, changed) VALUES ($1, 1, $2, $3)",
-                params![row.id, new.hash_state.to_string(), new.now.naive_utc()],
-            )
-            .await?;
-        transaction.commit().await?;
-        Ok(Upload {
-            id: UploadId(row.id),
-            uuid: new.uuid,
-            repository: new.repository,
-            location: new.location.clone(),
-            offset: 0,
-            version: 1,
-            hash_state: new.hash_state.clone(),
-            staged_parts: String::new(),
-        })
-    }
-
     /// Finds a session of this repository. Another repository's session is not found, and neither is one that Quay began.
     pub async fn find_upload(
         &self,

@@ -18,6 +18,7 @@ use crate::database::{
 };
 use crate::error::MetadataError;
 use crate::locations::limit_column;
+use crate::meetings::Answers;
 
 /// Leave to make the object of a digest appear at a location. It ends with [`Database::commit_blob`] or [`Database::record_copy`]; one that
 /// does not, because its process died, is ended by [`Database::end_lapsed_publications`].
@@ -47,6 +48,15 @@ impl Publication {
 /// Which publication it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PublicationId(pub(crate) i64);
+
+/// A publication that is to begin.
+#[derive(Debug)]
+pub(crate) struct BeginPublication {
+    digest: Digest,
+    location: LocationName,
+    until: Timestamp,
+    now: Timestamp,
+}
 
 /// What became of [`Database::begin_publication`].
 #[derive(Debug)]
@@ -101,7 +111,9 @@ struct NextLapse {
 
 impl Database {
     /// Notes that the object of a digest is about to appear at a location. An object that is there and was to be deleted stays. `until` is
-    /// when a publication of which nothing more was heard counts as given up.
+    /// when a publication of which nothing more was heard counts as given up, or a little later.
+    ///
+    /// Dropped, it may still begin, and then lapses.
     pub async fn begin_publication(
         &self,
         digest: &Digest,
@@ -109,22 +121,50 @@ impl Database {
         until: Timestamp,
         now: Timestamp,
     ) -> Result<Publishing, MetadataError> {
-        contended(|| self.begin_publication_once(digest, location, until, now)).await
+        let begin = BeginPublication {
+            digest: digest.clone(),
+            location: location.clone(),
+            until,
+            now,
+        };
+        self.meetings()
+            .publications
+            .make(self, begin, |database, beginnings| {
+                Box::pin(database.begin_publications(beginnings))
+            })
+            .await
     }
 
-    async fn begin_publication_once(
+    async fn begin_publications(&self, beginnings: &[BeginPublication]) -> Answers<Publishing> {
+        contended(|| self.begin_publications_once(beginnings)).await
+    }
+
+    async fn begin_publications_once(
         &self,
-        digest: &Digest,
-        location: &LocationName,
-        until: Timestamp,
-        now: Timestamp,
-    ) -> Result<Publishing, MetadataError> {
+        beginnings: &[BeginPublication],
+    ) -> Answers<Publishing> {
         let transaction = self.begin(BEGIN).await?;
-        transaction.lock(Lock::blob(digest.as_str())).await?;
-        let begun = begin_all(&transaction, &[(digest, location)], until, now).await?;
+        transaction
+            .lock_all(
+                beginnings
+                    .iter()
+                    .map(|begin| Lock::blob(begin.digest.as_str())),
+            )
+            .await?;
+        let objects: Vec<(&Digest, &LocationName)> = beginnings
+            .iter()
+            .map(|begin| (&begin.digest, &begin.location))
+            .collect();
+        // What begins together may as well lapse together.
+        let until = beginnings.iter().map(|begin| begin.until).max();
+        let now = beginnings.iter().map(|begin| begin.now).max();
+        let (until, now) = (until.unwrap_or_default(), now.unwrap_or_default());
+        let begun = begin_all(&transaction, &objects, until, now).await?;
         transaction.commit().await?;
-        let begun = begun.into_iter().next().flatten();
-        Ok(begun.map_or(Publishing::BeingDeleted, Publishing::Begun))
+        Ok(begun
+            .into_iter()
+            .map(|begun| Ok(begun.map_or(Publishing::BeingDeleted, Publishing::Begun)))
+            .collect())
     }
 
     /// Ends a publication that came to nothing. What may lie at the key is doomed, unless it is wanted for another reason.
@@ -218,12 +258,13 @@ pub(crate) async fn begin_all(
     let pairs = |objects: &mut dyn Iterator<Item = &(&Digest, &LocationName)>| {
         json_pairs(objects.map(|(digest, location)| (digest.as_str(), location.as_str())))
     };
+    let all = pairs(&mut objects.iter());
     let doomed: Vec<DoomedRow> = transaction
         .rows(
             BEGIN,
             "SELECT d.id, d.digest, d.location FROM roadstead_doomed_object d
              WHERE (d.digest, d.location) IN (SELECT o.first, o.second FROM @pairs($1) AS o)",
-            params![pairs(&mut objects.iter())],
+            params![all],
         )
         .await?;
     let mut saved = BTreeSet::new();
