@@ -23,6 +23,7 @@ mod rights;
 mod scale;
 mod scrub;
 mod tags;
+mod together;
 mod totals;
 mod uploads;
 mod webhooks;

@@ -285,6 +285,28 @@ async fn bytes_are_acknowledged_wholly_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn the_last_bytes_are_acknowledged_with_the_publication_or_not_at_all() {
+    let cutting = Cutting::new().await;
+    cutting
+        .everywhere(
+            async |world, _| upload(world, world.ids.uuid()).await.unwrap(),
+            async |world, upload| {
+                let until = later(world.now, 3600);
+                world
+                    .database
+                    .close_upload(
+                        &advance(upload, 5, &state(), world.now),
+                        &digest_of("hello"),
+                        until,
+                    )
+                    .await
+                    .map(drop)
+            },
+        )
+        .await;
+}
+
+#[tokio::test]
 async fn an_upload_ends_wholly_or_not_at_all() {
     let cutting = Cutting::new().await;
     cutting

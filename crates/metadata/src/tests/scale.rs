@@ -130,7 +130,28 @@ async fn work(world: &World, round: u32) {
         .await
         .unwrap()
         .unwrap();
-    database.forget_upload(&upload).await.unwrap();
+    let closed = database
+        .close_upload(
+            &advance(&upload, 9, &state, now),
+            &digest_of(&at("closed")),
+            later(now, 3600),
+        )
+        .await
+        .unwrap();
+    let (upload, publishing) = closed.unwrap();
+    database
+        .commit_blob(&CommitBlob {
+            repository: repository.id,
+            publication: &publishing.begun().unwrap(),
+            size: 9,
+            protect_until: later(now, 3600),
+            upload: Some(&upload),
+            uuid: world.ids.uuid(),
+            now,
+        })
+        .await
+        .unwrap();
+    assert!(!database.forget_upload(&upload).await.unwrap());
     database.abandoned_uploads(now, 100).await.unwrap();
 
     let layers: Vec<&str> = layers.iter().map(String::as_str).collect();
