@@ -12,7 +12,7 @@ use crate::dialect::Engine;
 use crate::error::MetadataError;
 use crate::garbage::{BeginPublication, Publishing};
 use crate::lookups::{at_once_max, unasked};
-use crate::upload_steps::{Advance, Beginning, Closing};
+use crate::upload_steps::{Beginning, Closing};
 use crate::uploads::Upload;
 
 /// How many change something with one transaction, which others wait for that want the same rows or, on SQLite, any.
@@ -28,7 +28,6 @@ pub(crate) type Make<Q, A> = for<'a> fn(&'a Database, &'a [Q]) -> BoxFuture<'a, 
 #[derive(Debug)]
 pub(crate) struct Meetings {
     pub(crate) beginnings: Meeting<Beginning, Upload>,
-    pub(crate) advances: Meeting<Advance, Option<Upload>>,
     pub(crate) closings: Meeting<Closing, Option<(Upload, Publishing)>>,
     pub(crate) publications: Meeting<BeginPublication, Publishing>,
     pub(crate) commits: Meeting<Commit, ()>,
@@ -38,7 +37,6 @@ impl Meetings {
     pub(crate) fn new(engine: Engine) -> Self {
         Self {
             beginnings: Meeting::new("begin an upload", engine),
-            advances: Meeting::new("acknowledge bytes of an upload", engine),
             closings: Meeting::new("acknowledge the last bytes of an upload", engine),
             publications: Meeting::new("note that an object is about to appear", engine),
             commits: Meeting::new("record a blob", engine),

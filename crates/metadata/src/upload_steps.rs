@@ -218,43 +218,30 @@ impl Database {
 
     /// Acknowledges bytes that are safe at the location. None when another writer changed the session first, or there is no such location any
     /// more: nothing is changed then.
-    ///
-    /// Dropped, it may still be done.
     pub async fn advance_upload(
         &self,
         advance: &AdvanceUpload<'_>,
     ) -> Result<Option<Upload>, MetadataError> {
-        self.meetings()
-            .advances
-            .make(self, Advance::from(advance), |database, advances| {
-                Box::pin(database.advance_uploads(advances))
-            })
-            .await
+        let advance = Advance::from(advance);
+        // Not together with others, which would go on after this was dropped: whoever gets hold of the bytes then cuts them back to what was
+        // acknowledged before. A transaction that others were in the way of was rolled back, so that trying again is safe.
+        let advanced = contended(|| self.advance_upload_once(&advance)).await?;
+        Ok(advanced.then_some(advance.advanced))
     }
 
-    async fn advance_uploads(&self, advances: &[Advance]) -> Answers<Option<Upload>> {
-        // A transaction that others were in the way of was rolled back, so that a session's version is still the one that was read.
-        contended(|| self.advance_uploads_once(advances)).await
-    }
-
-    async fn advance_uploads_once(&self, advances: &[Advance]) -> Answers<Option<Upload>> {
+    async fn advance_upload_once(&self, advance: &Advance) -> Result<bool, MetadataError> {
         let transaction = self.begin(ADVANCE).await?;
-        let all: Vec<&Advance> = advances.iter().collect();
-        let mut advanced = advance_all(&transaction, &all).await?;
+        let advanced = advance_all(&transaction, &[advance]).await?;
         transaction.commit().await?;
-        // A session is moved on once, whoever asks for it together.
-        let answer = |advance: &Advance| {
-            let done = advanced.remove(&advance.read);
-            Ok(done.then(|| advance.advanced.clone()))
-        };
-        Ok(advances.iter().map(answer).collect())
+        Ok(advanced.contains(&advance.read))
     }
 
     /// Acknowledges the last bytes of an upload, and begins the publication of the object that they all become at their location: what
     /// [`Database::advance_upload`] and [`Database::begin_publication`] do, in one transaction. None as there: nothing is changed and nothing
     /// begun then. While an object of the digest is being deleted there, the bytes are acknowledged and nothing is begun.
     ///
-    /// `until` is when the publication counts as given up, or a little later. Dropped, it may still begin, and then lapses.
+    /// `until` is when the publication counts as given up, or a little later. Dropped, it may still be done: the caller sees to it that nobody
+    /// gets hold of the bytes before it has an answer.
     pub async fn close_upload(
         &self,
         advance: &AdvanceUpload<'_>,

@@ -7,6 +7,8 @@ use roadstead_metadata::{
 };
 use roadstead_oci::{Digest, DigestState, Digester};
 use roadstead_storage::{Location, Staged, StagedPartsError, StorageError, StorageErrorKind};
+use tokio::sync::oneshot;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::lock::SessionLock;
@@ -142,39 +144,50 @@ impl Session {
     /// As [`Session::acknowledge`], and in the same step begins the publication of the object that the bytes are to become. None where that is
     /// still to be done: everything had been acknowledged before, or an object of the digest is being deleted there at this moment.
     pub(super) async fn close(
-        &mut self,
+        mut self,
         inner: &Inner,
         digest: &Digest,
-    ) -> Result<Option<Publication>, PushError> {
+    ) -> Result<(Self, Option<Publication>), PushError> {
         if self.unacknowledged() == 0 {
-            return Ok(None);
+            return Ok((self, None));
         }
         self.sink
             .sync(inner)
             .await
             .map_err(|error| self.failed(error))?;
-        let (hash_state, staged_parts) = self.state();
+        let id = self.upload.uuid;
+        let (database, digest) = (inner.database.clone(), digest.clone());
         let now = inner.now();
-        let closed = inner
-            .database
-            .close_upload(
-                &AdvanceUpload {
-                    upload: &self.upload,
-                    offset: self.sink.offset(),
-                    hash_state: &hash_state,
-                    staged_parts: &staged_parts,
-                    location: self.sink.location().name(),
-                    now,
-                },
-                digest,
-                inner.publication_until(now),
-            )
-            .await?;
-        let (upload, publishing) = closed.ok_or(PushError::SessionBusy {
-            id: self.upload.uuid,
-        })?;
-        self.upload = upload;
-        Ok(publishing.begun())
+        let until = inner.publication_until(now);
+        let (sender, receiver) = oneshot::channel();
+        // By itself, because it is done even if the request is dropped: until the row says that the bytes are there, nobody else may get hold
+        // of them, who would go on from where it said before.
+        let closing = async move {
+            let (hash_state, staged_parts) = self.state();
+            let location = self.sink.location().name().clone();
+            let closed = database
+                .close_upload(
+                    &AdvanceUpload {
+                        upload: &self.upload,
+                        offset: self.sink.offset(),
+                        hash_state: &hash_state,
+                        staged_parts: &staged_parts,
+                        location: &location,
+                        now,
+                    },
+                    &digest,
+                    until,
+                )
+                .await;
+            // Nobody may be waiting any more.
+            sender.send((self, closed)).ok();
+        };
+        inner.tasks.spawn(closing.in_current_span());
+        let busy = || PushError::SessionBusy { id };
+        let (mut session, closed) = receiver.await.map_err(|_| busy())?;
+        let (upload, publishing) = closed?.ok_or_else(busy)?;
+        session.upload = upload;
+        Ok((session, publishing.begun()))
     }
 
     /// Makes all bytes safe at the location that they were moved to, and records that they are there.
