@@ -1,43 +1,15 @@
 //! What lies in the repository and what is pushed into it: the same in every run.
 
-use roadstead_oci::{Algorithm, Digest, MediaType};
-use roadstead_runtime::{Ids as _, SeededIds};
+use roadstead_benches::client::Client;
+use roadstead_benches::content::Hashed;
+use roadstead_oci::MediaType;
 use serde_json::{Value, json};
-
-use crate::client::Client;
 
 /// How many tags there are.
 pub(crate) const TAGS: u64 = 100;
 
 /// The layers of 4 KiB: with them a manifest has about 2 KiB.
 const SMALL_LAYERS: u64 = 10;
-
-/// Bytes and their digest.
-#[derive(Clone, Debug)]
-pub(crate) struct Hashed {
-    pub(crate) digest: Digest,
-    pub(crate) bytes: Vec<u8>,
-}
-
-impl Hashed {
-    fn new(bytes: Vec<u8>) -> Self {
-        Self {
-            digest: Digest::of(Algorithm::Sha256, &bytes),
-            bytes,
-        }
-    }
-
-    /// A blob that only this seed gives.
-    pub(crate) fn of_chance(seed: u64, size: usize) -> Self {
-        let mut bytes = vec![0; size];
-        SeededIds::new(seed).fill(&mut bytes);
-        Self::new(bytes)
-    }
-
-    fn descriptor(&self, media_type: &MediaType) -> Value {
-        json!({"mediaType": media_type, "digest": self.digest, "size": self.bytes.len()})
-    }
-}
 
 /// What lies in the repository.
 #[derive(Debug)]

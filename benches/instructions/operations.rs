@@ -1,7 +1,9 @@
 //! What is counted.
 
-use crate::client::Client;
-use crate::content::{Content, Hashed, TAGS, tag};
+use roadstead_benches::client::Client;
+use roadstead_benches::content::Hashed;
+
+use crate::content::{Content, TAGS, tag};
 
 /// How often what is logged is read in a batch: the log is written every second, and a batch has to fit in between.
 const LOGGED_READS: u64 = 10;

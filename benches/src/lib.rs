@@ -4,11 +4,19 @@
 //! | module | |
 //! | --- | --- |
 //! | [`blob_copy`] | two locations and one blob to be copied between them |
+//! | [`client`] | who asks a registry for something |
+//! | [`content`] | what is pushed |
 //! | [`database`] | a PostgreSQL database with an account and a repository |
+//! | [`http`] | as much of HTTP as that takes |
 //! | [`process`] | what a process costs: processor time, memory; settings of a run |
+//! | [`registry`] | the embedded form of the registry, started for a measurement |
 //! | [`statements`] | what a PostgreSQL server was asked, by its log |
 
 pub mod blob_copy;
+pub mod client;
+pub mod content;
 pub mod database;
+pub mod http;
 pub mod process;
+pub mod registry;
 pub mod statements;

@@ -45,10 +45,17 @@ pub fn cpu_time(process: &str) -> (Duration, Duration) {
 
 /// The most memory that a process has had resident.
 pub fn peak_mib(process: &str) -> Option<u64> {
+    memory_mib(process, "VmHWM:")
+}
+
+/// The memory that a process has resident now.
+pub fn resident_mib(process: &str) -> Option<u64> {
+    memory_mib(process, "VmRSS:")
+}
+
+fn memory_mib(process: &str, label: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(label))?;
     let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kibibytes / 1024)
 }

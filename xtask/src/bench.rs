@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the criterion benches, and the registry beside its peers.
+//! `cargo xtask bench`: the criterion benches, the registry beside its peers, and the registry at its limits.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,20 +18,33 @@ const PEERS: [(&str, &str); 4] = [
     ("curl", "curl"),
 ];
 
+/// What the measurements of limits run, and Debian's packages that bring it.
+const LIMITS: [(&str, &str); 4] = [
+    ("sqlite3", "sqlite3"),
+    ("kill", "procps"),
+    ("prlimit", "util-linux"),
+    ("taskset", "util-linux"),
+];
+
 /// Which measurements are made.
 #[derive(Args, Debug)]
 pub(crate) struct Benches {
     /// Measure the registry beside its peers, with the load generator `regbench` of this directory, in place of the benches
-    #[arg(long, value_name = "DIRECTORY")]
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "limits")]
     peers: Option<PathBuf>,
-    /// What is handed on: to criterion a name, `--save-baseline`, `--baseline`; with `--peers` the options of `peers --help`
+    /// Measure how the registry takes size, connections, processors and too much load, in place of the benches
+    #[arg(long)]
+    limits: bool,
+    /// What is handed on: to criterion a name, `--save-baseline`, `--baseline`; with `--peers` and `--limits` the options of `peers --help` and
+    /// `limits --help`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
 
-/// Runs the benches, or measures the registry beside its peers.
+/// Runs the benches, or measures the registry beside its peers or at its limits.
 pub(crate) fn run(workspace: &Workspace, benches: &Benches) -> Result<()> {
     match &benches.peers {
+        None if benches.limits => run_limits(workspace, &benches.arguments),
         None => run_criterion(workspace, &benches.arguments),
         Some(harness) => run_peers(workspace, harness, &benches.arguments),
     }
@@ -56,6 +69,22 @@ fn run_criterion(workspace: &Workspace, arguments: &[String]) -> Result<()> {
 
 fn run_peers(workspace: &Workspace, harness: &std::path::Path, arguments: &[String]) -> Result<()> {
     ensure_programs(&PEERS)?;
+    let harness = given("--harness", std::path::absolute(harness)?);
+    measure(workspace, "peers", &harness, arguments)
+}
+
+fn run_limits(workspace: &Workspace, arguments: &[String]) -> Result<()> {
+    ensure_programs(&LIMITS)?;
+    measure(workspace, "limits", &[], arguments)
+}
+
+/// Builds everything for release and runs the program that measures.
+fn measure(
+    workspace: &Workspace,
+    program: &str,
+    more: &[String],
+    arguments: &[String],
+) -> Result<()> {
     let packages = [
         "build",
         "--release",
@@ -72,18 +101,20 @@ fn run_peers(workspace: &Workspace, harness: &std::path::Path, arguments: &[Stri
         .directory(&workspace.root)
         .run()?;
     let built = workspace.target.join("release");
-    let given = |option: &str, path: PathBuf| [option.to_owned(), path.display().to_string()];
     let fixed = [
-        given("--harness", std::path::absolute(harness)?),
         given("--registry", built.join("registry")),
-        given("--output", workspace.target.join("peers")),
+        given("--output", workspace.target.join(program)),
     ];
-    let arguments = fixed.iter().flatten().chain(arguments);
+    let arguments = more.iter().chain(fixed.iter().flatten()).chain(arguments);
     Step::new(
-        &built.join("peers").to_string_lossy(),
+        &built.join(program).to_string_lossy(),
         arguments,
         Duration::from_hours(3),
     )
     .directory(&workspace.root)
     .run()
+}
+
+fn given(option: &str, path: PathBuf) -> [String; 2] {
+    [option.to_owned(), path.display().to_string()]
 }

@@ -1,26 +1,28 @@
 //! Who asks the registry: the account of its first start, with a token for the one repository that there is.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use roadstead_oci::MediaType;
+use roadstead_oci::{Digest, MediaType};
 
 use crate::content::Hashed;
 use crate::http::{Answer, Connection, Request};
 
 /// The account.
-pub(crate) const ACCOUNT: &str = "admin";
+pub const ACCOUNT: &str = "admin";
 
 /// The repository, in the account's own namespace.
-const REPOSITORY: &str = "admin/app";
+pub const REPOSITORY: &str = "admin/app";
 
-/// A client with one connection.
+/// A client with one connection. Where its methods expect an answer, they panic when it is another one or does not come.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub struct Client {
     connection: Connection,
     address: SocketAddr,
+    patience: Duration,
     /// The header `Authorization` with the password.
     password: String,
     /// The header `Authorization` with the token.
@@ -28,17 +30,13 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Connects and asks for a token.
-    ///
-    /// # Panics
-    /// When it gets none.
-    pub(crate) fn new(address: SocketAddr, password: &str, patience: Duration) -> Self {
-        let connection = Connection::open(address, patience)
-            .unwrap_or_else(|error| panic!("{address} cannot be reached: {error}"));
+    /// Connects and asks for a token. Each part of an answer may take as long as `patience`.
+    pub fn new(address: SocketAddr, password: &str, patience: Duration) -> Self {
         let credentials = STANDARD.encode(format!("{ACCOUNT}:{password}"));
         let mut client = Self {
-            connection,
+            connection: connect(address, patience),
             address,
+            patience,
             password: format!("Basic {credentials}"),
             token: String::new(),
         };
@@ -47,11 +45,28 @@ impl Client {
         client
     }
 
+    /// One with a connection of its own and the same token.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self {
+            connection: connect(self.address, self.patience),
+            address: self.address,
+            patience: self.patience,
+            password: self.password.clone(),
+            token: self.token.clone(),
+        }
+    }
+
+    /// Begins a new connection, with the same token.
+    pub fn reconnect(&mut self) {
+        self.connection = connect(self.address, self.patience);
+    }
+
     /// Asks for a token, and goes on with the one that there is.
     ///
     /// # Panics
     /// When none is given.
-    pub(crate) fn new_token(&mut self) -> String {
+    pub fn new_token(&mut self) -> String {
         let path = format!(
             "/v2/auth?service={}&scope=repository:{REPOSITORY}:pull,push",
             self.address
@@ -69,47 +84,64 @@ impl Client {
     }
 
     /// Asks whether there is a registry.
-    ///
-    /// # Panics
-    /// When the answer is not what is expected, as everywhere here.
-    pub(crate) fn ping(&mut self) {
+    pub fn ping(&mut self) {
         self.ask("GET", "/v2/", &[], &[], 200);
     }
 
     /// Asks for a manifest by tag or digest.
-    pub(crate) fn pull_manifest(&mut self, reference: &str) {
+    pub fn pull_manifest(&mut self, reference: &str) {
         let path = in_repository(&format!("manifests/{reference}"));
         let kind = MediaType::OCI_MANIFEST;
         self.ask("GET", &path, &[("Accept", kind.as_str())], &[], 200);
     }
 
     /// Asks how large a blob is.
-    pub(crate) fn look_at_blob(&mut self, blob: &Hashed) {
+    pub fn look_at_blob(&mut self, blob: &Hashed) {
         let path = in_repository(&format!("blobs/{}", blob.digest));
         self.ask("HEAD", &path, &[], &[], 200);
     }
 
     /// Reads a blob.
-    pub(crate) fn pull_blob(&mut self, blob: &Hashed) {
+    pub fn pull_blob(&mut self, blob: &Hashed) {
         let path = in_repository(&format!("blobs/{}", blob.digest));
         self.ask("GET", &path, &[], &[], 200);
     }
 
     /// Reads the first bytes of a blob.
-    pub(crate) fn pull_range(&mut self, blob: &Hashed, bytes: usize) {
+    pub fn pull_range(&mut self, blob: &Hashed, bytes: usize) {
         let path = in_repository(&format!("blobs/{}", blob.digest));
         let range = format!("bytes=0-{}", bytes - 1);
         self.ask("GET", &path, &[("Range", &range)], &[], 206);
     }
 
-    /// Reads the list of tags.
-    pub(crate) fn list_tags(&mut self, count: u64) {
+    /// Reads the first page of the list of tags.
+    pub fn list_tags(&mut self, count: u64) {
         let path = in_repository(&format!("tags/list?n={count}"));
         self.ask("GET", &path, &[], &[], 200);
     }
 
+    /// Reads the list of what refers to a manifest.
+    pub fn list_referrers(&mut self, subject: &Digest) {
+        let path = in_repository(&format!("referrers/{subject}"));
+        self.ask("GET", &path, &[], &[], 200);
+    }
+
+    /// Reads something of the repository and keeps nothing of it: the status, whatever it is.
+    pub fn status(&mut self, path: &str) -> io::Result<u16> {
+        let kind = MediaType::OCI_MANIFEST;
+        self.connection.status(Request {
+            method: "GET",
+            path: &in_repository(path),
+            headers: &[("Authorization", &self.token), ("Accept", kind.as_str())],
+            body: &[],
+        })
+    }
+
     /// Begins an upload and ends it with all its bytes.
-    pub(crate) fn push_blob(&mut self, blob: &Hashed) {
+    ///
+    /// # Panics
+    /// When it is not told where to send them.
+    pub fn push_blob(&mut self, blob: &Hashed) {
         let begun = self.ask("POST", &in_repository("blobs/uploads/"), &[], &[], 202);
         let location = begun.location.expect("an upload has an address");
         // It is absolute, as the configuration says what the registry is called.
@@ -121,7 +153,7 @@ impl Client {
     }
 
     /// Puts a manifest under a tag.
-    pub(crate) fn push_manifest(&mut self, tag: &str, manifest: &Hashed) {
+    pub fn push_manifest(&mut self, tag: &str, manifest: &Hashed) {
         let path = in_repository(&format!("manifests/{tag}"));
         let kind = MediaType::OCI_MANIFEST;
         let headers = [("Content-Type", kind.as_str())];
@@ -147,6 +179,11 @@ impl Client {
         };
         exchange(&mut self.connection, request, expected)
     }
+}
+
+fn connect(address: SocketAddr, patience: Duration) -> Connection {
+    Connection::open(address, patience)
+        .unwrap_or_else(|error| panic!("{address} cannot be reached: {error}"))
 }
 
 fn in_repository(path: &str) -> String {

@@ -1,4 +1,4 @@
-//! The registry whose instructions are counted: in its embedded form, with as little to do by itself as it can be told to have.
+//! The registry that is measured: in its embedded form, with as little to do by itself as it can be told to have.
 
 use std::fs::{self, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,78 +7,101 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use roadstead_benches::process::watch;
 use roadstead_test_servers::free_port;
 
-use crate::callgrind::Callgrind;
 use crate::client::{ACCOUNT, Client};
 use crate::http::{Connection, Request};
+use crate::process::watch;
 
-/// How long a debug build may take to start, to answer or to end on a busy machine: the first start makes the tables and an RSA key.
+/// How long a registry may take to start, to answer or to end on a busy machine: the first start makes the tables and an RSA key.
 const NATIVE: Duration = Duration::from_mins(2);
-
-/// How long it may take under valgrind, where all threads take turns and the RSA key of the second start takes tens of seconds.
-const EMULATED: Duration = Duration::from_mins(5);
 
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Where a registry keeps everything, and how it is started.
 #[derive(Debug)]
-pub(crate) struct Home {
+pub struct Home {
     program: PathBuf,
     directory: PathBuf,
     address: SocketAddr,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Home {
-    /// Writes the configuration into a directory, and makes the store's.
+    /// Writes the configuration into a directory that is there, and makes the store's.
     ///
     /// # Panics
     /// When that cannot be.
-    pub(crate) fn new(program: &Path, directory: &Path) -> Self {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+    pub fn new(program: &Path, directory: &Path) -> Self {
+        let home = Self {
+            program: program.to_owned(),
+            directory: directory.to_owned(),
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())),
+            environment: Vec::new(),
+        };
+        home.configure("");
+        // A store that is missing is never made: it could be one that is not mounted.
+        fs::create_dir_all(directory.join("blobs")).expect("a directory can be made");
+        home
+    }
+
+    /// With a variable that a registry finds in its environment.
+    #[must_use]
+    pub fn with_environment(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.environment.push((name, value.into()));
+        self
+    }
+
+    /// Writes the configuration anew, with these lines added. The next start reads them.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn configure(&self, more: &str) {
         let configuration = format!(
-            "SERVER_HOSTNAME: {address}\nPREFERRED_URL_SCHEME: http\nDB_URI: sqlite:///{}\n\
+            "SERVER_HOSTNAME: {}\nPREFERRED_URL_SCHEME: http\nDB_URI: sqlite:///{}\n\
              DATABASE_SECRET_KEY: \"36661985938452016234567890123456789012\"\n\
              SECRET_KEY: a key for measurements alone\nCREATE_NAMESPACE_ON_PUSH: true\nAUTHENTICATION_TYPE: Database\n\
              DISTRIBUTED_STORAGE_CONFIG: {{local: [LocalStorage, {{storage_path: {}}}]}}\n\
              DISTRIBUTED_STORAGE_PREFERENCE: [local]\nDISTRIBUTED_STORAGE_DEFAULT_LOCATIONS: [local]\n\
              FEATURE_GARBAGE_COLLECTION: false\nFEATURE_REPOSITORY_GARBAGE_COLLECTION: false\n\
-             FEATURE_NAMESPACE_GARBAGE_COLLECTION: false\n",
-            directory.join("registry.db").display(),
-            directory.join("blobs").display()
+             FEATURE_NAMESPACE_GARBAGE_COLLECTION: false\n{more}",
+            self.address,
+            self.database().display(),
+            self.directory.join("blobs").display()
         );
-        fs::write(directory.join("config.yaml"), configuration).expect("a file can be written");
-        // A store that is missing is never made: it could be one that is not mounted.
-        fs::create_dir_all(directory.join("blobs")).expect("a directory can be made");
-        Self {
-            program: program.to_owned(),
-            directory: directory.to_owned(),
-            address,
-        }
+        fs::write(self.directory.join("config.yaml"), configuration)
+            .expect("a file can be written");
+    }
+
+    /// The file of the database.
+    pub fn database(&self) -> PathBuf {
+        self.directory.join("registry.db")
     }
 
     /// Starts it as it is.
     ///
     /// # Panics
     /// When it does not start.
-    pub(crate) fn start(&self) -> Registry {
-        self.launch(Command::new(&self.program), NATIVE)
+    pub fn start(&self) -> Registry {
+        self.start_by(Command::new(&self.program), NATIVE)
     }
 
-    /// Starts it under callgrind, which is not switched on yet.
+    /// Starts it on these processors alone.
     ///
     /// # Panics
     /// When it does not start.
-    pub(crate) fn start_under_callgrind(&self) -> (Registry, Callgrind) {
-        let command = Callgrind::command(&self.program, &self.directory);
-        let registry = self.launch(command, EMULATED);
-        let callgrind = Callgrind::new(registry.child.id(), &self.directory);
-        (registry, callgrind)
+    pub fn start_on(&self, processors: &str) -> Registry {
+        let mut command = Command::new("taskset");
+        command.args(["--cpu-list", processors]).arg(&self.program);
+        self.start_by(command, NATIVE)
     }
 
-    fn launch(&self, mut command: Command, patience: Duration) -> Registry {
+    /// Starts it by a command that becomes it and may take as long as `patience` for anything. Arguments and environment are added.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_by(&self, mut command: Command, patience: Duration) -> Registry {
         let log_path = self.directory.join("registry.log");
         let log = OpenOptions::new()
             .create(true)
@@ -92,8 +115,7 @@ impl Home {
             .args(["--log", "warn", "--no-replicator"])
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
-            // Of several workers, those without work look for some, more or less often.
-            .env("TOKIO_WORKER_THREADS", "1")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(
                 log.try_clone()
@@ -116,7 +138,7 @@ impl Home {
 
 /// A registry that runs. Killed when dropped; its log is shown if that is because something failed.
 #[derive(Debug)]
-pub(crate) struct Registry {
+pub struct Registry {
     child: Child,
     address: SocketAddr,
     password_path: PathBuf,
@@ -125,11 +147,21 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
+    /// The id of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// A client with a token.
     ///
     /// # Panics
     /// When it gets none.
-    pub(crate) fn client(&self) -> Client {
+    pub fn client(&self) -> Client {
         let password = fs::read_to_string(&self.password_path).expect("an account was made");
         Client::new(self.address, password.trim(), self.patience)
     }
@@ -138,7 +170,7 @@ impl Registry {
     ///
     /// # Panics
     /// When it does not, or fails at it.
-    pub(crate) fn stop(mut self) {
+    pub fn stop(mut self) {
         let asked = Command::new("kill")
             .arg(self.child.id().to_string())
             .status()
