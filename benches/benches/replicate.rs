@@ -15,6 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use roadstead_benches::database;
+use roadstead_benches::figures::median;
 use roadstead_benches::process::{cpu_time, forget_peak, number, peak_mib, watch};
 use roadstead_locations::Locations;
 use roadstead_metadata::{CommitBlob, Database};
@@ -103,7 +104,7 @@ async fn main() {
             walls.push(rclone.wall.as_secs_f64() / ours.wall.as_secs_f64());
             cpus.push(ours.cpu.as_secs_f64() / rclone.cpu.as_secs_f64());
         }
-        let (wall, cpu) = (median(&mut walls), median(&mut cpus));
+        let (wall, cpu) = (median(&walls), median(&cpus));
         let verdict = |met| if met { "met" } else { "MISSED" };
         println!(
             "\n{}: {wall:.2} times as fast as rclone (wanted: at least {}, {}), {cpu:.2} of its processor time (at most {CPU_RATIO_MAX:.2}, {})",
@@ -128,11 +129,6 @@ async fn main() {
 
 fn target(round: usize) -> String {
     format!("target{round}")
-}
-
-fn median(figures: &mut [f64]) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or_default()
 }
 
 /// Where blobs are copied from and to.

@@ -5,12 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use roadstead_benches::client::Client;
+use roadstead_benches::figures::median;
 use roadstead_benches::registry::{Home, Registry};
 use serde_json::{Value, json};
 
 use crate::arguments::Arguments;
 use crate::content::{Content, IMAGES, tag};
-use crate::load::{Until, median, put};
+use crate::load::{Until, put};
 
 /// An image is some twenty requests, so that a round of them is short.
 const PUSHED_IMAGES: u64 = 100;

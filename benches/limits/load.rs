@@ -122,13 +122,6 @@ impl Seen {
     }
 }
 
-/// The middle one.
-pub(crate) fn median(figures: &[f64]) -> f64 {
-    let mut figures = figures.to_vec();
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or_default()
-}
-
 /// As a float: there are never more than 32 bits hold.
 fn number(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))

@@ -7,12 +7,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use roadstead_benches::client::Client;
+use roadstead_benches::figures::median;
 use roadstead_benches::registry::{Home, Registry};
 use serde_json::{Value, json};
 
 use crate::arguments::Arguments;
 use crate::content::{Content, IMAGES, tag};
-use crate::load::{NO_ANSWER, Seen, Until, median, put};
+use crate::load::{NO_ANSWER, Seen, Until, put};
 
 /// Clients that keep the registry busy, and how many times as many are too many.
 const CLIENTS: usize = 64;

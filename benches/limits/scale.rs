@@ -9,12 +9,13 @@ use std::process::{Command, Stdio};
 
 use roadstead_benches::client::Client;
 use roadstead_benches::content::Hashed;
+use roadstead_benches::figures::median;
 use roadstead_benches::registry::{Home, Registry};
 use serde_json::{Value, json};
 
 use crate::arguments::Arguments;
 use crate::content::{Content, IMAGES, tag};
-use crate::load::{Until, median, put};
+use crate::load::{Until, put};
 
 /// How much dearer an operation may be in the largest registry than in the smallest.
 const RATIO_MAX: f64 = 1.3;

@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
     /// Only phases whose name fits this regular expression
     #[arg(long, default_value = ".")]
     pub(crate) only: String,
-    /// Only these forms of the registry, by their names; all of them without it
+    /// Only these forms of the registry: embedded, postgres, postgres-s3, embedded-tls, embedded-anonymous; all of them without it
     #[arg(long)]
     pub(crate) form: Vec<String>,
 }

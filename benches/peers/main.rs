@@ -2,7 +2,8 @@
 //!
 //! The load comes from `regbench`, a generator that takes turns: each phase of each round is put to one target after the other, with fresh
 //! content, and the server's processor time is read from the kernel. What is measured against what, and what is wanted, is [`table`]'s;
-//! who the peers are is [`peers`]'s, and in which forms the registry runs is [`registries`]'s.
+//! who the peers are is [`peers`]'s, and in which forms the registry runs is [`registries`]'s. What the generator cannot do is [`reads`]': it speaks
+//! no TLS, and is nobody who could push.
 //!
 //! Absolute figures are those of the machine on that day. Ratios within one run are what counts.
 
@@ -13,6 +14,7 @@
 
 mod arguments;
 mod peers;
+mod reads;
 mod registries;
 mod table;
 
@@ -21,45 +23,74 @@ use std::path::Path;
 use std::process::Command;
 
 use clap::Parser as _;
+use roadstead_benches::figures::median;
+use serde_json::json;
 
 use crate::arguments::Arguments;
 use crate::peers::Peers;
+use crate::reads::Reading;
 use crate::registries::{Form, Registry};
-use crate::table::Figures;
+use crate::table::{Alone, Figures};
 
 fn main() {
     let arguments = Arguments::parse();
     fs::create_dir_all(&arguments.output).expect("the directory of the results can be made");
     let scratch = tempfile::tempdir_in(&arguments.output).expect("a scratch directory");
-    let peers = Peers::start(&arguments.harness, scratch.path());
+    let forms: Vec<Form> = Form::ALL
+        .into_iter()
+        .filter(|form| arguments.wants(form.name()))
+        .collect();
     let mut missed = 0;
-    for form in Form::ALL {
-        if !arguments.wants(form.name()) {
+    if !forms.is_empty() {
+        let peers = Peers::start(&arguments.harness, scratch.path());
+        for form in forms {
+            println!("\n# {} ({})\n", form.name(), form.describe());
+            missed += beside_peers(&arguments, form, &peers, scratch.path());
+        }
+    }
+    for reading in Reading::ALL {
+        if !arguments.wants(reading.name()) {
             continue;
         }
-        let registry = Registry::start(form, &arguments.registry, scratch.path());
-        println!("\n# {} ({})\n", form.name(), form.describe());
-        println!(
-            "start to first answer: {} ms",
-            registry.started_in.as_millis()
-        );
-        let token = registry.time_of_a_token();
-        println!("a token for a password seen before: {token:.2} ms of processor time");
-        let file = arguments.output.join(format!("{}.json", form.name()));
-        measure(&arguments, &peers, &registry, &file);
-        let figures = Figures::read(&file);
-        missed += table::print(&figures, form == Form::Embedded);
-        if let Some(before) = &arguments.before {
-            table::compare(
-                &Figures::read(&before.join(format!("{}.json", form.name()))),
-                &figures,
-            );
-        }
+        println!("\n# {} ({})\n", reading.name(), reading.describe());
+        let scratch = scratch.path().join(reading.name());
+        fs::create_dir_all(&scratch).expect("a directory can be made");
+        let file = arguments.output.join(format!("{}.json", reading.name()));
+        reads::measure(reading, &arguments, &scratch, &file);
     }
     println!(
         "\n{missed} targets missed; raw data in {}",
         arguments.output.display()
     );
+}
+
+/// Measures a form of the registry, prints a table and tells how many targets were missed.
+fn beside_peers(arguments: &Arguments, form: Form, peers: &Peers, scratch: &Path) -> usize {
+    let registry = Registry::start(form, &arguments.registry, scratch);
+    let tokens_ms = registry.times_of_a_token_ms();
+    let alone = [
+        Alone {
+            work: "token, password seen before, ms CPU",
+            figure: median(&tokens_ms),
+            at_most: 0.2,
+        },
+        Alone {
+            work: "start to first answer, database there, ms",
+            figure: median(&registry.starts_ms),
+            at_most: 200.0,
+        },
+    ];
+    let file = |what: &str| arguments.output.join(format!("{}{what}.json", form.name()));
+    let raw = json!({"tokens_ms": tokens_ms, "starts_ms": registry.starts_ms});
+    fs::write(file("-alone"), format!("{raw:#}\n")).expect("a file can be written");
+    measure(arguments, peers, &registry, &file(""));
+    let figures = Figures::read(&file(""));
+    let missed = table::print(&figures, &alone, form == Form::Embedded);
+    if let Some(before) = &arguments.before {
+        let before = before.join(format!("{}.json", form.name()));
+        table::compare(&Figures::read(&before), &figures);
+    }
+    missed
 }
 
 /// Has the generator put its load to all of them.

@@ -24,48 +24,10 @@ impl Peers {
     /// When one of them cannot be built or started.
     pub(crate) fn start(harness: &Path, scratch: &Path) -> Self {
         let generator = build(harness);
-        let directory = |name: &str| {
-            let directory = scratch.join(name);
-            fs::create_dir_all(&directory).expect("a directory can be made");
-            directory
-        };
-        let (port, home) = (free_port(), directory("distribution"));
-        let configuration = format!(
-            "version: 0.1\n\
-             log: {{level: error, accesslog: {{disabled: true}}}}\n\
-             storage:\n  \
-               cache: {{blobdescriptor: inmemory}}\n  \
-               filesystem: {{rootdirectory: {}, maxthreads: 100}}\n  \
-               delete: {{enabled: true}}\n  \
-               maintenance: {{uploadpurging: {{enabled: false}}}}\n\
-             http: {{addr: 127.0.0.1:{port}, secret: yardstick}}\n",
-            home.join("content").display()
-        );
-        let file = home.join("config.yml");
-        fs::write(&file, configuration).expect("a file can be written");
-        let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(file);
-        let distribution = (Running::start(command, port), port);
-
-        let (port, home) = (free_port(), directory("nginx"));
-        let files = home.join("static");
-        fs::create_dir_all(&files).expect("a directory can be made");
-        let configuration = format!(
-            "daemon off; worker_processes 2; pid nginx.pid; error_log nginx.err warn;\n\
-             events {{ worker_connections 1024; }}\n\
-             http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000;\n  \
-               open_file_cache max=10000; default_type application/octet-stream;\n  \
-               client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;\n  \
-               uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n  \
-               server {{ listen 127.0.0.1:{port}; root static; }} }}\n"
-        );
-        fs::write(home.join("nginx.conf"), configuration).expect("a file can be written");
-        let mut command = Command::new("nginx");
-        command.arg("-p").arg(&home).args(["-c", "nginx.conf"]);
-        command.env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin");
-        let nginx = (Running::start(command, port), port);
-
-        let (port, home) = (free_port(), directory("sink"));
+        let distribution = start_distribution(&scratch.join("distribution"), None);
+        let nginx = start_nginx(&scratch.join("nginx"), None);
+        let (port, home) = (free_port(), scratch.join("sink"));
+        fs::create_dir_all(&home).expect("a directory can be made");
         let mut command = Command::new(&generator);
         command.args(["sink", "--listen", &format!("127.0.0.1:{port}"), "--dir"]);
         command.arg(home);
@@ -75,14 +37,14 @@ impl Peers {
             distribution,
             nginx,
             sink,
-            files,
+            files: static_files(&scratch.join("nginx")),
         }
     }
 
     /// As the generator is told of them, the first being the one that the others are compared with.
     pub(crate) fn targets(&self) -> Vec<String> {
         let target = |name: &str, (running, port): &(Running, u16), more: &str| {
-            let pids = running.with_children();
+            let pids = running.with_children().join(":");
             format!("{name}=http://127.0.0.1:{port},pid={pids}{more}")
         };
         let files = format!(",static={}", self.files.display());
@@ -92,6 +54,94 @@ impl Peers {
             target("sink", &self.sink, ",sink=1"),
         ]
     }
+}
+
+/// Workers of nginx: their processor time is its own.
+const WORKERS: usize = 2;
+
+/// A certificate and its key, which a server shows.
+#[derive(Clone, Debug)]
+pub(crate) struct Certificate {
+    pub(crate) chain: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+/// Starts CNCF Distribution on a directory, over TLS where there is a certificate, and tells its port. What it holds stays when it is started anew.
+///
+/// # Panics
+/// When it does not start.
+pub(crate) fn start_distribution(home: &Path, certificate: Option<&Certificate>) -> (Running, u16) {
+    fs::create_dir_all(home).expect("a directory can be made");
+    let port = free_port();
+    let tls = certificate.map(|Certificate { chain, key }| {
+        let (chain, key) = (chain.display(), key.display());
+        format!(", tls: {{certificate: {chain}, key: {key}}}")
+    });
+    let configuration = format!(
+        "version: 0.1\n\
+         log: {{level: error, accesslog: {{disabled: true}}}}\n\
+         storage:\n  \
+           cache: {{blobdescriptor: inmemory}}\n  \
+           filesystem: {{rootdirectory: {}, maxthreads: 100}}\n  \
+           delete: {{enabled: true}}\n  \
+           maintenance: {{uploadpurging: {{enabled: false}}}}\n\
+         http: {{addr: 127.0.0.1:{port}, secret: yardstick{}}}\n",
+        home.join("content").display(),
+        tls.unwrap_or_default()
+    );
+    let file = home.join("config.yml");
+    fs::write(&file, configuration).expect("a file can be written");
+    let mut command = Command::new("docker-registry");
+    command.arg("serve").arg(file);
+    (Running::start(command, port), port)
+}
+
+/// Starts nginx, which serves the files of [`static_files`], over TLS where there is a certificate, and tells its port.
+///
+/// # Panics
+/// When it does not start.
+pub(crate) fn start_nginx(home: &Path, certificate: Option<&Certificate>) -> (Running, u16) {
+    fs::create_dir_all(static_files(home)).expect("a directory can be made");
+    let port = free_port();
+    let listen = match certificate {
+        None => format!("listen 127.0.0.1:{port};"),
+        Some(Certificate { chain, key }) => format!(
+            "listen 127.0.0.1:{port} ssl; ssl_certificate {}; ssl_certificate_key {};",
+            chain.display(),
+            key.display()
+        ),
+    };
+    let configuration = format!(
+        // As root, its workers would be somebody who may not read a temporary directory.
+        "user root; daemon off; worker_processes {WORKERS}; pid nginx.pid; error_log nginx.err warn;\n\
+         events {{ worker_connections 1024; }}\n\
+         http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000;\n  \
+           open_file_cache max=10000; default_type application/octet-stream;\n  \
+           client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;\n  \
+           uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n  \
+           server {{ {listen} root static; }} }}\n"
+    );
+    fs::write(home.join("nginx.conf"), configuration).expect("a file can be written");
+    let mut command = Command::new("nginx");
+    command.arg("-p").arg(home).args(["-c", "nginx.conf"]);
+    command.env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin");
+    let running = Running::start(command, port);
+    // It listens before they are there.
+    for _ in 0..10_000 {
+        if running.with_children().len() > WORKERS {
+            return (running, port);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    panic!(
+        "nginx has no workers: {} says why",
+        home.join("nginx.err").display()
+    );
+}
+
+/// What the nginx of this directory serves.
+pub(crate) fn static_files(home: &Path) -> PathBuf {
+    home.join("static")
 }
 
 fn build(harness: &Path) -> PathBuf {
@@ -124,11 +174,11 @@ impl Running {
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
         let running = Self(child);
-        for _ in 0..6000 {
+        for _ in 0..60_000 {
             if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 return running;
             }
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            std::thread::sleep(std::time::Duration::from_millis(1));
         }
         panic!("{command:?} does not listen at port {port}");
     }
@@ -137,15 +187,14 @@ impl Running {
         self.0.id()
     }
 
-    /// Its id and those of its children, divided by colons.
-    fn with_children(&self) -> String {
+    /// Its id and those of its children.
+    pub(crate) fn with_children(&self) -> Vec<String> {
         let id = self.id();
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
         let children = children.unwrap_or_default();
-        std::iter::once(id.to_string().as_str())
-            .chain(children.split_whitespace())
-            .collect::<Vec<_>>()
-            .join(":")
+        std::iter::once(id.to_string())
+            .chain(children.split_whitespace().map(str::to_owned))
+            .collect()
     }
 }
 

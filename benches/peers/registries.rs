@@ -1,14 +1,24 @@
 //! The registry that is measured, in the forms in which it is run.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
+use roadstead_benches::client::Client;
+use roadstead_benches::http::{Connection, Request};
 use roadstead_benches::process::{cpu_time, watch};
 use roadstead_test_servers::{Postgres, PostgresDatabase, PostgresSettings, S3Server, free_port};
 
 use crate::peers::Running;
+
+/// How often a start and a batch of tokens are measured.
+const SAMPLES: u32 = 5;
+
+/// How long the registry may take for an answer.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A form of the registry: with authentication always, as whoever pushes must sign in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,13 +59,14 @@ impl Form {
 pub(crate) struct Registry {
     running: Running,
     port: u16,
-    credentials: String,
-    pub(crate) started_in: Duration,
+    password: String,
+    /// How long it took until it answered, with a database that was there, in milliseconds.
+    pub(crate) starts_ms: Vec<f64>,
     _servers: (Option<(Postgres, PostgresDatabase)>, Option<S3Server>),
 }
 
 impl Registry {
-    /// Starts it twice: the first time it makes its database, the second time is measured.
+    /// Starts it several times: the first time it makes its database, the others are measured.
     ///
     /// # Panics
     /// When it does not start.
@@ -110,16 +121,25 @@ impl Registry {
             Running::start(command, port)
         };
         drop(start());
-        let began = watch();
+        let starts_ms = (0..SAMPLES)
+            .map(|_| {
+                let began = watch();
+                let running = start();
+                wait_for_an_answer(port);
+                let took = began.elapsed();
+                drop(running);
+                took.as_secs_f64() * 1000.0
+            })
+            .collect();
         let running = start();
-        let started_in = began.elapsed();
+        wait_for_an_answer(port);
         let password =
             fs::read_to_string(home.join("admin-password")).expect("an account was made");
         Self {
             running,
             port,
-            credentials: format!("admin:{}", password.trim()),
-            started_in,
+            password: password.trim().to_owned(),
+            starts_ms,
             _servers: (postgres, s3),
         }
     }
@@ -136,7 +156,8 @@ impl Registry {
             self.port, self.port
         );
         let answer = Command::new("curl")
-            .args(["--silent", "--fail", "--user", &self.credentials, &address])
+            .args(["--silent", "--fail", "--user"])
+            .args([format!("admin:{}", self.password), address])
             .output()
             .expect("curl runs");
         let answer: serde_json::Value =
@@ -147,32 +168,41 @@ impl Registry {
     }
 
     /// The processor time of a token, in milliseconds, for a password that was checked just before.
-    pub(crate) fn time_of_a_token(&self) -> f64 {
-        const TOKENS: u32 = 200;
-        let address = format!(
-            "http://127.0.0.1:{}/v2/auth?service=127.0.0.1:{}&scope=repository:admin/app:pull",
-            self.port, self.port
-        );
-        let ask = |times: u32| {
-            let mut command = Command::new("curl");
-            command.args([
-                "--silent",
-                "--fail",
-                "--user",
-                &self.credentials,
-                "--output",
-                "/dev/null",
-            ]);
-            // One connection for all of them.
-            command.args((0..times).flat_map(|_| [address.as_str(), "--output", "/dev/null"]));
-            let status = command.status().expect("curl runs");
-            assert!(status.success(), "a token is given: {status}");
-        };
-        ask(1);
+    pub(crate) fn times_of_a_token_ms(&self) -> Vec<f64> {
+        // Enough for the ticks in which processor time is counted.
+        const TOKENS: u32 = 500;
+        let mut client = Client::new(address(self.port), &self.password, PATIENCE);
         let process = self.running.id().to_string();
-        let (before, _) = cpu_time(&process);
-        ask(TOKENS);
-        let (after, _) = cpu_time(&process);
-        after.saturating_sub(before).as_secs_f64() * 1000.0 / f64::from(TOKENS)
+        let sample = |_| {
+            let (before, _) = cpu_time(&process);
+            for _ in 0..TOKENS {
+                client.new_token();
+            }
+            let (after, _) = cpu_time(&process);
+            after.saturating_sub(before).as_secs_f64() * 1000.0 / f64::from(TOKENS)
+        };
+        (0..SAMPLES).map(sample).collect()
+    }
+}
+
+fn address(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// Returns when the registry tells nobody in particular to sign in.
+fn wait_for_an_answer(port: u16) {
+    let request = Request {
+        method: "GET",
+        path: "/v2/",
+        headers: &[],
+        body: &[],
+    };
+    let began = watch();
+    while !Connection::open(address(port), PATIENCE)
+        .and_then(|mut connection| connection.status(request))
+        .is_ok_and(|status| status == 401)
+    {
+        assert!(began.elapsed() < PATIENCE, "the registry does not answer");
+        thread::sleep(Duration::from_millis(1));
     }
 }

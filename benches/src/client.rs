@@ -25,8 +25,8 @@ pub struct Client {
     patience: Duration,
     /// The header `Authorization` with the password.
     password: String,
-    /// The header `Authorization` with the token.
-    token: String,
+    /// The header `Authorization` with the token; none where nobody is asked who they are.
+    token: Option<String>,
 }
 
 impl Client {
@@ -34,15 +34,23 @@ impl Client {
     pub fn new(address: SocketAddr, password: &str, patience: Duration) -> Self {
         let credentials = STANDARD.encode(format!("{ACCOUNT}:{password}"));
         let mut client = Self {
+            password: format!("Basic {credentials}"),
+            ..Self::of_nobody(address, patience)
+        };
+        let token = client.new_token();
+        client.token = Some(format!("Bearer {token}"));
+        client
+    }
+
+    /// Connects to a registry that asks nobody who they are.
+    pub fn of_nobody(address: SocketAddr, patience: Duration) -> Self {
+        Self {
             connection: connect(address, patience),
             address,
             patience,
-            password: format!("Basic {credentials}"),
-            token: String::new(),
-        };
-        let token = client.new_token();
-        client.token = format!("Bearer {token}");
-        client
+            password: String::new(),
+            token: None,
+        }
     }
 
     /// One with a connection of its own and the same token.
@@ -129,10 +137,14 @@ impl Client {
     /// Reads something of the repository and keeps nothing of it: the status, whatever it is.
     pub fn status(&mut self, path: &str) -> io::Result<u16> {
         let kind = MediaType::OCI_MANIFEST;
+        let accepted = ("Accept", kind.as_str());
+        let headers: Vec<_> = std::iter::once(accepted)
+            .chain(bearer(self.token.as_deref()))
+            .collect();
         self.connection.status(Request {
             method: "GET",
             path: &in_repository(path),
-            headers: &[("Authorization", &self.token), ("Accept", kind.as_str())],
+            headers: &headers,
             body: &[],
         })
     }
@@ -147,7 +159,8 @@ impl Client {
         // It is absolute, as the configuration says what the registry is called.
         let own = format!("http://{}", self.address);
         let path = location.strip_prefix(&own).unwrap_or(&location);
-        let path = format!("{path}?digest={}", blob.digest);
+        let sign = if path.contains('?') { '&' } else { '?' };
+        let path = format!("{path}{sign}digest={}", blob.digest);
         let kind = ("Content-Type", "application/octet-stream");
         self.ask("PUT", &path, &[kind], &blob.bytes, 201);
     }
@@ -160,7 +173,7 @@ impl Client {
         self.ask("PUT", &path, &headers, &manifest.bytes, 201);
     }
 
-    /// Asks with the token.
+    /// Asks with the token, if there is one.
     fn ask(
         &mut self,
         method: &str,
@@ -169,8 +182,11 @@ impl Client {
         body: &[u8],
         expected: u16,
     ) -> Answer {
-        let token = ("Authorization", self.token.as_str());
-        let headers = [headers, &[token]].concat();
+        let headers: Vec<_> = headers
+            .iter()
+            .copied()
+            .chain(bearer(self.token.as_deref()))
+            .collect();
         let request = Request {
             method,
             path,
@@ -184,6 +200,11 @@ impl Client {
 fn connect(address: SocketAddr, patience: Duration) -> Connection {
     Connection::open(address, patience)
         .unwrap_or_else(|error| panic!("{address} cannot be reached: {error}"))
+}
+
+/// The header with the token.
+fn bearer(token: Option<&str>) -> Option<(&str, &str)> {
+    token.map(|token| ("Authorization", token))
 }
 
 fn in_repository(path: &str) -> String {

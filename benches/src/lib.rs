@@ -7,6 +7,7 @@
 //! | [`client`] | who asks a registry for something |
 //! | [`content`] | what is pushed |
 //! | [`database`] | a PostgreSQL database with an account and a repository |
+//! | [`figures`] | what is made of several measurements |
 //! | [`http`] | as much of HTTP as that takes |
 //! | [`process`] | what a process costs: processor time, memory; settings of a run |
 //! | [`registry`] | the embedded form of the registry, started for a measurement |
@@ -16,6 +17,7 @@ pub mod blob_copy;
 pub mod client;
 pub mod content;
 pub mod database;
+pub mod figures;
 pub mod http;
 pub mod process;
 pub mod registry;

@@ -74,6 +74,11 @@ impl Home {
             .expect("a file can be written");
     }
 
+    /// Where it listens without TLS, which is also what it is called.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The file of the database.
     pub fn database(&self) -> PathBuf {
         self.directory.join("registry.db")
@@ -152,7 +157,7 @@ impl Registry {
         self.child.id()
     }
 
-    /// Where it listens.
+    /// Where it listens without TLS.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -198,8 +203,8 @@ impl Registry {
             };
             Connection::open(self.address, self.patience)
                 .and_then(|mut connection| connection.exchange(request))
-                // Nobody in particular is told to sign in.
-                .is_ok_and(|answer| answer.status == 401)
+                // Nobody in particular is told to sign in, or to come over TLS where there is a certificate.
+                .is_ok_and(|answer| matches!(answer.status, 401 | 301))
         });
     }
 }
