@@ -3,8 +3,8 @@
 //! Bounds: at least 1.5 times as fast as rclone between S3 servers, 2.5 times between directories, with a third of its processor time. Small blobs are
 //! copied between servers on this machine, where the two cores are all that counts and the servers have most of them, and between servers that are
 //! 20 ms away, as those of another region are. What is copied is verified and, in a directory, flushed, which rclone does not do.
-//! `ROADSTEAD_BENCH_SMALL` and `ROADSTEAD_BENCH_LARGE` say how many there are: 1,000 of 1 MiB and 4 of 1 GiB unless they are set. Build the server first:
-//! `cargo build --release -p test-s3-server`.
+//! `ROADSTEAD_BENCH_SMALL` and `ROADSTEAD_BENCH_LARGE` say how many there are: 1,000 of 1 MiB and 4 of 1 GiB unless they are set.
+//! `cargo xtask bench --bench replicate` builds the server too.
 
 use std::collections::BTreeSet;
 use std::fs;

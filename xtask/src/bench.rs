@@ -10,6 +10,9 @@ use crate::process::Step;
 use crate::tools::ensure_programs;
 use crate::workspace::Workspace;
 
+/// What the benches run, and Debian's packages that bring it.
+const BENCHES: [(&str, &str); 1] = [("rclone", "rclone")];
+
 /// What the measurements beside peers run, and Debian's packages that bring it.
 const PEERS: [(&str, &str); 4] = [
     ("docker-registry", "docker-registry"),
@@ -29,6 +32,9 @@ const LIMITS: [(&str, &str); 4] = [
 /// Which measurements are made.
 #[derive(Args, Debug)]
 pub(crate) struct Benches {
+    /// Run this one of the benches alone
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["peers", "limits"])]
+    bench: Option<String>,
     /// Measure the registry beside its peers, with the load generator `regbench` of this directory, in place of the benches
     #[arg(long, value_name = "DIRECTORY", conflicts_with = "limits")]
     peers: Option<PathBuf>,
@@ -45,22 +51,29 @@ pub(crate) struct Benches {
 pub(crate) fn run(workspace: &Workspace, benches: &Benches) -> Result<()> {
     match &benches.peers {
         None if benches.limits => run_limits(workspace, &benches.arguments),
-        None => run_criterion(workspace, &benches.arguments),
+        None => run_criterion(workspace, benches.bench.as_deref(), &benches.arguments),
         Some(harness) => run_peers(workspace, harness, &benches.arguments),
     }
 }
 
-fn run_criterion(workspace: &Workspace, arguments: &[String]) -> Result<()> {
-    let fixed = [
-        "bench",
-        "--package",
-        "roadstead-benches",
-        "--benches",
+fn run_criterion(workspace: &Workspace, bench: Option<&str>, arguments: &[String]) -> Result<()> {
+    ensure_programs(&BENCHES)?;
+    // Copies are made between servers of it.
+    let server = [
+        "build",
+        "--release",
         "--locked",
-        "--",
+        "--package",
+        "test-s3-server",
     ];
-    let arguments = fixed
+    Step::cargo(server, Duration::from_mins(30))
+        .directory(&workspace.root)
+        .run()?;
+    let which = bench.map_or(vec!["--benches"], |name| vec!["--bench", name]);
+    let arguments = ["bench", "--package", "roadstead-benches", "--locked"]
         .into_iter()
+        .chain(which)
+        .chain(["--"])
         .chain(arguments.iter().map(String::as_str));
     Step::cargo(arguments, Duration::from_hours(2))
         .directory(&workspace.root)
