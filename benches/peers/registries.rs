@@ -120,7 +120,9 @@ impl Registry {
             command.args(["--listen", &format!("127.0.0.1:{port}"), "--log", "warn"]);
             Running::start(command, port)
         };
-        drop(start());
+        let first = start();
+        wait_for_an_answer(port);
+        drop(first);
         let starts_ms = (0..SAMPLES)
             .map(|_| {
                 let began = watch();
