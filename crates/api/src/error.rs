@@ -159,6 +159,9 @@ pub(crate) enum ApiError {
     /// One address or one account sends too many requests.
     #[error("too many requests; wait as long as Retry-After says")]
     RateLimited { retry_after: Duration },
+    /// This process answers as many requests at once as it may.
+    #[error("the registry has too much to do at present; come back as late as Retry-After says")]
+    Crowded,
     /// A task of ours ended before it had an answer.
     #[error("the work on the request was cut off")]
     CutOff,
@@ -271,7 +274,7 @@ impl ApiError {
                     message: shortfall.to_string(),
                     detail: spread(shortfall),
                 }]
-            } else if status.is_server_error() {
+            } else if self.is_for_operators(status) {
                 vec![Entry {
                     code: code.as_str(),
                     message: self.failure(status, code, request_id),
@@ -291,7 +294,7 @@ impl ApiError {
         request_id: &str,
         base: &str,
     ) -> Problem {
-        let detail = if status.is_server_error() {
+        let detail = if self.is_for_operators(status) {
             self.failure(status, code, request_id)
         } else {
             self.client_message()
@@ -311,6 +314,12 @@ impl ApiError {
             r#type: format!("{base}/api/v1/error/{kind}"),
             status: status.as_u16(),
         }
+    }
+
+    /// Whether only an operator can do something about it. Requests that are too many are counted: a line more for each would be more
+    /// to do.
+    fn is_for_operators(&self, status: StatusCode) -> bool {
+        status.is_server_error() && !matches!(self, Self::Crowded)
     }
 
     /// What is told of a failure that is ours. It is logged.
@@ -411,7 +420,7 @@ impl ApiError {
             Self::Webhook(_) => (S::BAD_REQUEST, ErrorCode::Unsupported),
             Self::Metadata(_) => usual(ErrorCode::InternalError),
             Self::RateLimited { .. } => usual(ErrorCode::TooManyRequests),
-            Self::CutOff => usual(ErrorCode::Unavailable),
+            Self::Crowded | Self::CutOff => usual(ErrorCode::Unavailable),
         }
     }
 

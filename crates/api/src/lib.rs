@@ -25,6 +25,7 @@ mod metrics;
 mod options;
 mod pagination;
 mod percent;
+mod places;
 mod query;
 mod range;
 mod rate_limit;
@@ -46,6 +47,7 @@ pub use health::{
 };
 pub use options::{ApiOptions, ExternalUrl, ExternalUrlError, Redirects, StorageProxy, UrlScheme};
 pub use percent::EncodingFault;
+pub use places::ConcurrencyLimits;
 pub use rate_limit::{Rate, RateLimits};
 pub use route::{HealthRoute, PathPart, Route, RouteError};
 pub use service::{RegistryService, ServiceParts};

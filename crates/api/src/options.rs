@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use roadstead_storage::HttpClient;
 
+use crate::places::ConcurrencyLimits;
 use crate::rate_limit::RateLimits;
 
 /// Settings of a [`RegistryService`](crate::RegistryService).
@@ -34,8 +35,10 @@ pub struct ApiOptions {
     pub storage_proxy: Option<StorageProxy>,
     /// How many requests are taken from one address and with one account. Default `None`: as many as come.
     pub rate_limits: Option<RateLimits>,
-    /// What `Retry-After` says when something is not available at present. Default 10 s: as long as a location that failed is
-    /// passed over.
+    /// How many requests are answered at once. Default: by the number of processors.
+    pub concurrency: ConcurrencyLimits,
+    /// What `Retry-After` says when something is not available at present, or when there is too much to do. Default 10 s: as long as a
+    /// location that failed is passed over.
     pub retry_after: Duration,
 }
 
@@ -50,6 +53,7 @@ impl Default for ApiOptions {
             cdn_namespaces: BTreeSet::new(),
             storage_proxy: None,
             rate_limits: None,
+            concurrency: ConcurrencyLimits::default(),
             retry_after: Duration::from_secs(10),
         }
     }

@@ -143,6 +143,11 @@ impl RequestBody {
         }
     }
 
+    /// Whether there is none: its end came with the header fields.
+    pub(crate) const fn is_absent(&self) -> bool {
+        self.body.is_none()
+    }
+
     /// How many bytes have come so far.
     pub(crate) fn received(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.received)

@@ -32,6 +32,7 @@ use tracing::{Level, Span, event};
 
 use crate::body::BodyError;
 use crate::metrics::{Counted, InFlight};
+use crate::places::Place;
 
 /// The most bytes of a path in the log. A path that names something has less than 255 + 135 + a few.
 const PATH_BYTES_MAX: usize = 512;
@@ -68,15 +69,18 @@ pub(crate) struct Pending {
     expected: u64,
     sent: u64,
     in_flight: InFlight,
+    /// Taken until the answer has ended.
+    _place: Option<Place>,
 }
 
 impl Pending {
-    /// A line about an answer whose body has `expected` bytes.
+    /// A line about an answer whose body has `expected` bytes, and which keeps `place` until it has ended.
     pub(crate) fn new(
         entry: Entry,
         clock: Arc<dyn Clock>,
         expected: u64,
         in_flight: InFlight,
+        place: Option<Place>,
     ) -> Self {
         Self {
             entry,
@@ -84,6 +88,7 @@ impl Pending {
             expected,
             sent: 0,
             in_flight,
+            _place: place,
         }
     }
 

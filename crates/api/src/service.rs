@@ -34,6 +34,7 @@ use crate::headers::{API_VERSION, API_VERSION_VALUE, REQUEST_ID};
 use crate::health::{self, Health};
 use crate::metrics::{Connected, Counted, RequestCounters};
 use crate::options::{ApiOptions, ExternalUrl, UrlScheme};
+use crate::places::{Crowded, Kind, Place, Places};
 use crate::query::{Query, QueryError};
 use crate::rate_limit::RateLimiter;
 use crate::request_body::RequestBody;
@@ -78,8 +79,9 @@ pub struct ServiceParts {
 
 /// The registry as an HTTP service. Clones are the same service.
 ///
-/// It takes requests of HTTP/1 and HTTP/2 alike, never fails, and is always ready: how many requests are served at once is bounded
-/// by whoever accepts connections. A request costs some kilobytes besides what it pushes, of which two pieces or one manifest are
+/// It takes requests of HTTP/1 and HTTP/2 alike, never fails, and is always ready: those beyond its
+/// [`ConcurrencyLimits`](crate::ConcurrencyLimits) wait for a second and are refused. How many connections there are is bounded by
+/// whoever accepts them. A request costs some kilobytes besides what it pushes, of which two pieces or one manifest are
 /// in memory at a time.
 ///
 /// A dropped future gives the request up. Uploads that have begun go on to the end of what was sent; everything else either
@@ -109,6 +111,7 @@ pub(crate) struct Inner {
     pub(crate) known_stores: KnownStores,
     pub(crate) counters: Arc<RequestCounters>,
     rate_limiter: Option<RateLimiter>,
+    places: Places,
 }
 
 /// A request without its body.
@@ -189,6 +192,7 @@ impl RegistryService {
                     .rate_limits
                     .clone()
                     .map(|limits| RateLimiter::new(limits, hostname)),
+                places: Places::new(options.concurrency),
                 options,
                 known_stores: KnownStores::default(),
                 counters: Arc::default(),
@@ -229,7 +233,9 @@ impl RegistryService {
 
     /// Everything that there is to tell Prometheus of the requests. Asks nobody.
     pub fn metrics(&self) -> Vec<MetricFamily> {
-        self.inner.counters.collect()
+        let mut families = self.inner.counters.collect();
+        families.extend(self.inner.places.collect());
+        families
     }
 
     /// Answers one request.
@@ -298,16 +304,33 @@ impl Inner {
             self.describe(&span, &head, route.as_ref().ok());
         }
         let trace = trace.or(asked_within);
-        let taken = self.take(&mut head, route.as_ref().ok(), started);
-        let answered = match (taken, route) {
-            (Err(error), _) => Err(error),
-            (Ok(()), Ok(route)) => {
-                Box::pin(self.dispatch(&head, body, route))
-                    .instrument(span.clone())
-                    .await
-            }
-            (Ok(()), Err(error)) => Err(error.into()),
+        let kind = Kind::of(
+            route.as_ref().ok(),
+            &head.method,
+            &head.headers,
+            !body.is_absent(),
+        );
+        let entered = match self.take(&mut head, route.as_ref().ok(), started) {
+            Ok(()) => self.enter(kind).await,
+            Err(error) => Err(error),
         };
+        let (place, answered) = match (entered, route) {
+            (Ok(place), Ok(route)) => {
+                let answered = Box::pin(self.dispatch(&head, body, route))
+                    .instrument(span.clone())
+                    .await;
+                (place, answered)
+            }
+            (Ok(place), Err(error)) => {
+                drop(body);
+                (place, Err(error.into()))
+            }
+            (Err(error), _) => {
+                drop(body);
+                (None, Err(error))
+            }
+        };
+        let place = place.filter(Place::is_for_delivery);
         let response = answered.unwrap_or_else(|error| {
             let context = ErrorContext {
                 request_id: &request_id,
@@ -361,7 +384,7 @@ impl Inner {
         }
         let expected = response.body().remaining();
         let clock = Arc::clone(&self.environment.clock);
-        let pending = Pending::new(entry, clock, expected, in_flight);
+        let pending = Pending::new(entry, clock, expected, in_flight, place);
         response.map(|body| body.with_log(pending))
     }
 
@@ -449,6 +472,17 @@ impl Inner {
                 .take_from(address, now)
                 .map_err(|retry_after| ApiError::RateLimited { retry_after }),
             _ => Ok(()),
+        }
+    }
+
+    /// Waits for a place for a request that needs one.
+    async fn enter(&self, kind: Option<Kind>) -> Result<Option<Place>, ApiError> {
+        let Some(kind) = kind else {
+            return Ok(None);
+        };
+        match self.places.enter(kind, &*self.environment.clock).await {
+            Ok(place) => Ok(Some(place)),
+            Err(Crowded) => Err(ApiError::Crowded),
         }
     }
 

@@ -13,6 +13,7 @@ mod manifests;
 mod matrix;
 mod mounting;
 mod organizations;
+mod overload;
 mod owners;
 mod probes;
 mod pulls;

@@ -32,13 +32,13 @@ pub use finding::{ConfigErrors, Finding, Origin};
 pub use secret::Secret;
 pub use sections::{
     Accounts, Akamai, AzureCredentials, AzureStorage, Balancers, Cdn, CdnProvider, CdnRule,
-    CloudFlare, CloudFront, Config, ConnectionPool, Continent, Database, DatabaseUri, Delivery,
-    Driver, Endpoint, Export, Garbage, Health, Hosting, IpVersion, Limits, LocalStorage, Location,
-    Management, MultiCdnStorage, Network, NotANetwork, OpenStackOptions, Postgres, PostgresHost,
-    PostgresTls, Quota, Rate, RateLimits, Redis, RedisServer, RedisServers, RedisTls, Registry,
-    RegistryState, Replication, S3Credentials, S3Keys, S3Store, Sampling, Scrub, SslMode, Storage,
-    StorageCheck, SwiftAuthVersion, SwiftStorage, Tags, TargetServer, Telemetry, Tls, TlsVersion,
-    UrlScheme,
+    CloudFlare, CloudFront, Concurrency, Config, ConnectionPool, Continent, Database, DatabaseUri,
+    Delivery, Driver, Endpoint, Export, Garbage, Health, Hosting, IpVersion, Limits, LocalStorage,
+    Location, Management, MultiCdnStorage, Network, NotANetwork, OpenStackOptions, Postgres,
+    PostgresHost, PostgresTls, Quota, Rate, RateLimits, Redis, RedisServer, RedisServers, RedisTls,
+    Registry, RegistryState, Replication, S3Credentials, S3Keys, S3Store, Sampling, Scrub, SslMode,
+    Storage, StorageCheck, SwiftAuthVersion, SwiftStorage, Tags, TargetServer, Telemetry, Tls,
+    TlsVersion, UrlScheme,
 };
 pub use spelling::nearest;
 

@@ -30,7 +30,7 @@ pub use delivery::{Delivery, Network, NotANetwork};
 pub use garbage::Garbage;
 pub use health::{Health, StorageCheck};
 pub use hosting::{Balancers, Hosting, IpVersion, Tls, TlsVersion, UrlScheme};
-pub use limits::{Limits, Rate, RateLimits};
+pub use limits::{Concurrency, Limits, Rate, RateLimits};
 pub use management::Management;
 pub use quota::Quota;
 pub use redis::{Redis, RedisServer, RedisServers, RedisTls};

@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 
-use roadstead_api::{ApiOptions, ExternalUrl, RateLimits, Redirects, StorageProxy};
+use roadstead_api::{
+    ApiOptions, ConcurrencyLimits, ExternalUrl, RateLimits, Redirects, StorageProxy,
+};
 use roadstead_auth::{AuthOptions, PasswordKey};
-use roadstead_config::{Config, Delivery, Network, Rate, RegistryState, UrlScheme};
+use roadstead_config::{Concurrency, Config, Delivery, Network, Rate, RegistryState, UrlScheme};
 use roadstead_distribution::{DistributionOptions, Writes};
 use roadstead_metadata::{Features, ImmutableTags, QuotaChecks, QuotaSizes};
 
@@ -136,6 +138,7 @@ pub(crate) fn api_options(
             .proxy_storage
             .then(|| StorageProxy::new(deployment.http.clone())),
         rate_limits: config.limits.rates.as_ref().map(rate_limits),
+        concurrency: concurrency(config.limits.concurrency),
         cdn_namespaces: config.delivery.cdn_namespaces.iter().cloned().collect(),
         chunk_bytes_min: config.registry.upload_chunk_min_length.map(Into::into),
         ..ApiOptions::default()
@@ -151,6 +154,18 @@ fn rate_limits(rates: &roadstead_config::RateLimits) -> RateLimits {
         address: rate(rates.address),
         account: rate(rates.account),
         exempt: rates.exempt.iter().cloned().collect(),
+    }
+}
+
+fn concurrency(at_once: Concurrency) -> ConcurrencyLimits {
+    let usual = ConcurrencyLimits::default();
+    let or = |given: Option<u64>, usual: usize| {
+        given.map_or(usual, |given| usize::try_from(given).unwrap_or(usize::MAX))
+    };
+    ConcurrencyLimits {
+        requests: or(at_once.requests, usual.requests),
+        uploads: or(at_once.uploads, usual.uploads),
+        downloads: or(at_once.downloads, usual.downloads),
     }
 }
 

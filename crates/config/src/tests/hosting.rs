@@ -84,7 +84,8 @@ fn what_cannot_be_meant_is_refused() {
     assert_refused(
         &small_and(
             "SSL_PROTOCOLS: [TLSv13]\nTRUSTED_PROXY_CIDR: [10.1.2.3/8]\nPROXY_COUNT: -1\nFEATURE_LISTEN_IP_VERSION: IPv5\n\
-             ROADSTEAD_SHUTDOWN_SECONDS: 0\nFEATURE_RATE_LIMITS: sometimes\nROADSTEAD_RATE_LIMIT_ADDRESS_BURST: 0",
+             ROADSTEAD_SHUTDOWN_SECONDS: 0\nFEATURE_RATE_LIMITS: sometimes\nROADSTEAD_RATE_LIMIT_ADDRESS_BURST: 0\n\
+             ROADSTEAD_REQUESTS_MAX: 0",
         ),
         &[
             "SSL_PROTOCOLS: \"TLSv13\" is no version of TLS",
@@ -94,6 +95,7 @@ fn what_cannot_be_meant_is_refused() {
             "ROADSTEAD_SHUTDOWN_SECONDS: out of range",
             "FEATURE_RATE_LIMITS: text does not fit here",
             "ROADSTEAD_RATE_LIMIT_ADDRESS_BURST: out of range",
+            "ROADSTEAD_REQUESTS_MAX: out of range",
         ],
     );
     assert_refused(
@@ -105,10 +107,18 @@ fn what_cannot_be_meant_is_refused() {
 #[test]
 fn limits_have_defaults_and_can_be_set() {
     let fixture = small_and(
-        "FEATURE_RATE_LIMITS: true\nNON_RATE_LIMITED_NAMESPACES: [ci]\nROADSTEAD_RATE_LIMIT_ACCOUNT_PER_SECOND: 5\nROADSTEAD_SHUTDOWN_SECONDS: 300",
+        "FEATURE_RATE_LIMITS: true\nNON_RATE_LIMITED_NAMESPACES: [ci]\nROADSTEAD_RATE_LIMIT_ACCOUNT_PER_SECOND: 5\nROADSTEAD_SHUTDOWN_SECONDS: 300\nROADSTEAD_UPLOADS_MAX: 64",
     );
     let limits = fixture.loaded().config.limits;
     assert_eq!(limits.shutdown, Duration::from_mins(5));
+    assert_eq!(
+        limits.concurrency,
+        Concurrency {
+            requests: None,
+            uploads: Some(64),
+            downloads: None,
+        }
+    );
     let rates = limits.rates.expect("they are on");
     assert_eq!(
         rates.address,
