@@ -4,6 +4,7 @@
 //! `ROADSTEAD_BENCH_BLOBS` says how large: 1,000,000 blobs, 200,000 manifests and 100,000 tags unless it is set.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,7 +34,7 @@ const QUEUE: &str = "imagestoragereplication";
 struct Registry {
     database: Database,
     repository: Repository,
-    ids: SeededIds,
+    ids: Arc<dyn Ids>,
     now: Timestamp,
 }
 
@@ -47,7 +48,7 @@ struct Times {
 impl Registry {
     async fn new(server: &PostgresDatabase, blobs: u32) -> Self {
         let database = database::open(server).await;
-        let ids = SeededIds::new(1);
+        let ids: Arc<dyn Ids> = Arc::new(SeededIds::new(1));
         let now = Timestamp::from_timestamp(1_795_000_000, 0).expect("it is a time");
         let account = database::first_account(&database, &ids, now).await;
         database

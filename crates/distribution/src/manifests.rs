@@ -105,7 +105,7 @@ impl<'a> Manifests<'a> {
                         .unwrap_or_default(),
                     features: inner.options.features,
                     actor,
-                    ids: &*inner.environment.ids,
+                    ids: &inner.environment.ids,
                     now,
                 })
                 .await?;

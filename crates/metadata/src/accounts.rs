@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use chrono::NaiveDateTime;
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
 use crate::database::{Connection, Counted, Database, Identified, Lock, contended, params};
 use crate::error::MetadataError;
 use crate::ids::UserId;
+use crate::row::FromRow;
 
 /// A row of `user`.
 #[derive(Clone)]
@@ -82,7 +82,7 @@ impl std::fmt::Debug for FirstAccount<'_> {
     }
 }
 
-#[derive(FromQueryResult)]
+#[derive(FromRow)]
 pub(crate) struct AccountRow {
     id: i32,
     uuid: Option<String>,

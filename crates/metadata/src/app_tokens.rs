@@ -2,13 +2,13 @@
 
 use chrono::NaiveDateTime;
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 use serde_json::json;
 
 use crate::changes::{Change, Changed, Sort, Unchanged, find, made};
 use crate::database::{Connection, Database, contended, params};
 use crate::error::MetadataError;
 use crate::ids::{AppTokenId, UserId};
+use crate::row::FromRow;
 
 /// An app-specific token.
 #[derive(Clone, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl std::fmt::Debug for NewAppToken<'_> {
     }
 }
 
-#[derive(FromQueryResult)]
+#[derive(FromRow)]
 struct TokenRow {
     id: i32,
     uuid: String,

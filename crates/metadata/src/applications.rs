@@ -2,7 +2,6 @@
 
 use chrono::NaiveDateTime;
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 use serde_json::{Value, json};
 
 use crate::changes::{Change, Changed, Sort, Unchanged, find, made};
@@ -10,6 +9,7 @@ use crate::database::{Connection, Database, Identified, Transaction, contended, 
 use crate::error::MetadataError;
 use crate::garbage::APPLICATION;
 use crate::ids::{ApplicationId, OauthTokenId, UserId};
+use crate::row::FromRow;
 
 /// An application.
 #[derive(Clone, PartialEq, Eq)]
@@ -127,7 +127,7 @@ pub struct OauthTokenRecord {
     pub last_used: Option<Timestamp>,
 }
 
-#[derive(FromQueryResult)]
+#[derive(FromRow)]
 struct ApplicationRow {
     id: i32,
     client_id: String,
@@ -154,7 +154,7 @@ impl From<ApplicationRow> for ApplicationRecord {
     }
 }
 
-#[derive(FromQueryResult)]
+#[derive(FromRow)]
 struct OauthTokenRow {
     id: i32,
     uuid: String,
@@ -183,7 +183,7 @@ impl From<OauthTokenRow> for OauthTokenRecord {
     }
 }
 
-#[derive(FromQueryResult)]
+#[derive(FromRow)]
 struct RevokedRow {
     id: i32,
     organization_id: i32,

@@ -7,11 +7,12 @@ use std::collections::BTreeSet;
 
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
-use sea_orm::{FromQueryResult, Value};
+use sea_orm::Value;
 
 use crate::database::{Connection, Database, Identified, json_ids, params};
 use crate::error::MetadataError;
 use crate::locations::{json_locations, limit_column};
+use crate::row::FromRow;
 
 /// What is asked.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +67,7 @@ pub struct AtRiskPage {
     pub next: Option<AtRiskPosition>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct TotalsRow {
     images: i64,
     blobs: i64,
@@ -74,7 +75,7 @@ struct TotalsRow {
     other_blobs: i64,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct ImageRow {
     manifest: i32,
     tag: i32,

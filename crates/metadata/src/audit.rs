@@ -12,14 +12,15 @@ use std::net::IpAddr;
 
 use roadstead_oci::{MediaType, Reference, Tag};
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::database::{Connection, Database, json_texts, params};
+use crate::database::{Connection, Database, Transaction, json_members, json_texts, params};
 use crate::dialect::moment_text;
 use crate::error::MetadataError;
 use crate::ids::{RepositoryId, UserId};
 use crate::repositories::Repository;
+use crate::row::FromRow;
 
 pub use self::reading::{LogCount, LogPage, LogPosition, LogRecord, LogScope};
 
@@ -164,10 +165,9 @@ impl Actor {
         event: &Event<'_>,
         at: Timestamp,
     ) -> LogEntry {
-        let mut members: Vec<(&str, Value)> = vec![
-            ("repo", json!(repository.path.name)),
-            ("namespace", json!(repository.path.namespace)),
-        ];
+        let mut members = Members::default();
+        members.text("repo", &repository.path.name);
+        members.text("namespace", &repository.path.namespace);
         let (kind, by_policy) = match event {
             Event::TagMadeImmutable { .. } => ("tag_made_immutable_by_policy", true),
             Event::PushTag { .. } => ("push_repo", false),
@@ -176,30 +176,30 @@ impl Actor {
         };
         debug_assert!(KINDS.contains(&kind), "{kind} is one of ours");
         if !by_policy {
-            members.push(("user-agent", json!(self.user_agent)));
+            members.text("user-agent", &self.user_agent);
         }
         match event {
             Event::PushTag { tag, media_type } => {
-                members.push(("tag", json!(tag.as_str())));
-                members.push(("mediaType", json!(media_type.as_str())));
+                members.text("tag", tag.as_str());
+                members.text("mediaType", media_type.as_str());
             }
             Event::Pull {
                 reference,
                 media_type,
             } => {
-                members.push(match reference {
-                    Reference::Tag(tag) => ("tag", json!(tag.as_str())),
-                    Reference::Digest(digest) => ("manifest_digest", json!(digest.as_str())),
-                });
-                members.push(("mediaType", json!(media_type.as_str())));
+                match reference {
+                    Reference::Tag(tag) => members.text("tag", tag.as_str()),
+                    Reference::Digest(digest) => members.text("manifest_digest", digest.as_str()),
+                }
+                members.text("mediaType", media_type.as_str());
             }
             Event::DeleteTag { tag, digest } => {
-                members.push(("tag", json!(tag)));
-                members.push(("digest", json!(digest)));
+                members.text("tag", tag);
+                members.value("digest", &json!(digest));
             }
             Event::TagMadeImmutable { tag } => {
-                members.push(("tag", json!(tag.as_str())));
-                members.push(("immutable", json!(true)));
+                members.text("tag", tag.as_str());
+                members.value("immutable", &json!(true));
             }
         }
         let nobody = Self::default();
@@ -212,7 +212,7 @@ impl Actor {
             credential: actor.credential.clone(),
             ip: actor.ip,
             at,
-            metadata: members_text(&members),
+            metadata: members.0,
             names_performer: true,
         }
     }
@@ -312,24 +312,21 @@ const OPERATION: &str = "write the log of actions";
 
 /// Writes entries. A performer whose account is gone by now is left out.
 pub(crate) async fn write(
-    connection: &impl Connection,
+    connection: &Transaction,
     entries: &[LogEntry],
 ) -> Result<(), MetadataError> {
     if entries.is_empty() {
         return Ok(());
     }
     let tokens = Tokens::of(connection, entries).await?;
-    let members = entries.iter().map(|entry| {
-        json!({
-            "kind": entry.kind,
-            "account": entry.account.0,
-            "performer": entry.performer,
-            "repository": entry.repository.map(|repository| repository.0),
-            "at": moment_text(entry.at),
-            "ip": entry.ip.map(|ip| ip.to_string()),
-            "metadata": format!("{{{}{}}}", entry.metadata, tokens.members(entry)),
-        })
-        .to_string()
+    let members = entries.iter().map(|entry| Written {
+        kind: entry.kind,
+        account: entry.account.0,
+        performer: entry.performer.as_deref(),
+        repository: entry.repository.map(|repository| repository.0),
+        at: moment_text(entry.at),
+        ip: entry.ip,
+        metadata: format!("{{{}{}}}", entry.metadata, tokens.members(entry)),
     });
     connection
         .execute(
@@ -340,19 +337,31 @@ pub(crate) async fn write(
                FROM @texts($1) e
                JOIN logentrykind k ON k.name = @member(e.value, kind)
                LEFT JOIN "user" u ON u.username = @member(e.value, performer)"#,
-            params![json_texts(members)],
+            params![json_members(members)],
         )
         .await?;
     Ok(())
 }
 
-#[derive(Debug, FromQueryResult)]
+/// An entry as the statement reads it.
+#[derive(Serialize)]
+struct Written<'a> {
+    kind: &'static str,
+    account: i32,
+    performer: Option<&'a str>,
+    repository: Option<i32>,
+    at: String,
+    ip: Option<IpAddr>,
+    metadata: String,
+}
+
+#[derive(Debug, FromRow)]
 struct AppTokenRow {
     uuid: String,
     title: String,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct OauthTokenRow {
     uuid: String,
     id: i32,
@@ -444,17 +453,39 @@ impl Tokens {
 
 /// Members of a JSON object in this order and in ASCII, as Quay writes them.
 fn members_text(members: &[(&str, Value)]) -> String {
-    let members: Vec<String> = members
-        .iter()
-        .map(|(name, value)| {
-            format!(
-                "{}: {}",
-                ascii(&Value::from(*name).to_string()),
-                ascii(&value.to_string())
-            )
-        })
-        .collect();
-    members.join(", ")
+    let mut text = Members::default();
+    for (name, value) in members {
+        text.value(name, value);
+    }
+    text.0
+}
+
+/// Members of a JSON object on their way into a text. Their names are ours and need no escaping.
+#[derive(Default)]
+struct Members(String);
+
+impl Members {
+    fn text(&mut self, name: &str, text: &str) {
+        self.begin(name);
+        let plain = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\';
+        if text.bytes().all(plain) {
+            self.0.extend(["\"", text, "\""]);
+        } else {
+            self.0.push_str(&ascii(&Value::from(text).to_string()));
+        }
+    }
+
+    fn value(&mut self, name: &str, value: &Value) {
+        self.begin(name);
+        self.0.push_str(&ascii(&value.to_string()));
+    }
+
+    fn begin(&mut self, name: &str) {
+        if !self.0.is_empty() {
+            self.0.push_str(", ");
+        }
+        self.0.extend(["\"", name, "\": "]);
+    }
 }
 
 /// JSON with every other character than ASCII's escaped.

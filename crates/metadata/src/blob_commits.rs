@@ -5,22 +5,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use roadstead_oci::Digest;
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::database::{
-    Connection, Database, Lock, Transaction, WIDE_IDS, contended, json_texts, json_wide_ids, params,
+    Connection, Database, Lock, Transaction, WIDE_IDS, json_members, json_wide_ids, params,
 };
 use crate::dialect::moment_text;
 use crate::error::MetadataError;
 use crate::garbage::{Publication, PublicationId, consume_all, lapsed};
 use crate::ids::RepositoryId;
 use crate::locations::SEALED;
-use crate::meetings::Answers;
+use crate::meetings::{Answers, Change, Undo};
+use crate::row::FromRow;
 use crate::uploads::{ReadVersion, Upload, bytes_column, end_uploads};
 
 /// A blob whose bytes are safe at a location and have the digest.
@@ -76,7 +78,7 @@ impl From<&CommitBlob<'_>> for Commit {
 }
 
 /// What there is when a blob is recorded. But for the location's state, it stays so until the transaction ends.
-#[derive(Debug, Default, FromQueryResult)]
+#[derive(Debug, Default, FromRow)]
 struct Standing {
     nth: i32,
     publication: Option<i64>,
@@ -90,7 +92,7 @@ struct Standing {
     hidden: Option<i64>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct MadeRow {
     id: i32,
     content_checksum: String,
@@ -109,66 +111,72 @@ impl Database {
     pub async fn commit_blob(&self, commit: &CommitBlob<'_>) -> Result<(), MetadataError> {
         self.meetings()
             .commits
-            .make(self, Commit::from(commit), |database, commits| {
-                Box::pin(database.commit_blobs(commits))
-            })
+            .make(self, Commit::from(commit))
             .await
     }
+}
 
-    /// As [`Database::commit_blob`], in the order of `commits`.
-    pub(crate) async fn commit_blobs(&self, commits: &[Commit]) -> Answers<()> {
-        contended(|| self.commit_blobs_once(commits)).await
-    }
+impl Change for Commit {
+    type Answer = ();
 
-    async fn commit_blobs_once(&self, commits: &[Commit]) -> Answers<()> {
-        let transaction = self.begin(OPERATION).await?;
-        // Quay's checksum column is not unique: two pushes of the same bytes would make two rows.
-        transaction
-            .lock_all(
-                commits
-                    .iter()
-                    .map(|commit| Lock::blob(commit.digest.as_str())),
-            )
-            .await?;
-        let standings = look_up(&transaction, commits).await?;
-        let mut answers: Vec<Result<(), MetadataError>> = commits
-            .iter()
-            .zip(&standings)
-            .map(|(commit, standing)| standing.admit(commit))
-            .collect();
-        // Sessions end last of what may be refused: whose is refused for another reason stays as it was.
-        let uploads: BTreeSet<ReadVersion> = commits
-            .iter()
-            .zip(&answers)
-            .filter(|(_, answer)| answer.is_ok())
-            .filter_map(|(commit, _)| Some(commit.upload?.0))
-            .collect();
-        let mut ended = end_uploads(&transaction, &uploads).await?;
-        for (commit, answer) in commits.iter().zip(&mut answers) {
-            if let Some((read, uuid)) = commit.upload
-                && answer.is_ok()
-                // A session ends once, whoever asks for it together.
-                && !ended.remove(&read)
-            {
-                *answer = Err(MetadataError::Conflict {
-                    what: format!("upload `{uuid}` was changed by another request"),
-                });
-            }
-        }
-        let recorded: Vec<(&Commit, &Standing)> = commits
-            .iter()
-            .zip(&standings)
-            .zip(&answers)
-            .filter(|(_, answer)| answer.is_ok())
-            .map(|(recorded, _)| recorded)
-            .collect();
-        if recorded.is_empty() {
-            return Ok(answers);
-        }
-        record(&transaction, &recorded).await?;
-        transaction.commit().await?;
-        Ok(answers)
+    const OPERATION: &'static str = OPERATION;
+
+    fn make<'a>(
+        transaction: &'a Transaction,
+        commits: &'a [Self],
+        _: Undo,
+    ) -> BoxFuture<'a, Answers<()>> {
+        commit_all(transaction, commits).boxed()
     }
+}
+
+/// As [`Database::commit_blob`], in the order of `commits`.
+async fn commit_all(transaction: &Transaction, commits: &[Commit]) -> Answers<()> {
+    // Quay's checksum column is not unique: two pushes of the same bytes would make two rows.
+    transaction
+        .lock_all(
+            commits
+                .iter()
+                .map(|commit| Lock::blob(commit.digest.as_str())),
+        )
+        .await?;
+    let standings = look_up(transaction, commits).await?;
+    let mut answers: Vec<Result<(), MetadataError>> = commits
+        .iter()
+        .zip(&standings)
+        .map(|(commit, standing)| standing.admit(commit))
+        .collect();
+    // Sessions end last of what may be refused: whose is refused for another reason stays as it was.
+    let uploads: BTreeSet<ReadVersion> = commits
+        .iter()
+        .zip(&answers)
+        .filter(|(_, answer)| answer.is_ok())
+        .filter_map(|(commit, _)| Some(commit.upload?.0))
+        .collect();
+    let mut ended = end_uploads(transaction, &uploads).await?;
+    for (commit, answer) in commits.iter().zip(&mut answers) {
+        if let Some((read, uuid)) = commit.upload
+            && answer.is_ok()
+            // A session ends once, whoever asks for it together.
+            && !ended.remove(&read)
+        {
+            *answer = Err(MetadataError::Conflict {
+                what: format!("upload `{uuid}` was changed by another request"),
+            });
+        }
+    }
+    let recorded: Vec<(&Commit, &Standing)> = commits
+        .iter()
+        .zip(&standings)
+        .zip(&answers)
+        .filter(|(_, answer)| answer.is_ok())
+        .map(|(recorded, _)| recorded)
+        .collect();
+    if recorded.is_empty() {
+        return Ok(answers);
+    }
+    record(transaction, &recorded).await?;
+    Ok(answers)
 }
 
 /// Looks up what there is, in the order of `commits`. Under [`Lock::blob`] of each.
@@ -184,9 +192,8 @@ async fn look_up(
             "location": commit.location.as_str(),
             "digest": commit.digest.as_str(),
         })
-        .to_string()
     });
-    let members = json_texts(members);
+    let members = json_members(members);
     let rows: Vec<Standing> = transaction
         .rows(
             OPERATION,
@@ -283,9 +290,8 @@ async fn make(
     }
     let members = missing.iter().map(|(digest, commit)| {
         json!({ "uuid": commit.uuid.to_string(), "size": bytes_column(commit.size), "digest": digest })
-            .to_string()
     });
-    let members = json_texts(members);
+    let members = json_members(members);
     let rows: Vec<MadeRow> = transaction
         .rows(
             OPERATION,
@@ -368,9 +374,8 @@ async fn hold(
             "at": moment_text(commit.now),
             "until": moment_text(commit.protect_until),
         })
-        .to_string()
     });
-    let members = json_texts(members);
+    let members = json_members(members);
     transaction
         .execute(
             OPERATION,

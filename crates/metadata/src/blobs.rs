@@ -5,16 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use roadstead_oci::Digest;
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
-use sea_orm::{FromQueryResult, Value};
+use sea_orm::Value;
 
 use crate::database::{
-    Connection, Database, Identified, Named, contended, json_ids, json_texts, params,
+    Connection, Database, Identified, Named, Transaction, contended, json_ids, json_texts, params,
 };
 use crate::error::MetadataError;
 use crate::garbage::free_blobs;
 use crate::ids::{RepositoryId, StorageId};
 use crate::lookups::{Found, NAMES, by_digest, digests_in_repositories};
 use crate::reader::Reader;
+use crate::row::FromRow;
 
 /// A blob and the locations that hold verified bytes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +54,7 @@ pub enum MountSource {
     Any,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct BlobRow {
     id: i32,
     uuid: String,
@@ -74,8 +75,8 @@ const SELECT: &str = "
 /// parameters or columns.
 pub(crate) fn held(repository: &str, now: &str) -> String {
     format!(
-        "(EXISTS (SELECT 1 FROM uploadedblob u WHERE u.blob_id = s.id AND u.repository_id = {repository} AND u.expires_at > {now})
-          OR EXISTS (SELECT 1 FROM manifestblob mb WHERE mb.blob_id = s.id AND mb.repository_id = {repository}))
+        "(EXISTS (SELECT 1 FROM uploadedblob u WHERE u.blob_id = s.id AND @shared(u.repository_id) = {repository} AND u.expires_at > {now})
+          OR EXISTS (SELECT 1 FROM manifestblob mb WHERE mb.blob_id = s.id AND @shared(mb.repository_id) = {repository}))
          AND NOT EXISTS (SELECT 1 FROM roadstead_hidden_blob h WHERE h.storage_id = s.id AND h.repository_id = {repository})"
     )
 }
@@ -220,13 +221,12 @@ impl Database {
                 // Up from the manifests that name the blob to every index above them; one live tag on the way keeps it.
                 "WITH RECURSIVE up(root, id) AS (
                      SELECT mb.manifest_id, mb.manifest_id FROM manifestblob mb
-                     WHERE mb.repository_id = $1 AND mb.blob_id = $2
+                     WHERE @shared(mb.repository_id) = $1 AND mb.blob_id = $2
                        AND NOT EXISTS (SELECT 1 FROM roadstead_hidden_manifest h WHERE h.manifest_id = mb.manifest_id)
                      UNION
-                     SELECT up.root, mc.manifest_id FROM up JOIN manifestchild mc ON mc.child_manifest_id = up.id)
-                 SELECT DISTINCT m.digest AS name FROM up
-                 JOIN tag t ON t.manifest_id = up.id AND (t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > $3)
-                 JOIN manifest m ON m.id = up.root
+                     SELECT up.root, mc.manifest_id FROM up CROSS JOIN manifestchild mc WHERE mc.child_manifest_id = up.id)
+                 SELECT DISTINCT m.digest AS name FROM up CROSS JOIN tag t CROSS JOIN manifest m
+                 WHERE t.manifest_id = up.id AND (t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > $3) AND m.id = up.root
                  LIMIT 5",
                 params![repository.0, storage, now.timestamp_millis()],
             )
@@ -272,10 +272,9 @@ async fn select_blob(
     blob_of(rows.iter())
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct HeldRow {
     repository_id: i32,
-    #[sea_orm(nested)]
     blob: BlobRow,
 }
 
@@ -339,7 +338,7 @@ pub(crate) async fn find_blobs_by_uuid(
 
 /// Protects a blob in a repository until then, and shows it again if a client had deleted it there.
 async fn hold(
-    connection: &impl Connection,
+    connection: &Transaction,
     repository: RepositoryId,
     storage: StorageId,
     until: Timestamp,

@@ -1,16 +1,16 @@
 //! What the running processes tell of their configurations, so that those that should be alike can be compared.
 
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 
 use crate::database::{Connection as _, Database, params};
 use crate::error::MetadataError;
+use crate::row::FromRow;
 
 /// What the one salt is for.
 const PURPOSE: &str = "fingerprint";
 
 /// A running process and the fingerprint of its configuration: a document of whoever wrote it.
-#[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct ToldConfiguration {
     /// The name of the process.
     pub instance: String,
@@ -20,7 +20,7 @@ pub struct ToldConfiguration {
     pub fingerprint: String,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct Salt {
     salt: String,
 }

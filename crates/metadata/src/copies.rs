@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use roadstead_placement::LocationName;
 use roadstead_runtime::{Ids, Timestamp};
-use sea_orm::{FromQueryResult, Value};
+use sea_orm::Value;
 use uuid::Uuid;
 
 use crate::copy_claims::Urgency;
@@ -18,6 +18,7 @@ use crate::error::MetadataError;
 use crate::garbage::doom_at;
 use crate::ids::{ManifestId, StorageId, UserId};
 use crate::locations::{CLOSED, find_location, json_locations, location_name};
+use crate::row::FromRow;
 
 /// The attempts that a queue row of Quay's begins with. We never count them down: a job ends when its work is done or no longer wanted.
 const RETRIES: i32 = 5;
@@ -131,7 +132,7 @@ pub struct LostObjects<'a> {
     pub now: Timestamp,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct WantedRow {
     storage_id: i32,
     uuid: String,
@@ -139,13 +140,13 @@ struct WantedRow {
     location: String,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct QueuedRow {
     id: i32,
     state_id: String,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct HighestRow {
     highest: Option<i32>,
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use chrono::{NaiveDateTime, TimeDelta};
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
-use sea_orm::{FromQueryResult, Value};
+use sea_orm::Value;
 use uuid::Uuid;
 
 use crate::database::{Connection, Database, Identified, Transaction, json_ids, params};
@@ -17,6 +17,7 @@ use crate::error::MetadataError;
 use crate::ids::StorageId;
 use crate::jobs::{Job, JobRow};
 use crate::locations::{limit_column, location_name};
+use crate::row::FromRow;
 
 /// How urgent a copy is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,23 +116,23 @@ const ATTEMPTS: u32 = 3;
 /// How long a copy is left alone whose row a worker of Quay's has, or that has no row: the reconciliation forgets the latter.
 const NOT_OURS: Duration = Duration::from_mins(5);
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct TurnRow {
     namespace_id: i32,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct HomeRow {
     id: i32,
     name: String,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct ListRow {
     list: Option<String>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct PickedRow {
     queueitem_id: i32,
     location: String,
@@ -140,7 +141,7 @@ struct PickedRow {
     traceparent: Option<String>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct Flag {
     found: i32,
 }
@@ -552,7 +553,7 @@ async fn pick(
             "SELECT t.queueitem_id, l.name AS location, t.attempts, t.wanted_since, t.traceparent
              FROM (SELECT c.queueitem_id, c.location_id, c.attempts, c.wanted_since, c.traceparent
                    FROM roadstead_copy c
-                   WHERE c.storage_id IN @ids($2) AND c.ready = true
+                   WHERE c.storage_id IN @ids($2) AND @shared(c.ready) = true
                      AND (c.home IN @ids($1)
                           OR EXISTS (SELECT 1 FROM imagestorageplacement p JOIN imagestoragelocation h ON h.id = p.location_id
                                      WHERE p.storage_id = c.storage_id AND h.name = $3))

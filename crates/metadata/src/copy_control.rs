@@ -4,11 +4,11 @@ use std::num::NonZeroU64;
 
 use roadstead_placement::{CopyControl, CopyLimit, DailyWindow, Link, LocationName};
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 
 use crate::database::{Connection, Counted, Database, contended, params};
 use crate::error::MetadataError;
 use crate::locations::location_name;
+use crate::row::FromRow;
 use crate::uploads::bytes_column;
 
 /// The most pauses and limits there may be: all of them are read at once, and often.
@@ -20,7 +20,7 @@ const TABLE: &str = "roadstead_copy_control";
 const PAUSE: &str = "pause";
 const LIMIT: &str = "limit";
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct ControlRow {
     id: i32,
     kind: String,

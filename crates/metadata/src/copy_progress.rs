@@ -1,13 +1,13 @@
 //! How far large copies have come, so that another worker goes on where one ended.
 
 use roadstead_oci::DigestState;
-use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
 use crate::database::{Connection, Database, json_ids, params};
 use crate::error::MetadataError;
 use crate::ids::JobId;
 use crate::jobs::Job;
+use crate::row::FromRow;
 use crate::uploads::bytes_column;
 
 /// What was staged of a copy and is safe.
@@ -32,7 +32,7 @@ pub struct ResumableCopy {
     pub hash_state: DigestState,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct ProgressRow {
     queueitem_id: i32,
     upload_id: Option<String>,

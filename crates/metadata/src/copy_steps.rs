@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use roadstead_oci::Digest;
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 
 use crate::blobs::{Blob, find_blobs_by_uuid};
 use crate::database::{
@@ -20,6 +19,7 @@ use crate::garbage::{Publication, begin_all, consume_all, give_up};
 use crate::ids::StorageId;
 use crate::jobs::Job;
 use crate::locations::{CLOSED, json_locations, location_name};
+use crate::row::FromRow;
 
 /// What is to be copied, and where it belongs.
 #[derive(Clone, Debug)]
@@ -80,19 +80,19 @@ pub enum Recorded {
     Lapsed,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct RequiredRow {
     storage_id: i32,
     name: String,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct OpenRow {
     id: i32,
     name: String,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct PlacedRow {
     storage_id: i32,
     location_id: i32,

@@ -7,12 +7,12 @@ use std::fmt;
 
 use chrono::NaiveDateTime;
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 
 use crate::accounts::{Account, AccountRow};
 use crate::database::{Connection, Database, contended, json_ids, params};
 use crate::error::MetadataError;
 use crate::ids::{AppTokenId, OauthTokenId, UserId};
+use crate::row::FromRow;
 
 /// Whose token it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,7 +209,7 @@ const ENCRYPTED: [(&str, &str); 12] = [
     ("robotaccounttoken", "token"),
 ];
 
-#[derive(FromQueryResult)]
+#[derive(FromRow)]
 struct RobotRow {
     id: i32,
     uuid: Option<String>,
@@ -220,7 +220,7 @@ struct RobotRow {
     owner_enabled: Option<bool>,
 }
 
-#[derive(FromQueryResult)]
+#[derive(FromRow)]
 struct AppTokenRow {
     id: i32,
     uuid: String,
@@ -233,7 +233,7 @@ struct AppTokenRow {
     owner_enabled: bool,
 }
 
-#[derive(FromQueryResult)]
+#[derive(FromRow)]
 struct OauthTokenRow {
     id: i32,
     uuid: String,
@@ -247,7 +247,7 @@ struct OauthTokenRow {
     owner_enabled: bool,
 }
 
-#[derive(FromQueryResult)]
+#[derive(FromRow)]
 struct BearerRow {
     id: i32,
     uuid: Option<String>,
@@ -263,7 +263,7 @@ struct BearerRow {
     oauth_token_scope: Option<String>,
 }
 
-#[derive(FromQueryResult)]
+#[derive(FromRow)]
 struct EncryptedRow {
     place: i32,
     number: i64,

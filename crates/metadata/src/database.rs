@@ -1,17 +1,24 @@
 //! The connection to the database: pools, transactions, and the few lines through which every statement goes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use roadstead_migrations::Migrator;
 use roadstead_oci::{Algorithm, Digest};
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, FromQueryResult,
-    QueryResult, SqliteTransactionMode, SqlxSqliteConnector, Statement, TransactionOptions,
-    TransactionTrait, Value,
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode,
+    SqlxSqliteConnector, Statement, TransactionOptions, TransactionTrait, Value,
 };
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sea_orm_migration::MigratorTrait;
+use serde::Serialize;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
+use tokio::runtime::Handle;
+use tokio::sync::Mutex;
+use tokio::task;
+use tracing::Span;
 
 use crate::dialect::Engine;
 use crate::epoch::{Epoch, Epochs};
@@ -21,7 +28,9 @@ use crate::lookups::Lookups;
 use crate::meetings::Meetings;
 use crate::metrics::{PoolState, Statements, Step};
 use crate::postgres::{Live, PostgresOptions, Servers, Times};
-use crate::reader::{Freshness, Reader, Replicas};
+use crate::reader::{Freshness, Reader, Replicas, of_server};
+use crate::row::{FromRow, Rows};
+use crate::sqlite::{self, Place, Pool, Session, Wanted};
 
 /// Where the metadata lives.
 #[derive(Clone, Debug)]
@@ -39,9 +48,6 @@ pub enum DatabaseOptions {
 /// How many readers may work on a SQLite file at once. Reads are short; two per core of a small machine keep both cores busy.
 const SQLITE_READERS: u32 = 4;
 
-/// How long a statement waits for another process's write transaction, which is short by design.
-const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// How long a request waits for a free connection before it is told that the database is not available.
 pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -49,6 +55,18 @@ pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
 #[derive(Clone, Debug)]
 pub struct Database {
     pools: Arc<Pools>,
+    way: Way,
+}
+
+/// How the statements of a SQLite file are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Each goes to a thread that may wait, and back.
+    OneByOne,
+    /// On this thread, which may wait: it was left to what asks them.
+    InOneGo,
+    /// On this thread, which must not wait long, because they take no time.
+    LookUp,
 }
 
 #[derive(Debug)]
@@ -58,6 +76,10 @@ struct Pools {
     pull: Reader,
     /// For what a digest names.
     named: Reader,
+    /// For what reads a SQLite file on a thread that may wait.
+    here: Option<Reader>,
+    /// For what is found in a SQLite file in no time.
+    look_up: Option<Reader>,
     write: Writer,
     lookups: Lookups,
     meetings: Meetings,
@@ -68,8 +90,10 @@ struct Pools {
 enum Writer {
     /// SQLite has one writer at a time, so its pool has one connection: writers of this process queue here instead of in the file's lock.
     Sqlite {
-        read: DatabaseConnection,
-        write: DatabaseConnection,
+        path: PathBuf,
+        read: Pool,
+        look_up: Pool,
+        write: Pool,
         epochs: Epochs,
     },
     Postgres {
@@ -79,51 +103,37 @@ enum Writer {
 }
 
 impl Pools {
-    async fn sqlite(path: &std::path::Path) -> Result<Self, MetadataError> {
-        let connect = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // FULL: a commit is on the disk before it is acknowledged. NORMAL would only survive a killed process, not a power cut.
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(SQLITE_BUSY_TIMEOUT)
-            .foreign_keys(true)
-            .statement_cache_capacity(256)
-            // 1 MiB a connection: the kernel keeps the file's pages already, once for all processes.
-            .pragma("cache_size", "-1024");
-        let unopenable = |source: sqlx::Error| MetadataError::Unopenable {
+    async fn sqlite(path: &Path) -> Result<Self, MetadataError> {
+        let unopenable = |source| MetadataError::Unopenable {
             database: path.display().to_string(),
-            source: DriverError::from(DbErr::Conn(sea_orm::RuntimeErr::SqlxError(Arc::new(
-                source,
-            )))),
+            source,
         };
-        let write = SqlitePoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_with(connect.clone())
-            .await
-            .map_err(unopenable)?;
-        let read = SqlitePoolOptions::new()
-            .max_connections(SQLITE_READERS)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_with(connect)
-            .await
-            .map_err(unopenable)?;
-        let read = SqlxSqliteConnector::from_sqlx_sqlite_pool(read);
+        let write = Pool::open(path, 1).await.map_err(unopenable)?;
+        let read = Pool::open(path, SQLITE_READERS).await.map_err(unopenable)?;
+        let look_up = Pool::open(path, SQLITE_READERS).await.map_err(unopenable)?;
+        let kept = sqlite::keep_open(path).await.map_err(unopenable)?;
         let statements = Arc::<Statements>::default();
-        let reader = Reader::sqlite(read.clone(), Arc::clone(&statements));
+        let reader = |place| Reader::sqlite(read.clone(), place, Arc::clone(&statements));
         Ok(Self {
-            pull: reader.clone(),
-            named: reader.clone(),
-            read: reader,
+            pull: reader(Place::Apart),
+            named: reader(Place::Apart),
+            read: reader(Place::Apart),
+            here: Some(reader(Place::Here)),
+            look_up: Some(Reader::sqlite(
+                look_up.clone(),
+                Place::Here,
+                Arc::clone(&statements),
+            )),
             lookups: Lookups::new(Engine::Sqlite),
             meetings: Meetings::new(Engine::Sqlite),
-            statements,
             write: Writer::Sqlite {
-                read,
-                write: SqlxSqliteConnector::from_sqlx_sqlite_pool(write),
-                epochs: Epochs::of(path),
+                path: path.to_owned(),
+                read: read.clone(),
+                look_up,
+                write,
+                epochs: Epochs::of(path, kept),
             },
+            statements,
         })
     }
 
@@ -143,6 +153,8 @@ impl Pools {
             read: reader(Freshness::Now),
             pull: reader(Freshness::Pull),
             named: reader(Freshness::Named),
+            here: None,
+            look_up: None,
             lookups: Lookups::new(Engine::Postgres),
             meetings: Meetings::new(Engine::Postgres),
             statements,
@@ -162,6 +174,7 @@ impl Database {
         };
         Ok(Self {
             pools: Arc::new(pools),
+            way: Way::OneByOne,
         })
     }
 
@@ -174,6 +187,7 @@ impl Database {
         let pools = Pools::postgres(options, times).await?;
         Ok(Self {
             pools: Arc::new(pools),
+            way: Way::OneByOne,
         })
     }
 
@@ -232,11 +246,16 @@ impl Database {
     /// Closes every connection. Statements that come after it fail as [`MetadataError::Unavailable`].
     pub async fn close(&self) {
         match &self.pools.write {
-            Writer::Sqlite { read, write, .. } => {
-                for pool in [read, write] {
-                    if let Err(error) = pool.close_by_ref().await {
-                        tracing::warn!(%error, "Could not close the database cleanly");
-                    }
+            Writer::Sqlite {
+                read,
+                look_up,
+                write,
+                epochs,
+                ..
+            } => {
+                epochs.close();
+                for pool in [read, look_up, write] {
+                    pool.close().await;
                 }
             }
             Writer::Postgres { database, replicas } => {
@@ -279,17 +298,20 @@ impl Database {
     /// Whether there is a server, how often it was another one or a new pool, and how the pools are.
     pub(crate) fn pool_states(&self) -> (bool, u64, Vec<(&'static str, PoolState)>) {
         match &self.pools.write {
-            Writer::Sqlite { read, write, .. } => {
-                let state = |pool: &DatabaseConnection| {
-                    let pool = pool.get_sqlite_connection_pool();
-                    pool_state(pool.size(), pool.num_idle())
-                };
-                (
-                    true,
-                    0,
-                    vec![("read", state(read)), ("write", state(write))],
-                )
-            }
+            Writer::Sqlite {
+                read,
+                look_up,
+                write,
+                ..
+            } => (
+                true,
+                0,
+                vec![
+                    ("read", read.state()),
+                    ("look_up", look_up.state()),
+                    ("write", write.state()),
+                ],
+            ),
             Writer::Postgres { database, replicas } => {
                 let state = |connection: &DatabaseConnection| {
                     let pool = connection.get_postgres_connection_pool();
@@ -325,17 +347,64 @@ impl Database {
 
     /// For what something is decided by.
     pub(crate) fn reader(&self) -> &Reader {
-        &self.pools.read
+        self.placed(&self.pools.read)
     }
 
     /// For what a pull reads and may change at any time: while the database is not available, a replica may answer.
     pub(crate) fn pull_reader(&self) -> &Reader {
-        &self.pools.pull
+        self.placed(&self.pools.pull)
     }
 
     /// For what is named by a digest: a replica answers if it can.
     pub(crate) fn named_reader(&self) -> &Reader {
-        &self.pools.named
+        self.placed(&self.pools.named)
+    }
+
+    /// For what requests look up all the time, some rows through an index: as [`Database::reader`]. In a SQLite file that takes less time than to ask
+    /// another thread, so this one does it.
+    pub(crate) fn look_up_reader(&self) -> &Reader {
+        self.pools.look_up.as_ref().unwrap_or(&self.pools.read)
+    }
+
+    /// This database for what looks some rows up through an index, of a SQLite file on this thread. None for a server.
+    pub(crate) fn for_looking_up(&self) -> Option<Self> {
+        self.pools.look_up.is_some().then(|| Self {
+            way: Way::LookUp,
+            ..self.clone()
+        })
+    }
+
+    fn placed<'a>(&'a self, reader: &'a Reader) -> &'a Reader {
+        let placed = match self.way {
+            Way::OneByOne => None,
+            Way::InOneGo => self.pools.here.as_ref(),
+            Way::LookUp => self.pools.look_up.as_ref(),
+        };
+        placed.unwrap_or(reader)
+    }
+
+    /// Does something that takes several statements, each of which depends on the last. On a SQLite file all of it goes to a thread that may wait for
+    /// a disk, in place of each statement by itself: to change threads costs more than most statements. None when the process is ending, or it
+    /// panicked.
+    ///
+    /// Dropped, it is done to the end on a SQLite file.
+    pub(crate) async fn in_one_go<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(Self) -> BoxFuture<'static, T> + Send + 'static,
+    ) -> Option<T> {
+        let database = self.clone();
+        match (self.engine(), self.way) {
+            (Engine::Postgres, _) | (_, Way::InOneGo) => Some(work(database).await),
+            (Engine::Sqlite, Way::OneByOne | Way::LookUp) => {
+                let here = Self {
+                    way: Way::InOneGo,
+                    ..database
+                };
+                let (runtime, span) = (Handle::current(), Span::current());
+                let working = move || span.in_scope(|| runtime.block_on(work(here)));
+                task::spawn_blocking(working).await.ok()
+            }
+        }
     }
 
     /// Starts a write transaction. Dropping it without [`Transaction::commit`] rolls it back.
@@ -343,34 +412,88 @@ impl Database {
         &self,
         operation: &'static str,
     ) -> Result<Transaction, MetadataError> {
+        let begun = async {
+            match &self.pools.write {
+                Writer::Sqlite { write, .. } => {
+                    let place = match self.way {
+                        Way::InOneGo => Place::Here,
+                        Way::OneByOne | Way::LookUp => Place::Apart,
+                    };
+                    let session = write.session(place).await?;
+                    // A deferred transaction that reads before it writes is refused when another process wrote in between; this one waits instead.
+                    let begin = |connection: &rusqlite::Connection| {
+                        connection.execute_batch("BEGIN IMMEDIATE")
+                    };
+                    let (session, begun) = session.run(place, begin).await?;
+                    begun?;
+                    Ok(Inner::File {
+                        session: Mutex::new(Some(session)),
+                        place,
+                    })
+                }
+                Writer::Postgres { database, .. } => {
+                    let begin = |connection: DatabaseConnection| {
+                        async move { connection.begin().await }.boxed()
+                    };
+                    let (transaction, live) = database.run(begin).await?;
+                    Ok(Inner::Server {
+                        transaction,
+                        served: Some((Arc::clone(database), live)),
+                    })
+                }
+            }
+        };
+        self.transaction(operation, begun).await
+    }
+
+    async fn transaction(
+        &self,
+        operation: &'static str,
+        begun: impl Future<Output = Result<Inner, DriverError>>,
+    ) -> Result<Transaction, MetadataError> {
+        let statements = Arc::clone(&self.pools.statements);
+        let begun = statements.over((Step::Begin, self.engine()), operation, begun);
+        Ok(Transaction {
+            inner: begun.await?,
+            engine: self.engine(),
+            operation,
+            statements,
+        })
+    }
+
+    /// As [`Database::begin`], through the driver that migrations are written for.
+    pub(crate) async fn begin_migration(
+        &self,
+        operation: &'static str,
+    ) -> Result<Migration, MetadataError> {
+        let Writer::Sqlite { path, .. } = &self.pools.write else {
+            return Ok(Migration {
+                transaction: self.begin(operation).await?,
+                connection: None,
+            });
+        };
+        let connect = SqliteConnectOptions::new()
+            .filename(path)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_lazy_with(connect);
+        let connection = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
         let options = TransactionOptions {
-            // SQLite: a deferred transaction that reads before it writes is refused when another process wrote in between; this one waits instead.
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
         let begun = async {
-            match &self.pools.write {
-                Writer::Sqlite { write, .. } => write
-                    .begin_with_options(options)
-                    .await
-                    .map(|inner| (inner, None)),
-                Writer::Postgres { database, .. } => database
-                    .run(|connection| {
-                        async move { connection.begin_with_options(options).await }.boxed()
-                    })
-                    .await
-                    .map(|(inner, live)| (inner, Some((Arc::clone(database), live)))),
-            }
+            Ok(Inner::Server {
+                transaction: connection.begin_with_options(options).await?,
+                served: None,
+            })
         };
-        let statements = Arc::clone(&self.pools.statements);
-        let (inner, served) = statements
-            .over((Step::Begin, self.engine()), operation, begun)
-            .await?;
-        Ok(Transaction {
-            inner,
-            served,
-            operation,
-            statements,
+        Ok(Migration {
+            transaction: self.transaction(operation, begun).await?,
+            connection: Some(connection),
         })
     }
 
@@ -391,27 +514,132 @@ impl Database {
 /// An open write transaction. On SQLite there is one at a time; on PostgreSQL each sees what others committed before each of its statements,
 /// so what must not be done by two at once is done under a [`Lock`].
 pub(crate) struct Transaction {
-    inner: DatabaseTransaction,
-    /// The server that it runs on, watched while a statement is waited for.
-    served: Option<(Arc<Servers>, Live)>,
+    inner: Inner,
+    engine: Engine,
     operation: &'static str,
     statements: Arc<Statements>,
+}
+
+enum Inner {
+    Server {
+        transaction: DatabaseTransaction,
+        /// The server that it runs on, watched while a statement is waited for.
+        served: Option<(Arc<Servers>, Live)>,
+    },
+    File {
+        /// With a statement while that runs. A statement that nobody waits for any more takes the transaction along.
+        session: Mutex<Option<Session>>,
+        place: Place,
+    },
+}
+
+/// A transaction that may change the schema.
+pub(crate) struct Migration {
+    transaction: Transaction,
+    /// What a SQLite file is open through until it ends.
+    connection: Option<DatabaseConnection>,
+}
+
+impl Migration {
+    /// What has been migrated so far is read and changed through this.
+    pub(crate) const fn transaction(&self) -> &Transaction {
+        &self.transaction
+    }
+
+    /// Makes what the schema lacks.
+    pub(crate) async fn migrate(&self) -> Result<(), MetadataError> {
+        match &self.transaction.inner {
+            Inner::Server { transaction, .. } => Migrator::up(transaction, None)
+                .await
+                .map_err(|error| MetadataError::driver(self.transaction.operation, error)),
+            // `begin_migration` makes none.
+            Inner::File { .. } => Ok(()),
+        }
+    }
+
+    /// As [`Transaction::commit`].
+    pub(crate) async fn commit(self) -> Result<(), MetadataError> {
+        let operation = self.transaction.operation;
+        self.transaction.commit().await?;
+        match self.connection {
+            Some(connection) => connection
+                .close()
+                .await
+                .map_err(|error| MetadataError::driver(operation, error)),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Transaction {
     /// Ends the transaction. An error leaves open whether it has happened when the connection is lost while the answer is on its way.
     pub(crate) async fn commit(self) -> Result<(), MetadataError> {
-        let engine = self.engine();
         let Self {
             inner,
-            served,
+            engine,
             operation,
             statements,
         } = self;
-        let ended = guard(served.as_ref(), inner.commit());
+        let ended = async {
+            match inner {
+                Inner::Server {
+                    transaction,
+                    served,
+                } => Ok(guard(served.as_ref(), transaction.commit()).await?),
+                Inner::File { session, place } => {
+                    let session = session.into_inner().ok_or_else(lost)?;
+                    let commit =
+                        |connection: &rusqlite::Connection| connection.execute_batch("COMMIT");
+                    let (_, ended) = session.run(place, commit).await?;
+                    Ok(ended?)
+                }
+            }
+        };
         statements
             .over((Step::Commit, engine), operation, ended)
             .await
+    }
+
+    /// Runs one statement and tells how many rows it changed.
+    pub(crate) async fn execute(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        values: Vec<Value>,
+    ) -> Result<u64, MetadataError> {
+        let statement = self.statement(sql, values);
+        let executed = async {
+            match &self.inner {
+                Inner::Server {
+                    transaction,
+                    served,
+                } => {
+                    let executed = transaction.execute_raw(statement);
+                    Ok(guard(served.as_ref(), executed).await?.rows_affected())
+                }
+                Inner::File { .. } => {
+                    self.in_file(move |connection| sqlite::execute(connection, &statement))
+                        .await
+                }
+            }
+        };
+        self.statements
+            .over((Step::Write, self.engine), operation, executed)
+            .await
+    }
+
+    /// Works with the connection that the transaction runs on.
+    async fn in_file<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&rusqlite::Connection) -> Result<T, DriverError> + Send + 'static,
+    ) -> Result<T, DriverError> {
+        let Inner::File { session, place } = &self.inner else {
+            return Err(lost());
+        };
+        let mut session = session.lock().await;
+        let (kept, done) = session.take().ok_or_else(lost)?.run(*place, work).await?;
+        *session = Some(kept);
+        done
     }
 
     /// Waits until no other transaction holds this lock and keeps it until the transaction ends. Take several in ascending order.
@@ -444,6 +672,11 @@ impl Transaction {
         }
         Ok(())
     }
+}
+
+/// For a transaction that a statement has taken along which nobody waited for.
+fn lost() -> DriverError {
+    DriverError::from(DbErr::Custom("the transaction was given up".to_owned()))
 }
 
 /// The state of a pool of so many connections, so many of them idle.
@@ -549,101 +782,76 @@ where
 
 /// What statements run on: a pool or a transaction.
 pub(crate) trait Connection: Sync {
-    type Inner: ConnectionTrait;
-
-    fn inner(&self) -> &Self::Inner;
+    /// The kind of database.
+    fn engine(&self) -> Engine;
 
     /// What counts the statements.
     fn statements(&self) -> &Statements;
 
-    /// The server whose loss ends a statement, where the statement itself does not see to that.
-    fn served(&self) -> Option<&(Arc<Servers>, Live)> {
-        None
-    }
-
-    fn engine(&self) -> Engine {
-        match self.inner().get_database_backend() {
-            DbBackend::Postgres => Engine::Postgres,
-            _ => Engine::Sqlite,
-        }
-    }
+    /// Runs a statement and takes what it finds.
+    async fn query(&self, statement: Statement, wanted: Wanted) -> Result<Rows, DriverError>;
 
     fn statement(&self, sql: &str, values: Vec<Value>) -> Statement {
         let engine = self.engine();
         Statement::from_sql_and_values(engine.backend(), engine.render(sql), values)
     }
 
-    async fn rows<T: FromQueryResult + Send>(
+    async fn rows<T: FromRow>(
         &self,
         operation: &'static str,
         sql: &str,
         values: Vec<Value>,
     ) -> Result<Vec<T>, MetadataError> {
-        let asked = guard(
-            self.served(),
-            self.inner().query_all_raw(self.statement(sql, values)),
-        );
+        let asked = self.query(self.statement(sql, values), Wanted::All);
         let rows = self
             .statements()
             .over((Step::Read, self.engine()), operation, asked)
             .await?;
-        rows.iter()
-            .map(|row: &QueryResult| T::from_query_result(row, ""))
-            .collect::<Result<_, _>>()
+        rows.read()
             .map_err(|error| MetadataError::driver(operation, error))
     }
 
-    async fn row<T: FromQueryResult + Send>(
+    async fn row<T: FromRow>(
         &self,
         operation: &'static str,
         sql: &str,
         values: Vec<Value>,
     ) -> Result<Option<T>, MetadataError> {
-        let asked = guard(
-            self.served(),
-            self.inner().query_one_raw(self.statement(sql, values)),
-        );
-        let row = self
+        let asked = self.query(self.statement(sql, values), Wanted::One);
+        let rows = self
             .statements()
             .over((Step::Read, self.engine()), operation, asked)
             .await?;
-        row.map(|row| T::from_query_result(&row, ""))
-            .transpose()
-            .map_err(|error| MetadataError::driver(operation, error))
-    }
-
-    /// Tells how many rows were changed.
-    async fn execute(
-        &self,
-        operation: &'static str,
-        sql: &str,
-        values: Vec<Value>,
-    ) -> Result<u64, MetadataError> {
-        let executed = guard(
-            self.served(),
-            self.inner().execute_raw(self.statement(sql, values)),
-        );
-        let done = self
-            .statements()
-            .over((Step::Write, self.engine()), operation, executed)
-            .await?;
-        Ok(done.rows_affected())
+        let rows = rows
+            .read()
+            .map_err(|error| MetadataError::driver(operation, error))?;
+        Ok(rows.into_iter().next())
     }
 }
 
 impl Connection for Transaction {
-    type Inner = DatabaseTransaction;
-
-    fn inner(&self) -> &DatabaseTransaction {
-        &self.inner
+    fn engine(&self) -> Engine {
+        self.engine
     }
 
     fn statements(&self) -> &Statements {
         &self.statements
     }
 
-    fn served(&self) -> Option<&(Arc<Servers>, Live)> {
-        self.served.as_ref()
+    async fn query(&self, statement: Statement, wanted: Wanted) -> Result<Rows, DriverError> {
+        match &self.inner {
+            Inner::Server {
+                transaction,
+                served,
+            } => {
+                let asked = of_server(transaction, statement, wanted);
+                Ok(guard(served.as_ref(), asked).await?)
+            }
+            Inner::File { .. } => self
+                .in_file(move |connection| sqlite::query(connection, &statement, wanted))
+                .await
+                .map(Rows::File),
+        }
     }
 }
 
@@ -668,6 +876,16 @@ where
     serde_json::Value::from(texts).to_string()
 }
 
+/// A JSON array of objects, for `@texts` and `@member` (see [`crate::dialect`]).
+pub(crate) fn json_members<I>(members: I) -> String
+where
+    I: IntoIterator,
+    I::Item: Serialize,
+{
+    let members: Vec<I::Item> = members.into_iter().collect();
+    serde_json::to_string(&members).expect("texts and numbers by their names are JSON")
+}
+
 /// A JSON array, for `@ids` (see [`crate::dialect`]).
 pub(crate) fn json_ids<I: IntoIterator<Item = i32>>(ids: I) -> String {
     serde_json::Value::from(ids.into_iter().collect::<Vec<_>>()).to_string()
@@ -690,17 +908,17 @@ pub(crate) fn json_wide_ids<I: IntoIterator<Item = i64>>(ids: I) -> String {
 /// The members of a JSON array of ids of 64 bits, `$1`, as a set for `IN`.
 pub(crate) const WIDE_IDS: &str = "(SELECT CAST(value AS bigint) FROM @texts($1) AS wide)";
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 pub(crate) struct Counted {
     pub(crate) count: i64,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 pub(crate) struct Named {
     pub(crate) name: String,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 pub(crate) struct Identified {
     pub(crate) id: i32,
 }

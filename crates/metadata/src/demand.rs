@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use roadstead_placement::{Desired, LocationName, PlacementRules};
-use sea_orm::FromQueryResult;
 
 use crate::database::{Connection, Database, Named, params};
 use crate::error::MetadataError;
 use crate::ids::ManifestId;
 use crate::locations::{CLOSED, json_locations, location_name};
 use crate::placement_rules::{Regions, read_rules};
+use crate::row::FromRow;
 
 /// What every blob must reach, besides what the rules and regions in the database say.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +72,7 @@ pub(crate) struct RulesInForce {
     confine: bool,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct OpenRow {
     id: i32,
     name: String,

@@ -11,6 +11,7 @@
 //! | `@member(value, key)` | a member of a JSON object, as a text |
 //! | `@moment(value, key)` | a member of a JSON object, as a `timestamp`; see [`moment_text`] |
 //! | `@bytewise(name)` | a text compared byte by byte, whatever the database's collation |
+//! | `@shared(column)` | a column whose values many rows share: SQLite, which does not know that, does not look for rows by it |
 //! | `@prefix(name, $1)` | whether a text begins with another |
 //! | `@glob(name, pattern)` | whether a text fits a pattern of letters, digits, `_.-` and the wildcards `*` and `?` |
 //! | `@skip_locked` | rows that another transaction has locked are left out |
@@ -140,7 +141,8 @@ impl Engine {
                     "' AS timestamp)",
                 ]);
             }
-            (Self::Sqlite, "bytewise") => sql.push_str(arguments),
+            (Self::Sqlite, "shared") => sql.extend(["+", arguments]),
+            (Self::Postgres, "shared") | (Self::Sqlite, "bytewise") => sql.push_str(arguments),
             (Self::Postgres, "bytewise") => sql.extend([arguments, r#" COLLATE "C""#]),
             (Self::Sqlite, "prefix") => {
                 // Nothing in a text comes after U+10FFFF.

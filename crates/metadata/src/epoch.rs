@@ -4,10 +4,13 @@
 //! whoever makes it, before it is acknowledged; whoever begins to read looks there for where the log ends. So if it is what it was before something
 //! was read, reading it again would find the same. (<https://www.sqlite.org/walformat.html>, section 2.1.)
 
+use std::fmt::{self, Debug, Formatter};
 use std::fs::File;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
 
 /// The bytes of the head, which is there twice: a writer changes the second one first.
 const HEAD_BYTES: usize = 48;
@@ -19,34 +22,53 @@ const IS_INITIALISED: usize = 12;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epoch([u8; HEAD_BYTES]);
 
-/// Where the epochs of a SQLite database are read.
-#[derive(Debug)]
+/// Where the epochs of a SQLite database are read, while this process has it open.
 pub(crate) struct Epochs {
-    path: PathBuf,
-    file: Mutex<Option<File>>,
+    shared: Mutex<Option<Shared>>,
+}
+
+struct Shared {
+    file: File,
+    /// Asks nothing. The file goes with the last connection, and the next one makes another: this one stays.
+    _connection: Connection,
+}
+
+impl Debug for Epochs {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Epochs").finish_non_exhaustive()
+    }
 }
 
 impl Epochs {
-    /// Those of the database in this file. Reads nothing yet.
-    pub(crate) fn of(database: &Path) -> Self {
+    /// Those of the database in this file, which the connection has read from.
+    pub(crate) fn of(database: &Path, connection: Connection) -> Self {
         let mut path = database.as_os_str().to_owned();
         path.push("-shm");
+        let shared = File::open(path).ok().map(|file| Shared {
+            file,
+            _connection: connection,
+        });
         Self {
-            path: path.into(),
-            file: Mutex::new(None),
+            shared: Mutex::new(shared),
         }
     }
 
-    /// The epoch of this moment; none while one ends, or when it cannot be read. Costs two short calls to the kernel, which wait for no disk.
+    /// There are none any more: this process closes the database.
+    pub(crate) fn close(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Shared>> {
+        // A file is whole whoever panicked.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The epoch of this moment; none while one ends, or when it cannot be read. Costs a short call to the kernel, which waits for no disk.
     pub(crate) fn now(&self) -> Option<Epoch> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        // The file goes with the last connection, and the next one makes another.
-        let is_there = |file: &File| file.metadata().is_ok_and(|found| found.nlink() > 0);
-        if !file.as_ref().is_some_and(is_there) {
-            *file = File::open(&self.path).ok();
-        }
         let mut heads = [0; 2 * HEAD_BYTES];
-        file.as_ref()?.read_exact_at(&mut heads, 0).ok()?;
+        let shared = self.lock();
+        shared.as_ref()?.file.read_exact_at(&mut heads, 0).ok()?;
+        drop(shared);
         let (first, second) = heads.split_at(HEAD_BYTES);
         let whole = first == second && first.get(IS_INITIALISED) == Some(&1);
         whole.then(|| first.try_into().ok().map(Epoch)).flatten()
@@ -95,15 +117,14 @@ mod tests {
         let path = directory.path().join("registry.db");
         let database = open(&path).await;
         database.migrate().await.unwrap();
-        let looking = super::Epochs::of(&path);
-        let before = looking.now();
+        let before = database.epoch();
         assert!(before.is_some());
         // With the last connection the log goes into the database, and its shared memory away.
         database.close().await;
-        assert_eq!(looking.now(), None);
+        assert_eq!(database.epoch(), None);
         let again = open(&path).await;
         again.ping().await.unwrap();
-        assert!(looking.now().is_some());
-        assert_ne!(looking.now(), before);
+        assert!(again.epoch().is_some());
+        assert_ne!(again.epoch(), before);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rusqlite::ErrorCode;
 use sea_orm::{DbErr, RuntimeErr};
 
 use crate::schema::SchemaError;
@@ -71,11 +72,37 @@ pub enum MetadataError {
 /// The driver's own error, kept for the log.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct DriverError(Arc<DbErr>);
+pub struct DriverError(Cause);
+
+#[derive(Clone, Debug, thiserror::Error)]
+enum Cause {
+    /// Of a server, or of the pool of its connections.
+    #[error(transparent)]
+    Server(Arc<DbErr>),
+    /// Of a SQLite file.
+    #[error(transparent)]
+    File(Arc<rusqlite::Error>),
+    /// A column is missing, or says something that is not of its kind.
+    #[error("column `{0}` is missing or is not what it should be")]
+    Column(&'static str),
+}
 
 impl From<DbErr> for DriverError {
     fn from(error: DbErr) -> Self {
-        Self(Arc::new(error))
+        Self(Cause::Server(Arc::new(error)))
+    }
+}
+
+impl From<rusqlite::Error> for DriverError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self(Cause::File(Arc::new(error)))
+    }
+}
+
+impl DriverError {
+    /// For a column that cannot be read.
+    pub(crate) const fn column(name: &'static str) -> Self {
+        Self(Cause::Column(name))
     }
 }
 
@@ -85,10 +112,9 @@ impl MetadataError {
         matches!(self, Self::Unavailable { .. } | Self::Contended { .. })
     }
 
-    pub(crate) fn driver(operation: &'static str, error: DbErr) -> Self {
-        let trouble = Trouble::in_driver(&error);
-        let source = DriverError::from(error);
-        match trouble {
+    pub(crate) fn driver(operation: &'static str, error: impl Into<DriverError>) -> Self {
+        let source = error.into();
+        match Trouble::of(&source) {
             Trouble::Unavailable => Self::Unavailable { operation, source },
             Trouble::Contended => Self::Contended { operation, source },
             Trouble::Other => Self::Driver { operation, source },
@@ -112,7 +138,7 @@ impl MetadataError {
 
 /// Whether the database did not answer, as against having answered no.
 pub(crate) fn is_unavailable(error: &DbErr) -> bool {
-    matches!(Trouble::in_driver(error), Trouble::Unavailable)
+    matches!(Trouble::at_server(error), Trouble::Unavailable)
 }
 
 /// What a driver's error means for whoever waits.
@@ -123,16 +149,36 @@ enum Trouble {
 }
 
 impl Trouble {
-    fn in_driver(error: &DbErr) -> Self {
+    fn of(error: &DriverError) -> Self {
+        match &error.0 {
+            Cause::Server(error) => Self::at_server(error),
+            Cause::File(error) => Self::at_file(error),
+            Cause::Column(_) => Self::Other,
+        }
+    }
+
+    fn at_server(error: &DbErr) -> Self {
         match error {
             DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => Self::Unavailable,
             DbErr::Exec(RuntimeErr::SqlxError(inner))
-            | DbErr::Query(RuntimeErr::SqlxError(inner)) => Self::of(inner),
+            | DbErr::Query(RuntimeErr::SqlxError(inner)) => Self::in_driver(inner),
             _ => Self::Other,
         }
     }
 
-    fn of(error: &sqlx::Error) -> Self {
+    fn at_file(error: &rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(
+                ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::DiskFull,
+            ) => Self::Unavailable,
+            _ => Self::Other,
+        }
+    }
+
+    fn in_driver(error: &sqlx::Error) -> Self {
         match error {
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)

@@ -4,12 +4,12 @@ use chrono::NaiveDateTime;
 use roadstead_oci::Digest;
 use roadstead_placement::{FailureClass, LocationName};
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 
 use crate::database::{Connection, Database, Identified, params};
 use crate::error::MetadataError;
 use crate::jobs::make_ready;
 use crate::locations::{limit_column, location_name};
+use crate::row::FromRow;
 
 /// Which failed copies are meant: those that fit all that is given.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,7 +49,7 @@ pub struct FailedCopy {
     pub image: Option<String>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct FailedRow {
     id: i64,
     digest: String,

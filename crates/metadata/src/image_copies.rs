@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use roadstead_oci::Digest;
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 
 use crate::database::{Connection, Database, Transaction, json_ids, params};
 use crate::error::MetadataError;
 use crate::ids::{LocationId, ManifestId, StorageId};
 use crate::locations::location_name;
+use crate::row::FromRow;
 
 /// A blob of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub struct CopyAttempt {
     pub failure: Option<String>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct PlacedRow {
     id: i32,
     digest: String,
@@ -46,7 +46,7 @@ struct PlacedRow {
     location: Option<String>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct WantedRow {
     id: i32,
     location: String,
@@ -54,13 +54,13 @@ struct WantedRow {
     failure: Option<String>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct ChildrenRow {
     id: i32,
     children: Option<String>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct LackingRow {
     image: i32,
     lacks: Option<i32>,

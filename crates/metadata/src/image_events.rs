@@ -10,13 +10,12 @@ use chrono::{NaiveDateTime, TimeDelta};
 use roadstead_oci::Digest;
 use roadstead_placement::{LocationName, look_again_after};
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 use serde_json::json;
 
 use crate::copies::DemandPage;
 use crate::database::{
-    Connection, Counted, Database, Transaction, WIDE_IDS, contended, json_texts, json_wide_ids,
-    params,
+    Connection, Counted, Database, Transaction, WIDE_IDS, contended, json_members, json_texts,
+    json_wide_ids, params,
 };
 use crate::demand::{Demand, Extent, RulesInForce, demanded, required};
 use crate::dialect::moment_text;
@@ -24,6 +23,7 @@ use crate::error::MetadataError;
 use crate::ids::{LocationId, ManifestId, StorageId};
 use crate::image_copies::lacking_of_images;
 use crate::locations::{json_locations, limit_column, location_name};
+use crate::row::FromRow;
 
 /// How long an event is kept, how long an image is awaited at most, and so how long nothing is noted twice: thirty days.
 pub const IMAGE_EVENTS_KEPT: Duration = Duration::from_hours(30 * 24);
@@ -72,7 +72,7 @@ pub struct SettledImages {
     pub deliveries: u64,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 pub(crate) struct EventRow {
     pub(crate) id: i64,
     kind: String,
@@ -88,7 +88,7 @@ pub(crate) struct EventRow {
 pub(crate) const EVENT: &str =
     "e.id, e.kind, e.repository, e.digest, e.tags, e.location, e.since, e.complete_at";
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct DueRow {
     id: i64,
     since: NaiveDateTime,
@@ -96,12 +96,12 @@ struct DueRow {
     location_id: i32,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct WideRow {
     id: i64,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct AwaitedRow {
     location: String,
     images: i64,
@@ -235,10 +235,10 @@ impl Database {
         arrivals: &[(StorageId, LocationName)],
         now: Timestamp,
     ) -> Result<u64, MetadataError> {
-        let members = arrivals.iter().map(|(storage, location)| {
-            json!({"storage": storage.0, "location": location.as_str()}).to_string()
-        });
-        let members = json_texts(members);
+        let members = arrivals.iter().map(
+            |(storage, location)| json!({"storage": storage.0, "location": location.as_str()}),
+        );
+        let members = json_members(members);
         contended(|| {
             self.execute(
                 "look at images whose copies have arrived",

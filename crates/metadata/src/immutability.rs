@@ -3,12 +3,12 @@
 
 use regex::RegexBuilder;
 use roadstead_oci::Tag;
-use sea_orm::FromQueryResult;
 use serde::Deserialize;
 
 use crate::database::{Connection, Transaction, params};
 use crate::error::MetadataError;
 use crate::ids::{RepositoryId, UserId};
+use crate::row::FromRow;
 
 /// What immutable tags mean.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum ImmutableTags {
 /// The most memory that a compiled pattern may take. Quay takes patterns of 256 characters; such a one takes a few kilobytes.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct PolicyRow {
     uuid: String,
     policy: String,

@@ -2,10 +2,10 @@
 
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 
 use crate::database::{Connection as _, Database, params};
 use crate::error::MetadataError;
+use crate::row::FromRow;
 
 /// A process of this registry, as it last told of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct Instance {
     pub locations: String,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct Row {
     name: String,
     region: String,

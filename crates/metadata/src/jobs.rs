@@ -6,13 +6,15 @@
 
 use roadstead_placement::{FailureClass, LocationName};
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
-use crate::database::{Connection, Counted, Database, Identified, json_ids, json_texts, params};
+use crate::database::{
+    Connection, Counted, Database, Identified, Transaction, json_ids, json_texts, params,
+};
 use crate::error::MetadataError;
 use crate::ids::JobId;
 use crate::locations::limit_column;
+use crate::row::FromRow;
 
 /// A job that this worker holds the lease of.
 #[derive(Clone, Debug)]
@@ -50,7 +52,7 @@ pub struct ClaimJobs<'a> {
     pub token: Uuid,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 pub(crate) struct JobRow {
     pub(crate) id: i32,
     queue_name: String,
@@ -274,7 +276,7 @@ impl Database {
 
 /// Notes that the copies of these rows may be taken now.
 pub(crate) async fn make_ready(
-    connection: &impl Connection,
+    connection: &Transaction,
     rows: impl IntoIterator<Item = i32>,
 ) -> Result<(), MetadataError> {
     connection
@@ -288,7 +290,7 @@ pub(crate) async fn make_ready(
 }
 
 async fn release(
-    connection: &impl Connection,
+    connection: &Transaction,
     job: &Job,
     until: Timestamp,
 ) -> Result<bool, MetadataError> {
@@ -308,7 +310,7 @@ async fn release(
 
 /// Copies that are not ready are looked at again when their rows of the queue are.
 async fn set_due(
-    connection: &impl Connection,
+    connection: &Transaction,
     rows: impl IntoIterator<Item = i32>,
     until: Timestamp,
 ) -> Result<(), MetadataError> {

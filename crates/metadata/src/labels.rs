@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use roadstead_runtime::Ids;
-use sea_orm::FromQueryResult;
 use serde_json::{Value, json};
 
-use crate::database::{Connection, Transaction, json_texts, params};
+use crate::database::{Connection, Transaction, json_members, json_texts, params};
 use crate::error::MetadataError;
 use crate::ids::{ManifestId, RepositoryId};
+use crate::row::FromRow;
 
 /// The label that ends a tag so long after each push: a number and one of `s m h d w y`.
 const EXPIRES_AFTER: &str = "quay.expires-after";
@@ -112,7 +112,7 @@ pub(crate) async fn write(
         .map(|(key, value)| (ids.uuid().to_string(), key, value))
         .collect();
     let members = rows.iter().map(|(uuid, key, value)| {
-        json!({ "uuid": uuid, "key": key, "value": value, "type": media_type(value) }).to_string()
+        json!({ "uuid": uuid, "key": key, "value": value, "type": media_type(value) })
     });
     transaction
         .execute(
@@ -122,7 +122,7 @@ pub(crate) async fn write(
              FROM @texts($1) l
              JOIN mediatype m ON m.name = @member(l.value, type)
              JOIN labelsourcetype s ON s.name = 'manifest'",
-            params![json_texts(members)],
+            params![json_members(members)],
         )
         .await?;
     transaction
@@ -160,7 +160,7 @@ pub(crate) struct TagEffects {
     pub(crate) immutable: bool,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct EffectRow {
     manifest_id: i32,
     key: String,

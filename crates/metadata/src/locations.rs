@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 
-use crate::database::{Connection, Database, Identified, Named, contended, json_texts, params};
+use crate::database::{
+    Connection, Database, Identified, Named, Transaction, contended, json_texts, params,
+};
 use crate::error::MetadataError;
 use crate::ids::{LocationId, UserId};
+use crate::row::FromRow;
 use crate::uploads::bytes_column;
 
 /// The names of locations that take no new bytes, as a set for `IN`.
@@ -58,7 +60,7 @@ pub struct LocationRow {
     pub bytes: u64,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct Row {
     id: Option<i32>,
     name: String,
@@ -67,7 +69,7 @@ struct Row {
     bytes: i64,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct KnownRow {
     name: String,
     used: i32,
@@ -275,7 +277,7 @@ pub struct PlacedBlob {
     pub size: u64,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 pub(crate) struct PlacedRow {
     id: i32,
     digest: String,
@@ -297,7 +299,7 @@ impl TryFrom<PlacedRow> for PlacedBlob {
 }
 
 pub(crate) async fn set_state(
-    connection: &impl Connection,
+    connection: &Transaction,
     name: &LocationName,
     state: LocationState,
     now: Timestamp,

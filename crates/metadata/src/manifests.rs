@@ -1,17 +1,18 @@
 //! Manifests: found by tag or digest, deleted, listed as referrers. How they are put is [`put`]'s.
 
 mod put;
+mod together;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use roadstead_oci::{Digest, MediaType, Reference, Tag};
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 use serde_json::value::RawValue;
 
 pub use self::put::{PutManifest, PutManifestOutcome};
 pub(crate) use self::put::{WantImage, want_image};
+pub(crate) use self::together::Putting;
 use crate::audit::{self, Event, LogEntry};
 use crate::database::{Connection, Database, Lock, Named, contended, params};
 use crate::error::MetadataError;
@@ -19,6 +20,7 @@ use crate::ids::{ManifestId, RepositoryId};
 use crate::immutability::ImmutableTags;
 use crate::lookups::{Found, NAMES, by_digest, digests_in_repositories, names_in_repositories};
 use crate::reader::Reader;
+use crate::row::FromRow;
 use crate::tags::{self, Delete, Deletion, LIVE_TAG, LiveTag};
 
 /// A manifest as it was pushed.
@@ -79,7 +81,7 @@ pub struct Referrer {
     pub annotations: BTreeMap<String, String>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct ManifestRow {
     id: i32,
     digest: String,
@@ -267,10 +269,9 @@ async fn find_by_tag(
             FIND,
             &format!(
                 "SELECT t.repository_id, t.name, {COLUMNS} FROM {NAMES} AS a
-                 JOIN tag t ON t.repository_id = a.repository_id AND t.name = a.name
-                 JOIN manifest m ON m.id = t.manifest_id
-                 JOIN mediatype mt ON mt.id = m.media_type_id
-                 WHERE NOT t.hidden AND (t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > $2)
+                 CROSS JOIN tag t CROSS JOIN manifest m CROSS JOIN mediatype mt
+                 WHERE t.repository_id = a.repository_id AND t.name = a.name AND m.id = t.manifest_id AND mt.id = m.media_type_id
+                   AND NOT t.hidden AND (t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > $2)
                  ORDER BY t.id"
             ),
             params![asked(keys), now.timestamp_millis()],
@@ -296,9 +297,8 @@ async fn find_by_tag(
         .rows(
             FIND,
             &format!(
-                "SELECT DISTINCT t.repository_id, t.name FROM {NAMES} AS a
-                 JOIN tag t ON t.repository_id = a.repository_id AND t.name = a.name
-                 WHERE NOT t.hidden"
+                "SELECT DISTINCT t.repository_id, t.name FROM {NAMES} AS a CROSS JOIN tag t
+                 WHERE t.repository_id = a.repository_id AND t.name = a.name AND NOT t.hidden"
             ),
             params![asked(&unknown)],
         )
@@ -321,16 +321,17 @@ async fn find_by_digest(
             FIND,
             &format!(
                 "WITH RECURSIVE named(id) AS (
-                     SELECT m.id FROM {NAMES} AS a
-                     JOIN manifest m ON m.repository_id = a.repository_id AND m.digest = a.name),
+                     SELECT m.id FROM {NAMES} AS a CROSS JOIN manifest m
+                     WHERE m.repository_id = a.repository_id AND m.digest = a.name),
                  up(root, id) AS (
                      SELECT id, id FROM named
                      UNION
-                     SELECT up.root, mc.manifest_id FROM manifestchild mc JOIN up ON mc.child_manifest_id = up.id)
-                 SELECT m.repository_id, {COLUMNS} FROM manifest m
-                 JOIN mediatype mt ON mt.id = m.media_type_id
-                 WHERE m.id IN (SELECT up.root FROM up JOIN tag t ON t.manifest_id = up.id
-                                WHERE t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > $2)
+                     SELECT up.root, mc.manifest_id FROM up CROSS JOIN manifestchild mc WHERE mc.child_manifest_id = up.id),
+                 seen(id) AS (
+                     SELECT DISTINCT up.root FROM up CROSS JOIN tag t
+                     WHERE t.manifest_id = up.id AND (t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > $2))
+                 SELECT m.repository_id, {COLUMNS} FROM seen CROSS JOIN manifest m CROSS JOIN mediatype mt
+                 WHERE m.id = seen.id AND mt.id = m.media_type_id
                    AND NOT EXISTS (SELECT 1 FROM roadstead_hidden_manifest h WHERE h.manifest_id = m.id)"
             ),
             params![digests_in_repositories(keys), now.timestamp_millis()],
@@ -346,24 +347,22 @@ async fn find_by_digest(
         .collect())
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct TaggedRow {
     repository_id: i32,
     name: String,
-    #[sea_orm(nested)]
     manifest: ManifestRow,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct TagRow {
     repository_id: i32,
     name: String,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct NamedRow {
     repository_id: i32,
-    #[sea_orm(nested)]
     manifest: ManifestRow,
 }
 

@@ -9,13 +9,12 @@ use prometheus::proto::MetricFamily;
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
 };
-use sea_orm::DbErr;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::database::Database;
 use crate::dialect::Engine;
-use crate::error::MetadataError;
+use crate::error::{DriverError, MetadataError};
 
 /// From a look into an index in memory to a statement that a limit ends.
 const STATEMENT_SECONDS: [f64; 12] = [
@@ -95,7 +94,7 @@ impl Statements {
         &self,
         (step, engine): (Step, Engine),
         operation: &'static str,
-        work: impl Future<Output = Result<T, DbErr>>,
+        work: impl Future<Output = Result<T, DriverError>>,
     ) -> Result<T, MetadataError> {
         let span = tracing::debug_span!(
             "db.query",

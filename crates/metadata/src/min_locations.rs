@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use roadstead_oci::Digest;
 use roadstead_placement::LocationName;
-use sea_orm::FromQueryResult;
 
 use crate::copy_claims::Urgency;
 use crate::database::{Connection, Database, Identified, Transaction, json_ids, params};
 use crate::error::MetadataError;
 use crate::ids::{ManifestId, RepositoryId, UserId};
 use crate::locations::{CLOSED, json_locations, location_name};
+use crate::row::FromRow;
 
 /// How many locations must hold everything that is pushed into a namespace before the push is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,19 +44,19 @@ pub struct Unspread {
     pub last_failure: Option<String>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct MinLocationsRow {
     locations: Option<i32>,
     deadline_seconds: Option<i32>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct SpreadRow {
     blobs: i64,
     short: i64,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct UnspreadRow {
     location: String,
     blobs: i64,

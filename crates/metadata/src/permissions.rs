@@ -6,12 +6,11 @@ mod changes;
 
 use std::collections::HashMap;
 
-use sea_orm::FromQueryResult;
-
 use crate::database::{Connection, Database, params};
 use crate::error::MetadataError;
 use crate::ids::{RepositoryId, UserId};
 use crate::repositories::{RepositoryPath, RepositoryState};
+use crate::row::FromRow;
 
 pub use self::changes::{
     AccountPermission, ChangePermission, Grantee, PermissionChange, TeamPermission,
@@ -78,7 +77,7 @@ pub struct PathStanding {
     pub repository: Option<RepositoryStanding>,
 }
 
-#[derive(FromQueryResult)]
+#[derive(FromRow)]
 struct StandingRow {
     namespace_id: i32,
     namespace: String,

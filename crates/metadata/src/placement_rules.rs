@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use roadstead_placement::{LocationName, PlacementRule, RuleScope, TagPattern};
-use sea_orm::FromQueryResult;
 
 use crate::database::{
-    Connection, Counted, Database, Identified, Lock, Named, contended, json_ids, params,
+    Connection, Counted, Database, Identified, Lock, Named, Transaction, contended, json_ids,
+    params,
 };
 use crate::demand::open_locations;
 use crate::error::MetadataError;
@@ -14,6 +14,7 @@ use crate::ids::UserId;
 use crate::locations::{json_locations, limit_column, location_name};
 use crate::min_locations::MinLocations;
 use crate::repositories::Repository;
+use crate::row::FromRow;
 
 /// The most rules of a registry: every statement that asks what must be where knows all of them.
 pub(crate) const RULES_MAX: u32 = 1_000;
@@ -51,7 +52,7 @@ pub struct WriteLimits {
     pub allowed: Option<BTreeSet<LocationName>>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct RuleRow {
     id: i32,
     namespace_id: i32,
@@ -61,32 +62,32 @@ struct RuleRow {
     confined: bool,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct RuleLocationRow {
     rule_id: i32,
     location: String,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct ScopeNameRow {
     id: i32,
     namespace: String,
     repository: Option<String>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct RegionRow {
     namespace_id: i32,
     location: String,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct LimitRow {
     name: String,
     allowed: i32,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct SettingsRow {
     id: i32,
     namespace: String,
@@ -353,7 +354,7 @@ impl Database {
         repository: &Repository,
     ) -> Result<WriteLimits, MetadataError> {
         let rows: Vec<LimitRow> = self
-            .reader()
+            .look_up_reader()
             .rows(
                 "look up where a repository may be written",
                 "SELECT o.name, 0 AS allowed FROM roadstead_location o WHERE o.state IN ('draining', 'removing', 'removed')
@@ -411,7 +412,7 @@ impl Database {
 }
 
 /// Deletes the rule with this scope. False when there is none.
-async fn delete(connection: &impl Connection, scope: &RuleScope) -> Result<bool, MetadataError> {
+async fn delete(connection: &Transaction, scope: &RuleScope) -> Result<bool, MetadataError> {
     const OPERATION: &str = "clear a placement rule";
     let old: Option<Identified> = connection
         .row(

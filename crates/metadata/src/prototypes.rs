@@ -1,6 +1,5 @@
 //! Prototypes: the roles that people, robots and teams get in every new repository of an organisation.
 
-use sea_orm::FromQueryResult;
 use serde_json::{Value, json};
 
 use crate::changes::{Change, Changed, Sort, Unchanged, find, made};
@@ -8,6 +7,7 @@ use crate::database::{Connection, Database, Identified, Transaction, contended, 
 use crate::error::MetadataError;
 use crate::ids::UserId;
 use crate::permissions::RepositoryRole;
+use crate::row::FromRow;
 use crate::teams::{role_column, role_of_column};
 use crate::users::{ACCOUNT_ROW, AccountRecord, AccountRow};
 
@@ -33,7 +33,7 @@ pub struct PrototypeRecord {
     pub role: RepositoryRole,
 }
 
-#[derive(FromQueryResult)]
+#[derive(FromRow)]
 struct PrototypeRow {
     uuid: String,
     maker: Option<i32>,
@@ -239,7 +239,7 @@ impl Database {
     }
 }
 
-#[derive(FromQueryResult)]
+#[derive(FromRow)]
 struct ToldRow {
     maker: Option<String>,
     delegate: Option<String>,

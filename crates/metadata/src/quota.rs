@@ -8,11 +8,10 @@
 //! A row that says that Quay's backfill has not finished (`backfill_complete` false), or that is missing although there was something before, is
 //! left to that backfill: it sums up everything, and what is added here before would count twice. The first manifest makes the row.
 
-use sea_orm::FromQueryResult;
-
 use crate::database::{Connection, Lock, Transaction, json_ids, params};
 use crate::error::MetadataError;
 use crate::ids::{ManifestId, RepositoryId, StorageId, UserId};
+use crate::row::FromRow;
 
 /// What becomes of the sizes when blobs are linked or unlinked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,7 +28,7 @@ pub enum QuotaSizes {
 /// The manifest that was linked last does not count as one that had the blob before. Rows begin at 1.
 const NO_MANIFEST: ManifestId = ManifestId(0);
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct Change {
     eligible: bool,
     /// Null when there is no row.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use roadstead_runtime::{Ids, Timestamp};
-use sea_orm::FromQueryResult;
 use serde_json::json;
 
 use crate::changes::{Change, Changed, Sort, Unchanged, find, made};
@@ -12,6 +11,7 @@ use crate::database::{
 };
 use crate::error::MetadataError;
 use crate::ids::{QuotaId, QuotaLimitId, RepositoryId, UserId};
+use crate::row::FromRow;
 
 /// What happens from a part of a quota on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,7 +120,7 @@ impl QuotaStanding {
     }
 }
 
-#[derive(FromQueryResult)]
+#[derive(FromRow)]
 struct StandingRow {
     held: i64,
     uploading: i64,
@@ -129,7 +129,7 @@ struct StandingRow {
     percent: Option<i32>,
 }
 
-#[derive(FromQueryResult)]
+#[derive(FromRow)]
 struct QuotaRow {
     id: i32,
     namespace_id: i32,
@@ -139,7 +139,7 @@ struct QuotaRow {
     percent: Option<i32>,
 }
 
-#[derive(FromQueryResult)]
+#[derive(FromRow)]
 struct SizeRow {
     namespace_id: i32,
     size_bytes: i64,
@@ -147,13 +147,13 @@ struct SizeRow {
     complete: bool,
 }
 
-#[derive(FromQueryResult)]
+#[derive(FromRow)]
 struct HeldRow {
     id: i32,
     limit_bytes: i64,
 }
 
-#[derive(FromQueryResult)]
+#[derive(FromRow)]
 struct LimitRow {
     id: i32,
     kind: String,

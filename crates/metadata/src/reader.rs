@@ -12,15 +12,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, Statement,
-};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement};
 
 use crate::database::Connection;
-use crate::error::is_unavailable;
+use crate::dialect::Engine;
+use crate::error::{DriverError, is_unavailable};
 use crate::metrics::Statements;
 use crate::postgres::{PostgresOptions, Servers, Times};
+use crate::row::Rows;
+use crate::sqlite::{Place, Pool, Wanted};
 
 /// How old what is read may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,10 @@ pub(crate) struct Reader {
 
 #[derive(Clone, Debug)]
 enum Source {
-    Sqlite(DatabaseConnection),
+    File {
+        pool: Pool,
+        place: Place,
+    },
     Postgres {
         database: Arc<Servers>,
         replicas: Arc<Replicas>,
@@ -103,12 +106,9 @@ impl Replicas {
 }
 
 impl Reader {
-    pub(crate) const fn sqlite(
-        connection: DatabaseConnection,
-        statements: Arc<Statements>,
-    ) -> Self {
+    pub(crate) const fn sqlite(pool: Pool, place: Place, statements: Arc<Statements>) -> Self {
         Self {
-            source: Source::Sqlite(connection),
+            source: Source::File { pool, place },
             statements,
         }
     }
@@ -128,25 +128,40 @@ impl Reader {
             statements,
         }
     }
+}
 
-    /// Reads through `query`. `knows` says whether what came is an answer, or whether a replica may not have heard of it yet.
-    async fn read<T>(
-        &self,
-        query: impl Fn(DatabaseConnection) -> BoxFuture<'static, Result<T, DbErr>>,
-        knows: impl Fn(&T) -> bool,
-    ) -> Result<T, DbErr> {
+impl Connection for Reader {
+    fn engine(&self) -> Engine {
+        match &self.source {
+            Source::File { .. } => Engine::Sqlite,
+            Source::Postgres { .. } => Engine::Postgres,
+        }
+    }
+
+    fn statements(&self) -> &Statements {
+        &self.statements
+    }
+
+    async fn query(&self, statement: Statement, wanted: Wanted) -> Result<Rows, DriverError> {
         let (database, replicas, freshness) = match &self.source {
-            Source::Sqlite(connection) => return query(connection.clone()).await,
+            Source::File { pool, place } => {
+                return Ok(Rows::File(pool.query(statement, wanted, *place).await?));
+            }
             Source::Postgres {
                 database,
                 replicas,
                 freshness,
             } => (database, replicas, *freshness),
         };
+        let query = |connection: DatabaseConnection| {
+            let statement = statement.clone();
+            async move { of_server(&connection, statement, wanted).await }.boxed()
+        };
         if freshness == Freshness::Named
             && let Some(replica) = replicas.one()
             && let Ok((found, _)) = replica.run(&query).await
-            && knows(&found)
+            // It may not have heard of it yet.
+            && !found.is_empty()
         {
             return Ok(found);
         }
@@ -161,60 +176,21 @@ impl Reader {
         {
             return Ok(found);
         }
-        Err(failure)
+        Err(failure.into())
     }
 }
 
-#[async_trait::async_trait]
-impl ConnectionTrait for Reader {
-    fn get_database_backend(&self) -> DbBackend {
-        match &self.source {
-            Source::Sqlite(_) => DbBackend::Sqlite,
-            Source::Postgres { .. } => DbBackend::Postgres,
+/// What a server answers to a statement.
+pub(crate) async fn of_server(
+    connection: &impl ConnectionTrait,
+    statement: Statement,
+    wanted: Wanted,
+) -> Result<Rows, DbErr> {
+    Ok(Rows::Server(match wanted {
+        Wanted::All => connection.query_all_raw(statement).await?,
+        Wanted::One => {
+            let found = connection.query_one_raw(statement).await?;
+            found.into_iter().collect()
         }
-    }
-
-    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        let query = |connection: DatabaseConnection| {
-            let statement = statement.clone();
-            async move { connection.execute_raw(statement).await }.boxed()
-        };
-        self.read(query, |_| true).await
-    }
-
-    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        let query = |connection: DatabaseConnection| {
-            let sql = sql.to_owned();
-            async move { connection.execute_unprepared(&sql).await }.boxed()
-        };
-        self.read(query, |_| true).await
-    }
-
-    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        let query = |connection: DatabaseConnection| {
-            let statement = statement.clone();
-            async move { connection.query_one_raw(statement).await }.boxed()
-        };
-        self.read(query, Option::is_some).await
-    }
-
-    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        let query = |connection: DatabaseConnection| {
-            let statement = statement.clone();
-            async move { connection.query_all_raw(statement).await }.boxed()
-        };
-        self.read(query, |rows| !rows.is_empty()).await
-    }
-}
-
-impl Connection for Reader {
-    type Inner = Self;
-
-    fn inner(&self) -> &Self {
-        self
-    }
-
-    fn statements(&self) -> &Statements {
-        &self.statements
-    }
+    }))
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 
 use crate::copy_claims::Urgency;
 use crate::database::{Connection, Counted, Database, Identified, json_ids, params};
 use crate::error::MetadataError;
 use crate::ids::StorageId;
 use crate::locations::{LocationState, find_location, json_locations, limit_column, set_state};
+use crate::row::FromRow;
 
 /// Blobs that no trusted location holds besides the one that is to go.
 #[derive(Clone, Debug, Default)]
@@ -43,20 +43,20 @@ pub struct ForgottenLocation {
     pub wanted_copies: u64,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct FailingRow {
     failing: i64,
     last_failure: Option<String>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct SoleRow {
     id: i32,
     name: String,
     size: i64,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct SumRow {
     blobs: i64,
     bytes: i64,

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 
 use crate::database::{Connection, Database, params};
 use crate::error::MetadataError;
 use crate::locations::location_name;
+use crate::row::FromRow;
 
 /// The processes that make copies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Replicators {
     pub elsewhere: BTreeSet<LocationName>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct RegionRow {
     region: String,
     processes: i64,

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use roadstead_runtime::{Ids, Timestamp};
-use sea_orm::FromQueryResult;
 
 use crate::accounts::window_column;
 use crate::database::{
@@ -16,6 +15,7 @@ use crate::database::{
 use crate::error::MetadataError;
 use crate::ids::{RepositoryId, UserId};
 use crate::lookups::Found;
+use crate::row::FromRow;
 
 pub use self::changes::{ChangeRepository, CreateRepository, RepositoryChange, RepositoryCreation};
 pub use self::listing::{ListRepositories, ListedRepository, RepositoryActions, RepositoryDetails};
@@ -97,7 +97,7 @@ pub enum Ensured {
     NoNamespace,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct RepositoryRow {
     id: i32,
     namespace_user_id: i32,

@@ -2,7 +2,6 @@
 
 use chrono::NaiveDateTime;
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 use serde_json::{Value, json};
 
 use crate::changes::{Change, Changed, Sort, Unchanged, find, made};
@@ -12,6 +11,7 @@ use crate::database::{
 use crate::error::MetadataError;
 use crate::garbage::remove_accounts;
 use crate::ids::UserId;
+use crate::row::FromRow;
 use crate::teams::{GrantedRepository, GrantedRow};
 
 /// A robot.
@@ -70,7 +70,7 @@ impl std::fmt::Debug for NewRobot<'_> {
 }
 
 /// A robot, and a team that it is in or a repository that it has a role in.
-#[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct RobotPlace {
     /// The robot's name.
     pub robot: String,
@@ -80,7 +80,7 @@ pub struct RobotPlace {
     pub repository: Option<String>,
 }
 
-#[derive(FromQueryResult)]
+#[derive(FromRow)]
 struct RobotRow {
     id: i32,
     username: String,

@@ -12,15 +12,14 @@ mod takeover;
 use std::time::Duration;
 
 use roadstead_migrations::{
-    ALEMBIC_TABLE, INCOMPATIBLE_SUFFIX, MIGRATION_TABLE, Migrator, QUAY_REVISIONS,
-    known_migrations, quay_tables,
+    ALEMBIC_TABLE, INCOMPATIBLE_SUFFIX, MIGRATION_TABLE, QUAY_REVISIONS, known_migrations,
+    quay_tables,
 };
-use sea_orm_migration::MigratorTrait;
 
 pub use error::SchemaError;
 pub use server::ServerWarning;
 
-use crate::database::{Connection, Database, Lock, Named, Transaction, json_texts, params};
+use crate::database::{Connection, Database, Lock, Migration, Named, json_texts, params};
 use crate::dialect::Engine;
 use crate::error::MetadataError;
 
@@ -60,8 +59,12 @@ impl Database {
     pub async fn migrate(&self) -> Result<(), MetadataError> {
         match self.engine() {
             Engine::Sqlite => {
-                let transaction = self.begin(MIGRATE).await?;
-                migrate_locked(transaction).await
+                let standing = Standing::read(self.reader()).await?;
+                if standing.is_complete() {
+                    standing.warn_of_newer();
+                    return standing.check(self.reader()).await;
+                }
+                migrate_locked(self.begin_migration(MIGRATE).await?).await
             }
             Engine::Postgres => self.migrate_patiently(PATIENCE).await,
         }
@@ -101,14 +104,15 @@ impl Database {
 
     async fn migrate_patiently(&self, patience: Patience) -> Result<(), MetadataError> {
         for attempt in 0..patience.attempts {
-            let transaction = self.begin(MIGRATE).await?;
-            let standing = Standing::read(&transaction).await?;
+            let migration = self.begin_migration(MIGRATE).await?;
+            let transaction = migration.transaction();
+            let standing = Standing::read(transaction).await?;
             if standing.is_complete() {
                 standing.warn_of_newer();
-                standing.check(&transaction).await?;
-                return transaction.commit().await;
+                standing.check(transaction).await?;
+                return migration.commit().await;
             }
-            rights::refuse_read_only(&transaction).await?;
+            rights::refuse_read_only(transaction).await?;
             let milliseconds = patience.each.as_millis().to_string();
             transaction
                 .execute(
@@ -118,7 +122,7 @@ impl Database {
                 )
                 .await?;
             match transaction.lock(migrating()).await {
-                Ok(()) => return migrate_locked(transaction).await,
+                Ok(()) => return migrate_locked(migration).await,
                 Err(MetadataError::Contended { .. }) => {
                     if attempt % ATTEMPTS_TOLD == 0 {
                         let holder = self.who_is_migrating().await?;
@@ -156,23 +160,22 @@ impl Database {
 }
 
 /// Migrates while nobody else can.
-async fn migrate_locked(transaction: Transaction) -> Result<(), MetadataError> {
+async fn migrate_locked(migration: Migration) -> Result<(), MetadataError> {
     // Read again: whoever held the lock before may have done it.
-    let standing = Standing::read(&transaction).await?;
+    let transaction = migration.transaction();
+    let standing = Standing::read(transaction).await?;
     standing.warn_of_newer();
-    standing.check(&transaction).await?;
+    standing.check(transaction).await?;
     if !standing.is_complete() {
         if transaction.engine() == Engine::Postgres {
-            rights::refuse_without_create(&transaction).await?;
+            rights::refuse_without_create(transaction).await?;
             if standing.is_empty() {
-                rights::need_trigrams(&transaction).await?;
+                rights::need_trigrams(transaction).await?;
             }
         }
-        Migrator::up(transaction.inner(), None)
-            .await
-            .map_err(|error| MetadataError::driver(MIGRATE, error))?;
+        migration.migrate().await?;
     }
-    transaction.commit().await
+    migration.commit().await
 }
 
 /// Which schema a database has, and which this program knows.

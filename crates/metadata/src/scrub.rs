@@ -9,13 +9,13 @@ use chrono::NaiveDateTime;
 use roadstead_oci::Digest;
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
 use crate::database::{Connection, Counted, Database, Identified, json_texts, params};
 use crate::error::MetadataError;
 use crate::ids::StorageId;
 use crate::locations::{PlacedBlob, PlacedRow, limit_column, location_name};
+use crate::row::FromRow;
 use crate::uploads::bytes_column;
 
 /// How far the round of a location has come.
@@ -96,7 +96,7 @@ pub struct OrphanObject {
     pub first_seen: Timestamp,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct StateRow {
     location: String,
     round_began: NaiveDateTime,
@@ -108,7 +108,7 @@ struct StateRow {
     last_ended: Option<NaiveDateTime>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct FindingRow {
     digest: String,
     location: String,
@@ -121,19 +121,19 @@ struct FindingRow {
     repaired_at: Option<NaiveDateTime>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct OrphanRow {
     digest: String,
     size: i64,
     first_seen: NaiveDateTime,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct DigestRow {
     digest: String,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct OpenRow {
     location: String,
     count: i64,

@@ -2,10 +2,10 @@
 
 use chrono::NaiveDateTime;
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 
 use crate::database::{Connection, Database, Identified, params};
 use crate::error::MetadataError;
+use crate::row::FromRow;
 
 /// A row of `servicekey`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct NewServiceKey<'a> {
 /// Who made the keys, where Quay writes that its tool did.
 const METADATA: &str = r#"{"created_by": "Roadstead"}"#;
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct KeyRow {
     kid: String,
     service: String,

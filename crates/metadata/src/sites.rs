@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 
 use crate::database::{Connection as _, Database, Lock, Named, contended, params};
 use crate::error::MetadataError;
 use crate::locations::location_name;
+use crate::row::FromRow;
 
 const TABLE: &str = "roadstead_drained_site";
 
@@ -39,7 +39,7 @@ impl Sites {
     }
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct Row {
     region: String,
     since: chrono::NaiveDateTime,

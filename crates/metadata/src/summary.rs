@@ -4,13 +4,13 @@ use chrono::NaiveDateTime;
 use roadstead_oci::Digest;
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 
 use crate::database::{Connection, Counted, Database, Identified, json_ids, params};
 use crate::demand::{Demand, Extent, RulesInForce, demanded};
 use crate::error::MetadataError;
 use crate::ids::StorageId;
 use crate::locations::{json_locations, limit_column, location_name};
+use crate::row::FromRow;
 
 /// What one location lacks of what it should hold.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ impl std::fmt::Display for AffectedImage {
     }
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct MissingRow {
     location: String,
     blobs: i64,
@@ -68,7 +68,7 @@ struct MissingRow {
     last_failure: Option<String>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct ImageRow {
     repository: String,
     reference: String,

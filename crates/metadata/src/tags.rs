@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use roadstead_oci::Tag;
 use roadstead_runtime::{Ids, Timestamp};
-use sea_orm::FromQueryResult;
 
 use crate::audit::{self, Actor, Event};
 use crate::database::{
@@ -23,6 +22,7 @@ use crate::ids::{ManifestId, RepositoryId};
 use crate::immutability::ImmutableTags;
 use crate::labels::TagEffects;
 use crate::repositories::Repository;
+use crate::row::FromRow;
 
 pub use self::changes::{ChangeTag, PointTag, PointedFrom, TagChange, TagMove};
 pub use self::history::{TagFilter, TagHistory, TagPage};
@@ -52,7 +52,7 @@ pub enum Deletion {
 }
 
 /// A row of a tag that is live.
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 pub(crate) struct LiveTag {
     pub(crate) id: i32,
     pub(crate) name: String,
@@ -219,7 +219,7 @@ pub(crate) async fn move_tags(
 
 /// Keeps an untagged manifest visible until then, by a hidden tag as Quay makes it. None: for good.
 pub(crate) async fn hold(
-    connection: &impl Connection,
+    connection: &Transaction,
     repository: RepositoryId,
     manifest: ManifestId,
     until: Option<Timestamp>,
@@ -257,8 +257,8 @@ pub(crate) async fn live_tags<'a>(
         .rows(
             "look up tags",
             &format!(
-                "SELECT {LIVE_TAG} FROM tag t LEFT JOIN manifest m ON m.id = t.manifest_id
-                 WHERE t.repository_id = $1 AND t.name IN @texts($2) AND NOT t.hidden
+                "SELECT {LIVE_TAG} FROM @texts($2) AS n CROSS JOIN tag t LEFT JOIN manifest m ON m.id = t.manifest_id
+                 WHERE t.repository_id = $1 AND t.name = n.value AND NOT t.hidden
                    AND (t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > $3)
                  ORDER BY t.id"
             ),

@@ -1,6 +1,5 @@
 //! Organisations and their teams: who is in them and what they may do.
 
-use sea_orm::FromQueryResult;
 use serde_json::json;
 
 use crate::changes::{Change, Changed, Sort, Unchanged, find, made};
@@ -11,6 +10,7 @@ use crate::error::MetadataError;
 use crate::garbage::TEAM;
 use crate::ids::{TeamId, UserId};
 use crate::permissions::{RepositoryRole, TeamRole};
+use crate::row::FromRow;
 use crate::users::{ACCOUNT_ROW, AccountRecord, AccountRow, NewAccount, free, insert_account};
 
 /// A team.
@@ -107,7 +107,7 @@ pub(crate) const fn role_column(role: RepositoryRole) -> &'static str {
     }
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct TeamRow {
     id: i32,
     name: String,
@@ -134,7 +134,7 @@ impl From<TeamRow> for TeamRecord {
     }
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 pub(crate) struct GrantedRow {
     name: String,
     public: bool,
@@ -151,14 +151,14 @@ impl From<GrantedRow> for GrantedRepository {
     }
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct BelongingRow {
     username: String,
     team: Option<String>,
     repository: Option<String>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct TeamOf {
     id: i32,
     description: String,

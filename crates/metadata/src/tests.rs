@@ -29,6 +29,7 @@ mod uploads;
 mod webhooks;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,7 +48,7 @@ struct World {
     database: Database,
     repository: Repository,
     creator: UserId,
-    ids: SeededIds,
+    ids: Arc<dyn Ids>,
     now: Timestamp,
     /// What is kept besides. Nothing at first.
     features: Features,
@@ -59,7 +60,6 @@ struct World {
 
 /// Where the database of a world is. Kept until the world goes, which is what says in a failed test which engine it was.
 #[derive(Debug)]
-#[expect(dead_code, reason = "shown by a failed test, and kept for its drop")]
 enum Place {
     File(tempfile::TempDir),
     Server(PostgresDatabase),
@@ -117,7 +117,7 @@ impl World {
     async fn of(options: &DatabaseOptions, place: Place) -> Self {
         let database = Database::open(options).await.unwrap();
         database.migrate().await.unwrap();
-        let ids = SeededIds::new(42);
+        let ids: Arc<dyn Ids> = Arc::new(SeededIds::new(42));
         let now = Timestamp::from_timestamp(1_795_000_000, 0).unwrap();
         assert!(
             database
@@ -195,6 +195,14 @@ impl World {
         content: &str,
         location: &LocationName,
     ) -> Blob {
+        self.record_in(repository, content, location).await;
+        let digest = digest_of(content);
+        let blob = self.database.find_blob_anywhere(&digest).await.unwrap();
+        blob.expect("it was just recorded")
+    }
+
+    /// As a blob that may be collected at once.
+    async fn record_in(&self, repository: &Repository, content: &str, location: &LocationName) {
         let publication = self.publication(content, location).await;
         self.database
             .commit_blob(&CommitBlob {
@@ -208,9 +216,6 @@ impl World {
             })
             .await
             .unwrap();
-        let digest = digest_of(content);
-        let blob = self.database.find_blob_anywhere(&digest).await.unwrap();
-        blob.expect("it was just recorded")
     }
 
     async fn publication(&self, content: &str, location: &LocationName) -> Publication {

@@ -1,10 +1,10 @@
 //! How much there is of everything, for whoever draws it: counted over whole tables, so to be asked seldom and by one at a time.
 
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 
 use crate::database::{Connection, Database, params};
 use crate::error::MetadataError;
+use crate::row::FromRow;
 
 /// How much there is in the database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct QueueState {
     pub available_unlocked: u64,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct TotalsRow {
     repositories: i64,
     users: i64,
@@ -41,7 +41,7 @@ struct TotalsRow {
     uploads: i64,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct QueueRow {
     locked: i64,
     available: i64,

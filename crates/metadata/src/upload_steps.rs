@@ -5,20 +5,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use roadstead_oci::{Digest, DigestState};
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::database::{Connection, Database, Lock, Transaction, contended, json_texts, params};
+use crate::database::{Connection, Database, Lock, Transaction, json_members, params};
 use crate::dialect::moment_text;
 use crate::error::MetadataError;
 use crate::garbage::{Publishing, begin_all};
 use crate::ids::{RepositoryId, UploadId};
 use crate::locations::CLOSED;
-use crate::meetings::Answers;
+use crate::meetings::{Answers, Change, Undo};
+use crate::row::FromRow;
 use crate::uploads::{ReadVersion, Upload, VersionRow, bytes_column, stored_id};
 
 /// A session to be begun.
@@ -131,7 +133,7 @@ pub(crate) struct Closing {
     until: Timestamp,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct BegunRow {
     id: i32,
     uuid: String,
@@ -147,93 +149,22 @@ impl Database {
     pub async fn create_upload(&self, new: &NewUpload<'_>) -> Result<Upload, MetadataError> {
         self.meetings()
             .beginnings
-            .make(self, Beginning::from(new), |database, beginnings| {
-                Box::pin(database.create_uploads(beginnings))
-            })
+            .make(self, Beginning::from(new))
             .await
-    }
-
-    /// As [`Database::create_upload`], in the order of `beginnings`. Each has an id of its own.
-    pub(crate) async fn create_uploads(&self, beginnings: &[Beginning]) -> Answers<Upload> {
-        contended(|| self.create_uploads_once(beginnings)).await
-    }
-
-    async fn create_uploads_once(&self, beginnings: &[Beginning]) -> Answers<Upload> {
-        const OPERATION: &str = "begin an upload";
-        let transaction = self.begin(OPERATION).await?;
-        let members = beginnings.iter().map(|new| {
-            json!({
-                "repository": new.repository.0,
-                "uuid": stored_id(new.uuid),
-                "pickle": new.hash_state.to_quay_pickle().ok(),
-                "location": new.location.as_str(),
-                "at": moment_text(new.now),
-            })
-            .to_string()
-        });
-        let members = json_texts(members);
-        let rows: Vec<BegunRow> = transaction
-            .rows(
-                OPERATION,
-                &format!(
-                    "INSERT INTO blobupload (repository_id, uuid, byte_count, sha_state, location_id, storage_metadata,
-                                             chunk_count, created)
-                     SELECT r.id, @member(n.value, uuid), 0, @member(n.value, pickle), l.id, '{{}}', 0, @moment(n.value, at)
-                     FROM @texts($1) AS n
-                     JOIN repository r ON r.id = CAST(@member(n.value, repository) AS integer)
-                     JOIN imagestoragelocation l ON l.name = @member(n.value, location)
-                     WHERE l.name NOT IN {CLOSED} RETURNING id, uuid"
-                ),
-                params![members],
-            )
-            .await?;
-        let begun: BTreeMap<String, i32> = rows.into_iter().map(|row| (row.uuid, row.id)).collect();
-        let begun: Vec<Option<i32>> = beginnings
-            .iter()
-            .map(|new| begun.get(&stored_id(new.uuid)).copied())
-            .collect();
-        let members = beginnings.iter().zip(&begun).filter_map(|(new, id)| {
-            let id = (*id)?;
-            let member =
-                json!({ "id": id, "hash": new.hash_state.to_string(), "at": moment_text(new.now) });
-            Some(member.to_string())
-        });
-        let members = json_texts(members);
-        transaction
-            .execute(
-                OPERATION,
-                "INSERT INTO roadstead_upload (upload_id, version, hash_state, changed)
-                 SELECT CAST(@member(n.value, id) AS integer), 1, @member(n.value, hash), @moment(n.value, at)
-                 FROM @texts($1) AS n",
-                params![members],
-            )
-            .await?;
-        transaction.commit().await?;
-        Ok(beginnings
-            .iter()
-            .zip(begun)
-            .map(|(new, id)| new.answer(id))
-            .collect())
     }
 
     /// Acknowledges bytes that are safe at the location. None when another writer changed the session first, or there is no such location any
     /// more: nothing is changed then.
+    ///
+    /// Dropped, it may still be done: the caller sees to it that nobody gets hold of the bytes before it has an answer.
     pub async fn advance_upload(
         &self,
         advance: &AdvanceUpload<'_>,
     ) -> Result<Option<Upload>, MetadataError> {
-        let advance = Advance::from(advance);
-        // Not together with others, which would go on after this was dropped: whoever gets hold of the bytes then cuts them back to what was
-        // acknowledged before. A transaction that others were in the way of was rolled back, so that trying again is safe.
-        let advanced = contended(|| self.advance_upload_once(&advance)).await?;
-        Ok(advanced.then_some(advance.advanced))
-    }
-
-    async fn advance_upload_once(&self, advance: &Advance) -> Result<bool, MetadataError> {
-        let transaction = self.begin(ADVANCE).await?;
-        let advanced = advance_all(&transaction, &[advance]).await?;
-        transaction.commit().await?;
-        Ok(advanced.contains(&advance.read))
+        self.meetings()
+            .advances
+            .make(self, Advance::from(advance))
+            .await
     }
 
     /// Acknowledges the last bytes of an upload, and begins the publication of the object that they all become at their location: what
@@ -253,61 +184,159 @@ impl Database {
             digest: digest.clone(),
             until,
         };
-        self.meetings()
-            .closings
-            .make(self, closing, |database, closings| {
-                Box::pin(database.close_uploads(closings))
-            })
-            .await
-    }
-
-    async fn close_uploads(&self, closings: &[Closing]) -> Answers<Option<(Upload, Publishing)>> {
-        contended(|| self.close_uploads_once(closings)).await
-    }
-
-    async fn close_uploads_once(
-        &self,
-        closings: &[Closing],
-    ) -> Answers<Option<(Upload, Publishing)>> {
-        let transaction = self.begin(ADVANCE).await?;
-        transaction
-            .lock_all(
-                closings
-                    .iter()
-                    .map(|closing| Lock::blob(closing.digest.as_str())),
-            )
-            .await?;
-        let advances: Vec<&Advance> = closings.iter().map(|closing| &closing.advance).collect();
-        let mut advanced = advance_all(&transaction, &advances).await?;
-        // A session is moved on once, whoever asks for it together.
-        let closed: Vec<Option<&Closing>> = closings
-            .iter()
-            .map(|closing| advanced.remove(&closing.advance.read).then_some(closing))
-            .collect();
-        let objects: Vec<(&Digest, &LocationName)> = closed
-            .iter()
-            .flatten()
-            .map(|closing| (&closing.digest, &closing.advance.advanced.location))
-            .collect();
-        if objects.is_empty() {
-            return Ok(closed.iter().map(|_| Ok(None)).collect());
-        }
-        // Publications that begin together may as well lapse together.
-        let until = closings.iter().map(|closing| closing.until).max();
-        let now = closings.iter().map(|closing| closing.advance.now).max();
-        let (until, now) = (until.unwrap_or_default(), now.unwrap_or_default());
-        let begun = begin_all(&transaction, &objects, until, now).await?;
-        transaction.commit().await?;
-        let mut begun = begun.into_iter();
-        let answer = |closing: Option<&Closing>| {
-            let upload = closing?.advance.advanced.clone();
-            let publication = begun.next().flatten();
-            let publishing = publication.map_or(Publishing::BeingDeleted, Publishing::Begun);
-            Some((upload, publishing))
-        };
-        Ok(closed.into_iter().map(answer).map(Ok).collect())
+        self.meetings().closings.make(self, closing).await
     }
 }
+
+impl Change for Beginning {
+    type Answer = Upload;
+
+    const OPERATION: &'static str = CREATE;
+
+    fn make<'a>(
+        transaction: &'a Transaction,
+        beginnings: &'a [Self],
+        _: Undo,
+    ) -> BoxFuture<'a, Answers<Upload>> {
+        create_all(transaction, beginnings).boxed()
+    }
+}
+
+impl Change for Advance {
+    type Answer = Option<Upload>;
+
+    const OPERATION: &'static str = ADVANCE;
+
+    fn make<'a>(
+        transaction: &'a Transaction,
+        advances: &'a [Self],
+        _: Undo,
+    ) -> BoxFuture<'a, Answers<Self::Answer>> {
+        let making = async move {
+            let advances: Vec<&Self> = advances.iter().collect();
+            let mut advanced = advance_all(transaction, &advances).await?;
+            // A session is moved on once, whoever asks for it together.
+            let answer = |advance: &Self| {
+                advanced
+                    .remove(&advance.read)
+                    .then(|| advance.advanced.clone())
+            };
+            Ok(advances.into_iter().map(answer).map(Ok).collect())
+        };
+        making.boxed()
+    }
+}
+
+impl Change for Closing {
+    type Answer = Option<(Upload, Publishing)>;
+
+    const OPERATION: &'static str = ADVANCE;
+
+    fn make<'a>(
+        transaction: &'a Transaction,
+        closings: &'a [Self],
+        _: Undo,
+    ) -> BoxFuture<'a, Answers<Self::Answer>> {
+        close_all(transaction, closings).boxed()
+    }
+}
+
+/// As [`Database::create_upload`], in the order of `beginnings`. Each has an id of its own.
+async fn create_all(transaction: &Transaction, beginnings: &[Beginning]) -> Answers<Upload> {
+    let members = beginnings.iter().map(|new| {
+        json!({
+            "repository": new.repository.0,
+            "uuid": stored_id(new.uuid),
+            "pickle": new.hash_state.to_quay_pickle().ok(),
+            "location": new.location.as_str(),
+            "at": moment_text(new.now),
+        })
+    });
+    let members = json_members(members);
+    let rows: Vec<BegunRow> = transaction
+        .rows(
+            CREATE,
+            &format!(
+                "INSERT INTO blobupload (repository_id, uuid, byte_count, sha_state, location_id, storage_metadata,
+                                         chunk_count, created)
+                 SELECT r.id, @member(n.value, uuid), 0, @member(n.value, pickle), l.id, '{{}}', 0, @moment(n.value, at)
+                 FROM @texts($1) AS n
+                 JOIN repository r ON r.id = CAST(@member(n.value, repository) AS integer)
+                 JOIN imagestoragelocation l ON l.name = @member(n.value, location)
+                 WHERE l.name NOT IN {CLOSED} RETURNING id, uuid"
+            ),
+            params![members],
+        )
+        .await?;
+    let begun: BTreeMap<String, i32> = rows.into_iter().map(|row| (row.uuid, row.id)).collect();
+    let begun: Vec<Option<i32>> = beginnings
+        .iter()
+        .map(|new| begun.get(&stored_id(new.uuid)).copied())
+        .collect();
+    let members = beginnings.iter().zip(&begun).filter_map(|(new, id)| {
+        let id = (*id)?;
+        Some(json!({ "id": id, "hash": new.hash_state.to_string(), "at": moment_text(new.now) }))
+    });
+    let members = json_members(members);
+    transaction
+        .execute(
+            CREATE,
+            "INSERT INTO roadstead_upload (upload_id, version, hash_state, changed)
+             SELECT CAST(@member(n.value, id) AS integer), 1, @member(n.value, hash), @moment(n.value, at)
+             FROM @texts($1) AS n",
+            params![members],
+        )
+        .await?;
+    Ok(beginnings
+        .iter()
+        .zip(begun)
+        .map(|(new, id)| new.answer(id))
+        .collect())
+}
+
+/// As [`Database::close_upload`], in the order of `closings`.
+async fn close_all(
+    transaction: &Transaction,
+    closings: &[Closing],
+) -> Answers<Option<(Upload, Publishing)>> {
+    transaction
+        .lock_all(
+            closings
+                .iter()
+                .map(|closing| Lock::blob(closing.digest.as_str())),
+        )
+        .await?;
+    let advances: Vec<&Advance> = closings.iter().map(|closing| &closing.advance).collect();
+    let mut advanced = advance_all(transaction, &advances).await?;
+    // A session is moved on once, whoever asks for it together.
+    let closed: Vec<Option<&Closing>> = closings
+        .iter()
+        .map(|closing| advanced.remove(&closing.advance.read).then_some(closing))
+        .collect();
+    let objects: Vec<(&Digest, &LocationName)> = closed
+        .iter()
+        .flatten()
+        .map(|closing| (&closing.digest, &closing.advance.advanced.location))
+        .collect();
+    if objects.is_empty() {
+        return Ok(closed.iter().map(|_| Ok(None)).collect());
+    }
+    // Publications that begin together may as well lapse together.
+    let until = closings.iter().map(|closing| closing.until).max();
+    let now = closings.iter().map(|closing| closing.advance.now).max();
+    let (until, now) = (until.unwrap_or_default(), now.unwrap_or_default());
+    let begun = begin_all(transaction, &objects, until, now).await?;
+    let mut begun = begun.into_iter();
+    let answer = |closing: Option<&Closing>| {
+        let upload = closing?.advance.advanced.clone();
+        let publication = begun.next().flatten();
+        let publishing = publication.map_or(Publishing::BeingDeleted, Publishing::Begun);
+        Some((upload, publishing))
+    };
+    Ok(closed.into_iter().map(answer).map(Ok).collect())
+}
+
+const CREATE: &str = "begin an upload";
 
 const ADVANCE: &str = "acknowledge bytes of an upload";
 
@@ -332,9 +361,8 @@ fn json_advances<'a>(advances: impl Iterator<Item = &'a Advance>) -> String {
             "at": moment_text(advance.now),
             "location": advanced.location.as_str(),
         })
-        .to_string()
     });
-    json_texts(members)
+    json_members(members)
 }
 
 /// Moves sessions on that nobody changed since they were read so. Tells which those were.

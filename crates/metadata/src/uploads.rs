@@ -12,12 +12,12 @@ use std::collections::BTreeSet;
 use roadstead_oci::DigestState;
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
 use crate::database::{Connection, Database, Identified, Transaction, json_ids, params};
 use crate::error::MetadataError;
 use crate::ids::{RepositoryId, UploadId};
+use crate::row::FromRow;
 
 /// An upload session.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ impl Upload {
     }
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct UploadRow {
     id: i32,
     uuid: String,
@@ -68,7 +68,7 @@ struct UploadRow {
     staged_parts: String,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 pub(crate) struct VersionRow {
     upload_id: i32,
     version: i64,
@@ -138,7 +138,7 @@ impl Database {
         uuid: Uuid,
     ) -> Result<Option<Upload>, MetadataError> {
         let row: Option<UploadRow> = self
-            .reader()
+            .look_up_reader()
             .row(
                 "look up an upload",
                 &format!("{SELECT} WHERE b.uuid = $1 AND b.repository_id = $2"),

@@ -1,7 +1,6 @@
 //! Accounts of people and organisations as their owners and superusers see and change them.
 
 use chrono::NaiveDateTime;
-use sea_orm::FromQueryResult;
 use serde_json::{Value, json};
 
 use crate::applications::{self, NewApplication, NewOauthToken};
@@ -13,6 +12,7 @@ use crate::error::MetadataError;
 use crate::garbage::{MarkDeleted, mark_deleted};
 use crate::ids::UserId;
 use crate::permissions::TeamRole;
+use crate::row::FromRow;
 
 /// An account of a person, an organisation or a robot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,7 +135,7 @@ pub(crate) const ACCOUNT_ROW: &str = "u.id, u.username, u.email, u.verified, u.e
      u.password_hash IS NOT NULL AS has_password, u.removed_tag_expiration_s, u.invoice_email, u.invoice_email_address, \
      u.given_name, u.family_name, u.company, u.location, u.stripe_id IS NULL AS free";
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 pub(crate) struct AccountRow {
     id: i32,
     username: String,
@@ -180,19 +180,19 @@ impl From<AccountRow> for AccountRecord {
     }
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct TakenRow {
     name_taken: bool,
     email_taken: bool,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct RankRow {
     id: i32,
     rank: i32,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct FoundRow {
     id: i32,
     organization: bool,

@@ -8,7 +8,6 @@ use std::fmt;
 use chrono::NaiveDateTime;
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -20,6 +19,7 @@ use crate::error::MetadataError;
 use crate::ids::UserId;
 use crate::image_events::{EVENT, EventRow, ImageEvent};
 use crate::locations::{limit_column, location_name};
+use crate::row::FromRow;
 use crate::uploads::bytes_column;
 
 /// The most webhooks there may be: every event is compared with all of them.
@@ -136,7 +136,7 @@ pub struct DeliveriesEnded {
     pub rests_until: Option<Timestamp>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct WebhookRow {
     id: i64,
     shown: String,
@@ -154,7 +154,7 @@ struct WebhookRow {
     rests_until: Option<NaiveDateTime>,
 }
 
-#[derive(FromQueryResult)]
+#[derive(FromRow)]
 struct LeasedRow {
     id: i64,
     url: String,
@@ -162,13 +162,13 @@ struct LeasedRow {
     failures: i32,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct DeliveryRow {
     delivery_id: i64,
     attempts: i32,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct WideRow {
     id: i64,
 }
@@ -432,18 +432,10 @@ impl Database {
 }
 
 /// A delivery with its event.
+#[derive(FromRow)]
 struct EventOfRow {
     delivery_id: i64,
     event: EventRow,
-}
-
-impl FromQueryResult for EventOfRow {
-    fn from_query_result(row: &sea_orm::QueryResult, prefix: &str) -> Result<Self, sea_orm::DbErr> {
-        Ok(Self {
-            delivery_id: row.try_get(prefix, "delivery_id")?,
-            event: EventRow::from_query_result(row, prefix)?,
-        })
-    }
 }
 
 impl TryFrom<WebhookRow> for Webhook {

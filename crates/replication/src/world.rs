@@ -247,7 +247,7 @@ impl World {
             queue: QUEUE,
             features: Features::default(),
             actor: &actor,
-            ids: environment.ids.as_ref(),
+            ids: &environment.ids,
             now: environment.now(),
         };
         let outcome = self.database().put_manifest(&put).await.unwrap();

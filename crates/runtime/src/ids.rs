@@ -1,7 +1,7 @@
 //! Ids and chance: drawn through [`Ids`].
 
 use std::fmt::Debug;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::rngs::{StdRng, SysRng};
 use rand::{Rng, SeedableRng, TryRng};
@@ -30,6 +30,12 @@ pub trait Ids: Debug + Send + Sync {
 /// The system's randomness.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemIds;
+
+impl<T: Ids + ?Sized> Ids for Arc<T> {
+    fn fill(&self, bytes: &mut [u8]) {
+        (**self).fill(bytes);
+    }
+}
 
 impl Ids for SystemIds {
     fn fill(&self, bytes: &mut [u8]) {

@@ -5,12 +5,13 @@
 
 use chrono::NaiveDateTime;
 use roadstead_runtime::Timestamp;
-use sea_orm::{FromQueryResult, Value};
+use sea_orm::Value;
 
 use crate::database::{Connection, Database, params};
 use crate::error::MetadataError;
 use crate::ids::{RepositoryId, UserId};
 use crate::locations::limit_column;
+use crate::row::FromRow;
 
 /// Whose entries are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +86,7 @@ pub struct LogCount {
     pub count: u64,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct RecordRow {
     id: i64,
     kind: String,
@@ -100,7 +101,7 @@ struct RecordRow {
     namespace_is_organization: Option<bool>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct CountRow {
     kind: String,
     day: String,

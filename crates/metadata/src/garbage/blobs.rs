@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use chrono::NaiveDateTime;
 use roadstead_oci::Digest;
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 
 use super::Collection;
 use crate::database::{
@@ -14,6 +13,7 @@ use crate::database::{
 use crate::error::MetadataError;
 use crate::ids::StorageId;
 use crate::locations::limit_column;
+use crate::row::FromRow;
 
 /// What one step of a collection has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,29 +26,29 @@ pub struct CollectedBlobs {
     pub looked_at: u64,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct FreedRow {
     storage_id: i32,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct CandidateRow {
     id: i32,
     digest: String,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct GoneRow {
     id: i32,
     size: i64,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct At {
     at: Option<NaiveDateTime>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct PageEnd {
     next: Option<i32>,
 }

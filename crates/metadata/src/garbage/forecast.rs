@@ -5,12 +5,13 @@
 use chrono::NaiveDateTime;
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
-use sea_orm::{FromQueryResult, Value};
+use sea_orm::Value;
 
 use super::tags::PAST;
 use crate::database::{Connection, Database, Named, params};
 use crate::error::MetadataError;
 use crate::locations::{limit_column, location_name};
+use crate::row::FromRow;
 
 /// What a collection would remove now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,13 +64,13 @@ pub struct DoomedAt {
     pub last_failure: Option<String>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct CountRow {
     count: i64,
     bytes: i64,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct DoomedRow {
     location: String,
     objects: i64,

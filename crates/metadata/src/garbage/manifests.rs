@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 
 use super::Collection;
 use super::blobs::free_blobs;
@@ -16,6 +15,7 @@ use crate::error::MetadataError;
 use crate::ids::{ManifestId, RepositoryId, StorageId, UserId};
 use crate::locations::limit_column;
 use crate::quota;
+use crate::row::FromRow;
 
 /// How many levels of indexes below one that goes are followed at once. What lies deeper is found as a stray.
 const LEVELS_MAX: u32 = 8;
@@ -32,25 +32,25 @@ pub struct StrayManifests {
     pub next: Option<ManifestId>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 pub(super) struct FreeRow {
     pub(super) id: i32,
     pub(super) digest: String,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct HoldRow {
     id: i32,
     manifest_id: i32,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct StrayRow {
     id: i32,
     repository_id: i32,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct PageEnd {
     next: Option<i32>,
 }

@@ -1,7 +1,6 @@
 //! Deleted namespaces: disabled and renamed at once as Quay does it, with their robots gone, then removed with their repositories.
 
 use roadstead_runtime::{Ids, Timestamp};
-use sea_orm::FromQueryResult;
 
 use super::Collection;
 use super::referring::{ACCOUNT, Tables};
@@ -14,6 +13,7 @@ use crate::database::{
 use crate::error::MetadataError;
 use crate::ids::{RepositoryId, UserId};
 use crate::jobs::Job;
+use crate::row::FromRow;
 
 /// The queue of deleted namespaces, by Quay's name.
 pub const NAMESPACE_QUEUE: &str = "namespacegc";
@@ -29,7 +29,7 @@ pub enum NamespacePurge {
 
 const MARK: &str = "mark a namespace as deleted";
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct NamespaceRow {
     username: String,
     email: String,

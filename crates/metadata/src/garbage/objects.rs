@@ -8,7 +8,6 @@ use chrono::NaiveDateTime;
 use roadstead_oci::Digest;
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
 use crate::database::{
@@ -17,6 +16,7 @@ use crate::database::{
 use crate::error::MetadataError;
 use crate::ids::StorageId;
 use crate::locations::limit_column;
+use crate::row::FromRow;
 
 /// An object that this process alone may delete until the lease ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,25 +59,25 @@ pub struct FailedDeletion<'a> {
     pub now: Timestamp,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct DueRow {
     id: i64,
     digest: String,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct ClaimedRow {
     id: i64,
     digest: String,
     attempts: i32,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct PlacedRow {
     id: i32,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct NextDue {
     at: Option<NaiveDateTime>,
 }

@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDateTime;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use roadstead_oci::Digest;
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 
 use super::objects::{PLACED, PUBLISHED};
 use crate::database::{
@@ -18,7 +19,8 @@ use crate::database::{
 };
 use crate::error::MetadataError;
 use crate::locations::limit_column;
-use crate::meetings::Answers;
+use crate::meetings::{Answers, Change, Undo};
+use crate::row::FromRow;
 
 /// Leave to make the object of a digest appear at a location. It ends with [`Database::commit_blob`] or [`Database::record_copy`]; one that
 /// does not, because its process died, is ended by [`Database::end_lapsed_publications`].
@@ -58,6 +60,47 @@ pub(crate) struct BeginPublication {
     now: Timestamp,
 }
 
+impl Change for BeginPublication {
+    type Answer = Publishing;
+
+    const OPERATION: &'static str = BEGIN;
+
+    fn make<'a>(
+        transaction: &'a Transaction,
+        beginnings: &'a [Self],
+        _: Undo,
+    ) -> BoxFuture<'a, Answers<Publishing>> {
+        begin_some(transaction, beginnings).boxed()
+    }
+}
+
+/// As [`Database::begin_publication`], in the order of `beginnings`.
+async fn begin_some(
+    transaction: &Transaction,
+    beginnings: &[BeginPublication],
+) -> Answers<Publishing> {
+    transaction
+        .lock_all(
+            beginnings
+                .iter()
+                .map(|begin| Lock::blob(begin.digest.as_str())),
+        )
+        .await?;
+    let objects: Vec<(&Digest, &LocationName)> = beginnings
+        .iter()
+        .map(|begin| (&begin.digest, &begin.location))
+        .collect();
+    // What begins together may as well lapse together.
+    let until = beginnings.iter().map(|begin| begin.until).max();
+    let now = beginnings.iter().map(|begin| begin.now).max();
+    let (until, now) = (until.unwrap_or_default(), now.unwrap_or_default());
+    let begun = begin_all(transaction, &objects, until, now).await?;
+    Ok(begun
+        .into_iter()
+        .map(|begun| Ok(begun.map_or(Publishing::BeingDeleted, Publishing::Begun)))
+        .collect())
+}
+
 /// What became of [`Database::begin_publication`].
 #[derive(Debug)]
 pub enum Publishing {
@@ -77,14 +120,14 @@ impl Publishing {
     }
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct BegunRow {
     id: i64,
     digest: String,
     location: String,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct DoomedRow {
     id: i64,
     digest: String,
@@ -93,18 +136,18 @@ struct DoomedRow {
 
 const BEGIN: &str = "note that an object is about to appear";
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct EndedRow {
     id: i64,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct Lapsed {
     id: i64,
     digest: String,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct NextLapse {
     at: Option<NaiveDateTime>,
 }
@@ -127,44 +170,7 @@ impl Database {
             until,
             now,
         };
-        self.meetings()
-            .publications
-            .make(self, begin, |database, beginnings| {
-                Box::pin(database.begin_publications(beginnings))
-            })
-            .await
-    }
-
-    async fn begin_publications(&self, beginnings: &[BeginPublication]) -> Answers<Publishing> {
-        contended(|| self.begin_publications_once(beginnings)).await
-    }
-
-    async fn begin_publications_once(
-        &self,
-        beginnings: &[BeginPublication],
-    ) -> Answers<Publishing> {
-        let transaction = self.begin(BEGIN).await?;
-        transaction
-            .lock_all(
-                beginnings
-                    .iter()
-                    .map(|begin| Lock::blob(begin.digest.as_str())),
-            )
-            .await?;
-        let objects: Vec<(&Digest, &LocationName)> = beginnings
-            .iter()
-            .map(|begin| (&begin.digest, &begin.location))
-            .collect();
-        // What begins together may as well lapse together.
-        let until = beginnings.iter().map(|begin| begin.until).max();
-        let now = beginnings.iter().map(|begin| begin.now).max();
-        let (until, now) = (until.unwrap_or_default(), now.unwrap_or_default());
-        let begun = begin_all(&transaction, &objects, until, now).await?;
-        transaction.commit().await?;
-        Ok(begun
-            .into_iter()
-            .map(|begun| Ok(begun.map_or(Publishing::BeingDeleted, Publishing::Begun)))
-            .collect())
+        self.meetings().publications.make(self, begin).await
     }
 
     /// Ends a publication that came to nothing. What may lie at the key is doomed, unless it is wanted for another reason.

@@ -3,7 +3,6 @@
 //! A deleted repository has a row of `deletedrepository` and one of `queueitem` that names it, which either program may work off.
 
 use roadstead_runtime::{Ids, Timestamp};
-use sea_orm::FromQueryResult;
 use serde_json::json;
 
 use super::Collection;
@@ -19,6 +18,7 @@ use crate::error::MetadataError;
 use crate::ids::{RepositoryId, UserId};
 use crate::jobs::Job;
 use crate::locations::limit_column;
+use crate::row::FromRow;
 
 /// The queue of deleted repositories, by Quay's name.
 pub const REPOSITORY_QUEUE: &str = "repositorygc";
@@ -50,14 +50,14 @@ pub struct MarkDeleted<'a, T> {
     pub now: Timestamp,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct NameRow {
     name: String,
     namespace_id: i32,
     namespace: String,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct QueueRow {
     queue_id: Option<String>,
 }
@@ -431,7 +431,7 @@ pub(super) struct Requeue {
     pub(super) from: &'static str,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct MarkerRow {
     id: i32,
     queue_id: Option<String>,

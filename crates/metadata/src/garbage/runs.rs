@@ -2,10 +2,10 @@
 
 use chrono::NaiveDateTime;
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 
 use crate::database::{Connection, Database, params};
 use crate::error::MetadataError;
+use crate::row::FromRow;
 use crate::uploads::bytes_column;
 
 /// How many runs are kept.
@@ -115,18 +115,18 @@ impl std::ops::AddAssign for Removed {
     }
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct SweepRow {
     position: i64,
     finished_at: Option<NaiveDateTime>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct NotesEnd {
     next: Option<i64>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct RunRow {
     started_at: NaiveDateTime,
     finished_at: NaiveDateTime,

@@ -1,7 +1,6 @@
 //! Tags whose time is over: their end lies further back than their namespace's window, so that the time machine cannot bring them back.
 
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 
 use super::Collection;
 use super::manifests::{remove_tags, remove_unheld};
@@ -9,6 +8,7 @@ use crate::database::{Connection, Database, Identified, Lock, contended, params}
 use crate::error::MetadataError;
 use crate::ids::RepositoryId;
 use crate::locations::limit_column;
+use crate::row::FromRow;
 
 const SEARCH: &str = "look for tags whose time is over";
 
@@ -30,18 +30,18 @@ pub struct CollectedTags {
     pub manifests: u64,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct Window {
     /// Null when there is no account.
     seconds: Option<i64>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct PageEnd {
     next: Option<i64>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct DueRow {
     id: i32,
     manifest_id: Option<i32>,

@@ -1,7 +1,6 @@
 //! Labels that somebody looks up, adds or takes away by themselves, beside those that came with a manifest. Those do nothing to tags.
 
 use roadstead_runtime::{Ids, Timestamp};
-use sea_orm::FromQueryResult;
 use serde_json::{Value, json};
 
 use super::LABELS_MAX;
@@ -12,6 +11,7 @@ use crate::ids::ManifestId;
 use crate::locations::limit_column;
 use crate::manifests::StoredManifest;
 use crate::repositories::Repository;
+use crate::row::FromRow;
 
 /// A label of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub enum LabelChange {
     TooMany,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct LabelRow {
     uuid: String,
     key: String,

@@ -4,7 +4,6 @@
 use bytes::Bytes;
 use roadstead_oci::MediaType;
 use roadstead_runtime::{Ids, Timestamp};
-use sea_orm::FromQueryResult;
 
 use super::{Labels, TagEffects, tag_effects, write};
 use crate::database::{Connection, Database, Identified, Lock, Transaction, contended, params};
@@ -12,6 +11,7 @@ use crate::error::MetadataError;
 use crate::features::Features;
 use crate::ids::{ManifestId, RepositoryId};
 use crate::immutability::ImmutableTags;
+use crate::row::FromRow;
 
 /// A manifest whose labels are owed.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub struct OwedLabels {
     pub attempts: u32,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct OwedRow {
     manifest_id: i32,
     repository_id: i32,

@@ -2,11 +2,12 @@
 //! transaction or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use roadstead_oci::{Digest, Manifest, ManifestKind, Tag};
 use roadstead_runtime::{Ids, Timestamp};
-use sea_orm::FromQueryResult;
 
+use super::together::Putting;
 use crate::audit::{self, Actor, Event, LogEntry};
 use crate::blobs::held;
 use crate::copies::{WantCopies, WantedScope, want_copies};
@@ -15,6 +16,7 @@ use crate::database::{
     Connection, Database, Identified, Lock, Transaction, contended, json_ids, json_texts, params,
 };
 use crate::demand::Demand;
+use crate::dialect::Engine;
 use crate::error::MetadataError;
 use crate::features::Features;
 use crate::ids::{ManifestId, RepositoryId, StorageId, UserId};
@@ -25,6 +27,7 @@ use crate::min_locations::{self, MinLocations};
 use crate::quota;
 use crate::quota_limits::{self, QuotaChecks, QuotaLimitKind};
 use crate::repositories::Repository;
+use crate::row::FromRow;
 use crate::tags::{self, MoveTags, live_tags};
 use crate::uploads::bytes_column;
 
@@ -52,7 +55,7 @@ pub struct PutManifest<'a> {
     /// Who pushes it, for the log.
     pub actor: &'a Actor,
     /// Source of the tokens of new rows.
-    pub ids: &'a dyn Ids,
+    pub ids: &'a Arc<dyn Ids>,
     /// Now.
     pub now: Timestamp,
 }
@@ -81,7 +84,9 @@ pub enum PutManifestOutcome {
     QuotaExceeded,
 }
 
-#[derive(Debug, FromQueryResult)]
+const OPERATION: &str = "store a manifest";
+
+#[derive(Debug, FromRow)]
 struct DigestRow {
     id: i32,
     digest: String,
@@ -94,7 +99,7 @@ impl Database {
         repository: RepositoryId,
         digest: &Digest,
     ) -> Result<bool, MetadataError> {
-        Ok(manifest_row(self.reader(), repository, digest)
+        Ok(manifest_row(self.look_up_reader(), repository, digest)
             .await?
             .is_some())
     }
@@ -104,48 +109,67 @@ impl Database {
         &self,
         put: &PutManifest<'_>,
     ) -> Result<PutManifestOutcome, MetadataError> {
-        contended(|| self.put_manifest_once(put)).await
+        match self.engine() {
+            Engine::Postgres => contended(|| self.put_manifest_once(put)).await,
+            Engine::Sqlite => {
+                let manifests = &self.meetings().manifests;
+                manifests.make(self, Putting::from(put)).await
+            }
+        }
     }
 
     async fn put_manifest_once(
         &self,
-        put: &PutManifest<'_>,
+        one: &PutManifest<'_>,
     ) -> Result<PutManifestOutcome, MetadataError> {
-        const OPERATION: &str = "store a manifest";
-        let repository = put.repository.id;
         let transaction = self.begin(OPERATION).await?;
-        transaction.lock(Lock::tags_of(repository)).await?;
+        let outcome = put(&transaction, one).await?;
+        if matches!(outcome, PutManifestOutcome::Stored { .. }) {
+            transaction.commit().await?;
+        }
+        Ok(outcome)
+    }
+}
 
-        let blobs = held_blobs(&transaction, put).await?;
-        let unknown = missing(put.manifest.blobs().map(|blob| &blob.digest), &blobs);
-        if !unknown.is_empty() {
-            return Ok(PutManifestOutcome::BlobsUnknown(unknown));
-        }
-        let children = known_manifests(&transaction, put).await?;
-        let unknown = missing(
-            put.manifest.children().map(|child| &child.digest),
-            &children,
-        );
-        if !unknown.is_empty() {
-            return Ok(PutManifestOutcome::ManifestsUnknown(unknown));
-        }
-        let live = live_tags(&transaction, repository, put.tags, put.now).await?;
-        if put.features.immutable_tags != ImmutableTags::Ignored
-            && let Some(tag) = put
-                .tags
-                .iter()
-                .find(|tag| live.get(tag.as_str()).is_some_and(|row| row.immutable))
-        {
-            return Ok(PutManifestOutcome::TagImmutable(tag.clone()));
-        }
-        let known = manifest_row(&transaction, repository, put.digest).await?;
-        let (manifest, created) = match (known, put.labels) {
-            (Some(manifest), _) => (manifest, false),
-            (None, PushedLabels::NotRead) => return Ok(PutManifestOutcome::LabelsNeeded),
-            (None, _) => (create_manifest(&transaction, put).await?, true),
-        };
+/// Puts a manifest. Unless it is stored, what was changed is to be undone.
+pub(super) async fn put(
+    transaction: &Transaction,
+    put: &PutManifest<'_>,
+) -> Result<PutManifestOutcome, MetadataError> {
+    let repository = put.repository.id;
+    transaction.lock(Lock::tags_of(repository)).await?;
 
-        let linked = link(&transaction, put, manifest, &blobs, &children).await?;
+    let blobs = held_blobs(transaction, put).await?;
+    let unknown = missing(put.manifest.blobs().map(|blob| &blob.digest), &blobs);
+    if !unknown.is_empty() {
+        return Ok(PutManifestOutcome::BlobsUnknown(unknown));
+    }
+    let children = known_manifests(transaction, put).await?;
+    let unknown = missing(
+        put.manifest.children().map(|child| &child.digest),
+        &children,
+    );
+    if !unknown.is_empty() {
+        return Ok(PutManifestOutcome::ManifestsUnknown(unknown));
+    }
+    let live = live_tags(transaction, repository, put.tags, put.now).await?;
+    if put.features.immutable_tags != ImmutableTags::Ignored
+        && let Some(tag) = put
+            .tags
+            .iter()
+            .find(|tag| live.get(tag.as_str()).is_some_and(|row| row.immutable))
+    {
+        return Ok(PutManifestOutcome::TagImmutable(tag.clone()));
+    }
+    let known = manifest_row(transaction, repository, put.digest).await?;
+    let (manifest, created) = match (known, put.labels) {
+        (Some(manifest), _) => (manifest, false),
+        (None, PushedLabels::NotRead) => return Ok(PutManifestOutcome::LabelsNeeded),
+        (None, _) => (create_manifest(transaction, put).await?, true),
+    };
+
+    let linked = link(transaction, put, manifest, &blobs, &children).await?;
+    if !created {
         transaction
             .execute(
                 OPERATION,
@@ -153,95 +177,91 @@ impl Database {
                 params![manifest.0],
             )
             .await?;
-        let mut entries = Vec::new();
-        if put.tags.is_empty() {
-            hold(&transaction, put, manifest).await?;
-        } else {
-            let made_immutable = self
-                .point_tags(&transaction, put, manifest, children.len(), &live)
-                .await?;
-            entries = pushed(put, &made_immutable);
-        }
+    }
+    let mut entries = Vec::new();
+    if put.tags.is_empty() {
+        hold(transaction, put, manifest).await?;
+    } else {
+        let made_immutable = point_tags(transaction, put, manifest, children.len(), &live).await?;
+        entries = pushed(put, &made_immutable);
+    }
 
-        let (copies, min_locations) = want_image(
-            &transaction,
-            &WantImage {
-                manifest,
-                namespace: put.repository.namespace_id,
-                demand: put.demand,
-                queue: put.queue,
-                tagged: !put.tags.is_empty(),
-                trace: put.actor.trace(),
-                ids: put.ids,
-                now: put.now,
-            },
-        )
-        .await?;
-        audit::write(&transaction, &entries).await?;
-        quota::blobs_linked(
-            &transaction,
-            put.features.quota,
-            put.repository.namespace_id,
-            repository,
+    let (copies, min_locations) = want_image(
+        transaction,
+        &WantImage {
             manifest,
-            &linked,
-        )
-        .await?;
-        if let QuotaChecks::Held { default_bytes } = put.features.quota_checks {
-            let standing =
-                quota_limits::standing(&transaction, put.repository.namespace_id, None).await?;
-            let reached = standing.reached(standing.held_bytes, default_bytes);
-            if reached == Some(QuotaLimitKind::Reject) {
-                return Ok(PutManifestOutcome::QuotaExceeded);
-            }
+            namespace: put.repository.namespace_id,
+            demand: put.demand,
+            queue: put.queue,
+            tagged: !put.tags.is_empty(),
+            trace: put.actor.trace(),
+            ids: put.ids,
+            now: put.now,
+        },
+    )
+    .await?;
+    audit::write(transaction, &entries).await?;
+    quota::blobs_linked(
+        transaction,
+        put.features.quota,
+        put.repository.namespace_id,
+        repository,
+        manifest,
+        &linked,
+    )
+    .await?;
+    if let QuotaChecks::Held { default_bytes } = put.features.quota_checks {
+        let standing =
+            quota_limits::standing(transaction, put.repository.namespace_id, None).await?;
+        let reached = standing.reached(standing.held_bytes, default_bytes);
+        if reached == Some(QuotaLimitKind::Reject) {
+            return Ok(PutManifestOutcome::QuotaExceeded);
         }
-        transaction.commit().await?;
-        Ok(PutManifestOutcome::Stored {
-            created,
-            copies,
-            min_locations,
-        })
     }
+    Ok(PutManifestOutcome::Stored {
+        created,
+        copies,
+        min_locations,
+    })
+}
 
-    /// Points the tags to the manifest, and tells which of them a policy has made immutable.
-    async fn point_tags<'a>(
-        &self,
-        transaction: &Transaction,
-        put: &PutManifest<'a>,
-        manifest: ManifestId,
-        children: usize,
-        live: &BTreeMap<String, tags::LiveTag>,
-    ) -> Result<Vec<&'a Tag>, MetadataError> {
-        let immutable_tags = put.features.immutable_tags;
-        let made_immutable = if immutable_tags == ImmutableTags::Ignored {
-            Vec::new()
-        } else {
-            immutability::made_immutable(
-                transaction,
-                put.repository.namespace_id,
-                put.repository.id,
-                put.tags,
-            )
-            .await?
-        };
-        let effects = labels::tag_effects(transaction, manifest, children).await?;
-        tags::move_tags(
+/// Points the tags to the manifest, and tells which of them a policy has made immutable.
+async fn point_tags<'a>(
+    transaction: &Transaction,
+    put: &PutManifest<'a>,
+    manifest: ManifestId,
+    children: usize,
+    live: &BTreeMap<String, tags::LiveTag>,
+) -> Result<Vec<&'a Tag>, MetadataError> {
+    let immutable_tags = put.features.immutable_tags;
+    let made_immutable = if immutable_tags == ImmutableTags::Ignored {
+        Vec::new()
+    } else {
+        immutability::made_immutable(
             transaction,
-            &MoveTags {
-                repository: put.repository.id,
-                manifest,
-                tags: put.tags,
-                effects,
-                made_immutable: &made_immutable,
-                immutable_tags,
-                reversion: false,
-                now: put.now,
-            },
-            live,
+            put.repository.namespace_id,
+            put.repository.id,
+            put.tags,
         )
-        .await?;
-        Ok(made_immutable)
-    }
+        .await?
+    };
+    let effects = labels::tag_effects(transaction, manifest, children).await?;
+    tags::move_tags(
+        transaction,
+        &MoveTags {
+            repository: put.repository.id,
+            manifest,
+            tags: put.tags,
+            effects,
+            made_immutable: &made_immutable,
+            immutable_tags,
+            reversion: false,
+            now: put.now,
+        },
+        live,
+    )
+    .await?;
+    Ok(made_immutable)
 }
 
 /// An image that has just become visible or got a tag, and whose copies are to be wanted.

@@ -1,7 +1,6 @@
 //! The permissions of a repository as its administrators see and change them: of users and robots, and of teams.
 
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 use serde_json::{Value, json};
 
 use super::RepositoryRole;
@@ -11,6 +10,7 @@ use crate::error::MetadataError;
 use crate::ids::RepositoryId;
 use crate::locations::limit_column;
 use crate::repositories::Repository;
+use crate::row::FromRow;
 
 /// Who has a permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ impl RepositoryRole {
     }
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct AccountRow {
     username: String,
     email: String,
@@ -106,7 +106,7 @@ struct AccountRow {
     role: String,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct TeamRow {
     team: String,
     role: String,

@@ -2,7 +2,7 @@
 
 use chrono::NaiveDate;
 use roadstead_runtime::Timestamp;
-use sea_orm::{FromQueryResult, Value};
+use sea_orm::Value;
 
 use super::{Repository, RepositoryPath, RepositoryState};
 use crate::catalog::{CatalogViewer, PUBLIC, VISIBLE};
@@ -10,6 +10,7 @@ use crate::database::{Connection, Database, params};
 use crate::error::MetadataError;
 use crate::ids::{RepositoryId, UserId};
 use crate::locations::limit_column;
+use crate::row::FromRow;
 
 /// Which repositories to list. Those that do not hold images are left out, and those that are being deleted.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +80,7 @@ pub struct RepositoryActions {
     pub count: u64,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct ListedRow {
     id: i32,
     namespace: String,
@@ -92,7 +93,7 @@ struct ListedRow {
     actions: Option<i64>,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct DetailsRow {
     description: Option<String>,
     organization: bool,
@@ -101,7 +102,7 @@ struct DetailsRow {
     starred: bool,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct ActionsRow {
     date: NaiveDate,
     count: i32,

@@ -1,12 +1,11 @@
 //! What our role must be able to do on a PostgreSQL server before a schema can be made there. Each look names what is missing and who can give it.
 
-use sea_orm::FromQueryResult;
-
 use super::{MIGRATE, SchemaError};
-use crate::database::{Connection, params};
+use crate::database::{Connection, Transaction, params};
 use crate::error::{DriverError, MetadataError};
+use crate::row::FromRow;
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct Place {
     database: String,
     role: String,
@@ -75,7 +74,7 @@ pub(super) async fn refuse_without_create(
     }
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct Trigrams {
     /// Whether the operator class is found by its bare name.
     visible: bool,
@@ -86,7 +85,7 @@ struct Trigrams {
 }
 
 /// Creates the extension if the database does not have it.
-pub(super) async fn need_trigrams(connection: &impl Connection) -> Result<(), MetadataError> {
+pub(super) async fn need_trigrams(connection: &Transaction) -> Result<(), MetadataError> {
     let found: Option<Trigrams> = connection
         .row(
             MIGRATE,

@@ -4,12 +4,12 @@ use std::fmt;
 
 use chrono::{NaiveDateTime, TimeDelta};
 use roadstead_runtime::{Clock, Timestamp};
-use sea_orm::FromQueryResult;
 
 use super::{SchemaError, rights};
 use crate::database::{Connection, Database, params};
 use crate::dialect::Engine;
 use crate::error::MetadataError;
+use crate::row::FromRow;
 
 /// The first version that has all we use, as `server_version_num` has it.
 const OLDEST: i32 = 130_000;
@@ -63,7 +63,7 @@ impl fmt::Display for ServerWarning {
     }
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct Server {
     number: i32,
     version: String,

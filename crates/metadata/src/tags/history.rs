@@ -1,12 +1,12 @@
 //! Tags as their users look them up: what each pointed to, from when to when, the youngest first.
 
 use roadstead_runtime::Timestamp;
-use sea_orm::FromQueryResult;
 
 use crate::database::{Connection, Database, params};
 use crate::error::MetadataError;
 use crate::ids::RepositoryId;
 use crate::locations::limit_column;
+use crate::row::FromRow;
 
 /// Which tags to list, by their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub struct TagHistory {
     pub immutable: bool,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct HistoryRow {
     name: String,
     digest: String,

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use roadstead_placement::{Desired, Holder, PlacementRule, PlacementRules, RuleScope, TagPattern};
-use sea_orm::FromQueryResult;
 
 use super::*;
 use crate::demand::{Extent, RulesInForce, demanded};
 use crate::locations::json_locations;
+use crate::row::FromRow;
 
 fn location(name: &str) -> LocationName {
     LocationName::new(name).unwrap()
@@ -44,7 +44,7 @@ fn confined(of: PlacementRule) -> PlacementRule {
     PlacementRule { only: true, ..of }
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct RequiredRow {
     storage_id: i32,
     location: String,

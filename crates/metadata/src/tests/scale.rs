@@ -13,6 +13,7 @@ use roadstead_oci::Reference;
 use roadstead_test_servers::PostgresSettings;
 
 use super::*;
+use crate::sqlite::steps;
 
 /// How many blobs the database holds; there are a fifth as many manifests and a tenth as many tags, as in a registry of 1,000,000.
 const BLOBS: &str = "ROADSTEAD_TEST_SCALE";
@@ -130,6 +131,8 @@ async fn work(world: &World, round: u32) {
         .await
         .unwrap()
         .unwrap();
+    // Like every other blob here it is in both places in the end.
+    world.blob(&at("closed"), &eu()).await;
     let closed = database
         .close_upload(
             &advance(&upload, 9, &state, now),
@@ -395,4 +398,47 @@ async fn every_hot_statement_uses_an_index_however_large_the_registry_is() {
         .collect();
     let complaints: Vec<String> = complaints.into_values().collect();
     assert!(complaints.is_empty(), "{}", complaints.join("\n\n"));
+}
+
+/// The planner of SQLite knows nothing of how many rows there are: it has to find the way through the indexes by the statement alone. Steps are what
+/// its virtual machine counts.
+#[tokio::test]
+async fn nothing_that_pushes_and_pulls_ask_takes_more_steps_in_a_file_because_there_is_more_in_it()
+{
+    let world = World::on_sqlite().await;
+    let Place::File(directory) = &world.place else {
+        panic!("it is in a file");
+    };
+    let path = directory.path().join("roadstead.db");
+    let path = path.to_str().unwrap();
+    let steps_of = async |round: u32| {
+        steps::begin(path);
+        work(&world, round).await;
+        steps::end(path)
+    };
+    world.blob("{}", &us()).await;
+    let grow = async |images: std::ops::Range<u32>| {
+        for n in images {
+            let own = format!("layer of image {n}");
+            world.blob(&own, &us()).await;
+            world
+                .put(&image(&[&own]), &[&format!("tag{n}")], world.now)
+                .await;
+        }
+    };
+    work(&world, 0).await;
+    grow(0..100).await;
+    let before = steps_of(1).await;
+    grow(100..1000).await;
+    let after = steps_of(2).await;
+    assert!(before.len() > 50, "{} statements", before.len());
+    let grown: Vec<String> = after
+        .iter()
+        .filter_map(|(statement, steps)| {
+            let before = *before.get(statement)?;
+            (*steps > before + before / 4 + 200)
+                .then(|| format!("{before} to {steps} steps: {statement}"))
+        })
+        .collect();
+    assert!(grown.is_empty(), "{}", grown.join("\n\n"));
 }

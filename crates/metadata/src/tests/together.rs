@@ -4,6 +4,7 @@ use futures_util::future::join_all;
 
 use super::*;
 use crate::blob_commits::Commit;
+use crate::meetings::{Change as _, Undo};
 
 /// A push whose object is at its location.
 struct Push {
@@ -53,7 +54,14 @@ impl World {
             .iter()
             .map(|push| Commit::from(&self.commit_of(push)))
             .collect();
-        let answers = self.database.commit_blobs(&commits).await.unwrap();
+        let answers = {
+            let transaction = self.database.begin("record blobs").await.unwrap();
+            let answers = Commit::make(&transaction, &commits, Undo::All)
+                .await
+                .unwrap();
+            transaction.commit().await.unwrap();
+            answers
+        };
         let recorded = answers.into_iter().map(|answer| match answer {
             Ok(()) => true,
             Err(MetadataError::Conflict { .. }) => false,

@@ -355,13 +355,13 @@ async fn what_is_read_back_counts_under_the_limit_of_its_location() {
     world.replication.limit(&limit).await.unwrap();
     let throttle = &world.replication.throttle;
     throttle.share(NonZeroU32::new(2).unwrap());
+    let clock = world.clock.as_ref();
+    throttle.control(world.database(), clock).await;
     // As much as may be read at once after a rest is less than this, so that it has to wait.
     let verified = verify(&world, "eu", VerifyOptions::default());
     tokio::pin!(verified);
-    let clock = world.clock.as_ref();
     let waited = async {
         // A copy waits for what was read before it.
-        throttle.control(world.database(), clock).await;
         while throttle
             .reserve(&name("us"), [&name("eu")], 0, clock.now())
             .is_zero()

@@ -177,7 +177,7 @@ impl World {
             queue: "imagestoragereplication",
             features: Features::default(),
             actor: &Actor::default(),
-            ids: self.webhooks.environment.ids.as_ref(),
+            ids: &self.webhooks.environment.ids,
             now,
         };
         let outcome = database.put_manifest(&put).await.unwrap();

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use roadstead_migrations::{Usage, enumeration_rows, quay_tables};
-use sea_orm::FromQueryResult;
 
 use crate::database::{Connection, Named, json_texts, params};
 use crate::error::MetadataError;
+use crate::row::FromRow;
 use crate::schema::CHECK;
 
 /// The tables that we use, as they are.
@@ -39,7 +39,7 @@ pub(super) struct FoundColumn {
     pub(super) filled: bool,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct ColumnRow {
     table: String,
     name: String,
@@ -48,25 +48,25 @@ struct ColumnRow {
     filled: bool,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct KeyRow {
     table: String,
     columns: String,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct DeniedRow {
     table: String,
     right: String,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct ReferrerRow {
     table: String,
     target: String,
 }
 
-#[derive(Debug, FromQueryResult)]
+#[derive(Debug, FromRow)]
 struct NameRow {
     table: String,
     name: String,

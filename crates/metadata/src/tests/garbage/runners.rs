@@ -68,7 +68,7 @@ async fn a_manifest_that_was_taken_has_all_of_its_blobs_however_many_collect_mea
                 let shared = format!("shared {}", (pusher + round) % 3);
                 let own = format!("own {pusher} {round}");
                 for content in ["{}", &shared, &own] {
-                    world.blob(content, &us()).await;
+                    world.record_in(&world.repository, content, &us()).await;
                 }
                 let manifest = image(&[&shared, &own]);
                 let tag = format!("tag{pusher}");
