@@ -21,7 +21,7 @@ use roadstead_oci::{Digest, Reference, Tag};
 use roadstead_runtime::{Clock, Timestamp};
 
 use crate::options::OutageOptions;
-use crate::registry::Page;
+use crate::tags::TagPage;
 
 /// For how long an answer counts while nothing is committed: tags and the protection of uploads end at their time without a commit.
 const SAME_FOR: Duration = Duration::from_secs(1);
@@ -112,7 +112,7 @@ enum Value {
     Tag(Digest),
     Manifest(StoredManifest),
     Blob(Box<Blob>),
-    Tags(Arc<Page<String>>),
+    Tags(Arc<TagPage>),
 }
 
 /// A look at the database that has begun.
@@ -204,7 +204,7 @@ impl Lately {
         after: &str,
         limit: u32,
         asked: Asked,
-    ) -> Option<Arc<Page<String>>> {
+    ) -> Option<Arc<TagPage>> {
         match self.known(&Key::Tags(repository, after.to_owned(), limit), asked)? {
             Value::Tags(page) => Some(page),
             _ => None,
@@ -217,7 +217,7 @@ impl Lately {
         repository: RepositoryId,
         after: &str,
         limit: u32,
-        (asked, page): (Asked, &Arc<Page<String>>),
+        (asked, page): (Asked, &Arc<TagPage>),
     ) {
         if asked.epoch.is_some() {
             let key = Key::Tags(repository, after.to_owned(), limit);
@@ -446,7 +446,11 @@ impl Entries {
         let bytes = ENTRY_BYTES
             + match &value {
                 Value::Manifest(manifest) => manifest.bytes.len(),
-                Value::Tags(page) => page.entries.iter().map(|tag| TAG_BYTES + tag.len()).sum(),
+                Value::Tags(page) => page
+                    .entries
+                    .iter()
+                    .map(|tag| TAG_BYTES + 2 * tag.len())
+                    .sum(),
                 Value::Repository(_) | Value::Tag(_) | Value::Blob(_) => 0,
             };
         let place = self.next;

@@ -71,5 +71,5 @@ pub use referrers::{ReferrersAfter, ReferrersPage};
 pub use refusal::Refusal;
 pub use registry::{Page, Registry, RegistryParts};
 pub use spread::Shortfall;
-pub use tags::Tags;
+pub use tags::{TagPage, Tags};
 pub use uploads::{Abandoned, PushedBlob, UploadStatus, Uploads};

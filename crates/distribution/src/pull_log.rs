@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 /// The most entries that wait: at most some 40 MB, and some 5 MB as a rule. At 100 pulls a second the database may be away for 100 s.
 const ENTRIES_MAX: usize = 10_000;
 
-/// The most entries of one statement: a few milliseconds of the database's time.
-const BATCH: usize = 500;
+/// The most entries of one statement: some ten milliseconds of the database's time, and 1 MB as a rule.
+const BATCH: usize = 2000;
 
 /// How long entries are gathered before they are written.
 const GATHER: Duration = Duration::from_secs(1);
@@ -106,18 +106,20 @@ impl PullLog {
         }
     }
 
-    /// Writes everything that waits, batch by batch. What the database does not take at present goes on waiting; what it will never take is
-    /// dropped.
+    /// Writes everything that waits at this moment, batch by batch: what comes meanwhile is gathered for the next time. What the database does not take
+    /// at present goes on waiting; what it will never take is dropped.
     pub(crate) async fn write(&self, database: &Database) -> Result<(), MetadataError> {
+        let mut left = self.lock().entries.len();
         loop {
             let batch: Vec<LogEntry> = {
                 let mut waiting = self.lock();
-                let length = waiting.entries.len().min(BATCH);
+                let length = waiting.entries.len().min(left).min(BATCH);
                 waiting.entries.drain(..length).collect()
             };
             if batch.is_empty() {
                 return Ok(());
             }
+            left -= batch.len();
             if let Err(error) = database.write_log(&batch).await {
                 if error.is_temporary() {
                     self.put_back(batch);

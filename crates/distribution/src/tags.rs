@@ -6,9 +6,36 @@ use std::sync::Arc;
 use roadstead_metadata::{Actor, ChangeTag, PointTag, PointedFrom, Repository, TagChange, TagMove};
 use roadstead_oci::{Digest, Tag};
 use roadstead_runtime::Timestamp;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::error::{PullError, TagChangeError};
 use crate::registry::{Inner, Page};
+
+/// A page of a repository's tags.
+#[derive(Clone, Debug)]
+pub struct TagPage {
+    /// The tags, in byte order.
+    pub entries: Vec<String>,
+    /// Whether there are more behind the last of them.
+    pub more: bool,
+    written: Box<RawValue>,
+}
+
+impl TagPage {
+    fn of(page: Page<String>) -> Self {
+        let Page { entries, more } = page;
+        Self {
+            written: to_raw_value(&entries).expect("a list of texts is JSON"),
+            entries,
+            more,
+        }
+    }
+
+    /// The tags as a JSON array. It is answered more often than the tags are read.
+    pub fn written(&self) -> &RawValue {
+        &self.written
+    }
+}
 
 /// Lists and changes tags. See [`crate::Registry::tags`].
 #[derive(Clone, Copy, Debug)]
@@ -32,11 +59,11 @@ impl<'a> Tags<'a> {
         repository: &Repository,
         after: Option<&str>,
         entries: Option<u64>,
-    ) -> Result<Arc<Page<String>>, PullError> {
+    ) -> Result<Arc<TagPage>, PullError> {
         let inner = self.inner;
         let limit = inner.page_limit(entries);
         if limit == 0 {
-            return Ok(Arc::new(Page::empty()));
+            return Ok(Arc::new(TagPage::of(Page::empty())));
         }
         let asked = inner.lately.asking(inner.database.epoch());
         let behind = after.unwrap_or_default();
@@ -48,7 +75,7 @@ impl<'a> Tags<'a> {
             // One more than is shown tells whether there is more.
             .list_tags(repository.id, after, limit.saturating_add(1), inner.now())
             .await?;
-        let page = Arc::new(Page::cut(found, limit));
+        let page = Arc::new(TagPage::of(Page::cut(found, limit)));
         inner
             .lately
             .tags(repository.id, behind, limit, (asked, &page));

@@ -22,7 +22,7 @@ use self::calls::{Call, Calls};
 use self::directories::{Directories, sync_directory};
 use self::hook::Hook;
 pub(crate) use self::read::DirectoryStream;
-pub(crate) use self::staging::FileWriter;
+pub(crate) use self::staging::{FileHold, FileWriter};
 use crate::error::{Failure, Operation, StorageError, StorageErrorKind};
 use crate::exclusive::Uploads;
 use crate::object_key::ObjectKey;

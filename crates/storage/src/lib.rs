@@ -73,4 +73,4 @@ pub use options::{LocalOptions, StoreOptions};
 pub use read::{ByteRange, ObjectStream, ObjectVersion};
 pub use signed_url::{Continent, SignedUrl, UrlMethod, UrlRequest};
 pub use staged::{Staged, StagedParts, StagedPartsError};
-pub use writer::StagedWriter;
+pub use writer::{StagedHold, StagedWriter};

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::directory::FileWriter;
+use crate::directory::{FileHold, FileWriter};
 use crate::error::{Operation, StorageError};
 use crate::objects::{MultipartWriter, SegmentWriter};
 use crate::observer::Watch;
@@ -19,6 +19,12 @@ use crate::staged::Staged;
 pub struct StagedWriter {
     target: Target,
     watch: Watch,
+}
+
+/// Keeps staged bytes out of other processes' hands. See [`StagedWriter::hold`].
+#[derive(Debug)]
+pub struct StagedHold {
+    _file: Option<FileHold>,
 }
 
 #[derive(Debug)]
@@ -60,6 +66,16 @@ impl StagedWriter {
             Target::File(writer) => writer.offset(),
             Target::Segments(writer) => writer.offset(),
             Target::Multipart(writer) => writer.offset(),
+        }
+    }
+
+    /// Keeps the upload to its holder until it is dropped, where another process could take it: in a directory.
+    pub fn hold(&self) -> StagedHold {
+        StagedHold {
+            _file: match &self.target {
+                Target::File(writer) => Some(writer.hold()),
+                Target::Segments(_) | Target::Multipart(_) => None,
+            },
         }
     }
 

@@ -5,6 +5,7 @@ use http::{Response, StatusCode};
 use roadstead_auth::Action;
 use roadstead_oci::RepositoryName;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::authorization::Wants;
 use crate::body::Body;
@@ -17,7 +18,7 @@ use crate::service::{Head, Inner};
 #[derive(Serialize)]
 struct TagList<'a> {
     name: &'a str,
-    tags: &'a [String],
+    tags: &'a RawValue,
 }
 
 /// A page of the repository's tags, in byte order, with a `Link` to the next one if there is more.
@@ -52,7 +53,7 @@ pub(crate) async fn answer(
     };
     let list = TagList {
         name: name.as_str(),
-        tags: &found.entries,
+        tags: found.written(),
     };
     let response = json_response(StatusCode::OK, &list);
     Ok(match link {

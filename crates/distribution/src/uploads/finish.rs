@@ -126,13 +126,13 @@ where
 async fn make_blob(
     inner: &Inner,
     repository: &Repository,
-    session: Session,
+    mut session: Session,
     digest: &Digest,
 ) -> Result<PushedBlob, PushError> {
     // Before the bytes leave the staging area the row has to say that they were there, all of them: that is how a later attempt
     // recognises the object as this upload's. It also keeps other processes off: the staged file's lock is given up for the
     // publication, and whoever takes it then finds the row changed.
-    let (mut session, mut begun) = session.close(inner, digest).await?;
+    let mut begun = session.close(inner, digest).await?;
     loop {
         let Session { upload, sink, lock } = session;
         let settled = sink.settle();

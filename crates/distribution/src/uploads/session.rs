@@ -1,11 +1,14 @@
 //! An upload session in the hands of one request: locked, staged at the acknowledged offset, moved on together with its row.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use roadstead_metadata::{
     AdvanceUpload, MetadataError, Publication, Repository, RepositoryId, Upload,
 };
 use roadstead_oci::{Digest, DigestState, Digester};
+use roadstead_placement::LocationName;
+use roadstead_runtime::Timestamp;
 use roadstead_storage::{Location, Staged, StagedPartsError, StorageError, StorageErrorKind};
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
@@ -28,7 +31,7 @@ pub(super) struct Session {
     pub(super) upload: Upload,
     pub(super) sink: Sink,
     /// Goes last, after the staged file is closed.
-    pub(super) lock: SessionLock,
+    pub(super) lock: Arc<SessionLock>,
 }
 
 /// A session whose staged bytes are fewer than were acknowledged: either they were published and the session did not end, or
@@ -115,7 +118,7 @@ pub(super) async fn open(
         Some(writer) => Opened::Ready(Box::new(Session {
             upload,
             sink: Sink::new(inner, id, (location, writer), digester, excluded),
-            lock,
+            lock: Arc::new(lock),
         })),
         None => Opened::Unstaged(Box::new(Unstaged {
             upload,
@@ -124,6 +127,29 @@ pub(super) async fn open(
             _lock: lock,
         })),
     })
+}
+
+/// An [`AdvanceUpload`] that owns what it says.
+struct Note {
+    upload: Upload,
+    offset: u64,
+    hash_state: DigestState,
+    staged_parts: String,
+    location: LocationName,
+    now: Timestamp,
+}
+
+impl Note {
+    fn advance(&self) -> AdvanceUpload<'_> {
+        AdvanceUpload {
+            upload: &self.upload,
+            offset: self.offset,
+            hash_state: &self.hash_state,
+            staged_parts: &self.staged_parts,
+            location: &self.location,
+            now: self.now,
+        }
+    }
 }
 
 impl Session {
@@ -138,56 +164,30 @@ impl Session {
             .sync(inner)
             .await
             .map_err(|error| self.failed(error))?;
-        self.note(inner).await
+        self.record(inner).await
     }
 
     /// As [`Session::acknowledge`], and in the same step begins the publication of the object that the bytes are to become. None where that is
     /// still to be done: everything had been acknowledged before, or an object of the digest is being deleted there at this moment.
     pub(super) async fn close(
-        mut self,
+        &mut self,
         inner: &Inner,
         digest: &Digest,
-    ) -> Result<(Self, Option<Publication>), PushError> {
+    ) -> Result<Option<Publication>, PushError> {
         if self.unacknowledged() == 0 {
-            return Ok((self, None));
+            return Ok(None);
         }
         self.sink
             .sync(inner)
             .await
             .map_err(|error| self.failed(error))?;
-        let id = self.upload.uuid;
-        let (database, digest) = (inner.database.clone(), digest.clone());
-        let now = inner.now();
-        let until = inner.publication_until(now);
-        let (sender, receiver) = oneshot::channel();
-        // By itself, because it is done even if the request is dropped: until the row says that the bytes are there, nobody else may get hold
-        // of them, who would go on from where it said before.
-        let closing = async move {
-            let (hash_state, staged_parts) = self.state();
-            let location = self.sink.location().name().clone();
-            let closed = database
-                .close_upload(
-                    &AdvanceUpload {
-                        upload: &self.upload,
-                        offset: self.sink.offset(),
-                        hash_state: &hash_state,
-                        staged_parts: &staged_parts,
-                        location: &location,
-                        now,
-                    },
-                    &digest,
-                    until,
-                )
-                .await;
-            // Nobody may be waiting any more.
-            sender.send((self, closed)).ok();
-        };
-        inner.tasks.spawn(closing.in_current_span());
-        let busy = || PushError::SessionBusy { id };
-        let (mut session, closed) = receiver.await.map_err(|_| busy())?;
-        let (upload, publishing) = closed?.ok_or_else(busy)?;
-        session.upload = upload;
-        Ok((session, publishing.begun()))
+        let (note, digest) = (self.note(inner), digest.clone());
+        let until = inner.publication_until(note.now);
+        let database = inner.database.clone();
+        let closing = async move { database.close_upload(&note.advance(), &digest, until).await };
+        let (upload, publishing) = self.by_itself(inner, closing).await?;
+        self.upload = upload;
+        Ok(publishing.begun())
     }
 
     /// Makes all bytes safe at the location that they were moved to, and records that they are there.
@@ -196,27 +196,50 @@ impl Session {
             .sync(inner)
             .await
             .map_err(|error| self.failed(error))?;
-        self.note(inner).await
+        self.record(inner).await
     }
 
     /// Records that everything taken so far is safe where it is.
-    async fn note(&mut self, inner: &Inner) -> Result<(), PushError> {
-        let (hash_state, staged_parts) = self.state();
-        let advanced = inner
-            .database
-            .advance_upload(&AdvanceUpload {
-                upload: &self.upload,
-                offset: self.sink.offset(),
-                hash_state: &hash_state,
-                staged_parts: &staged_parts,
-                location: self.sink.location().name(),
-                now: inner.now(),
-            })
-            .await?;
-        self.upload = advanced.ok_or(PushError::SessionBusy {
-            id: self.upload.uuid,
-        })?;
+    async fn record(&mut self, inner: &Inner) -> Result<(), PushError> {
+        let (note, database) = (self.note(inner), inner.database.clone());
+        let recording = async move { database.advance_upload(&note.advance()).await };
+        self.upload = self.by_itself(inner, recording).await?;
         Ok(())
+    }
+
+    /// Moves the row on in a task of its own, because that is done even if the request is dropped: until the row says that the bytes are there, nobody
+    /// else may get hold of them, who would go on from where it said before.
+    async fn by_itself<T: Send + 'static>(
+        &self,
+        inner: &Inner,
+        moving: impl Future<Output = Result<Option<T>, MetadataError>> + Send + 'static,
+    ) -> Result<T, PushError> {
+        let busy = || PushError::SessionBusy {
+            id: self.upload.uuid,
+        };
+        let held = (self.sink.hold(), Arc::clone(&self.lock));
+        let (sender, receiver) = oneshot::channel();
+        let moving = async move {
+            let moved = moving.await;
+            drop(held);
+            // Nobody may be waiting any more.
+            sender.send(moved).ok();
+        };
+        inner.tasks.spawn(moving.in_current_span());
+        receiver.await.map_err(|_| busy())??.ok_or_else(busy)
+    }
+
+    /// What the row is to say.
+    fn note(&self, inner: &Inner) -> Note {
+        let (hash_state, staged_parts) = self.state();
+        Note {
+            upload: self.upload.clone(),
+            offset: self.sink.offset(),
+            hash_state,
+            staged_parts,
+            location: self.sink.location().name().clone(),
+            now: inner.now(),
+        }
     }
 
     /// What the row keeps of the digester and of how the bytes lie.

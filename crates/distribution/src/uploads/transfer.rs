@@ -9,7 +9,7 @@ use futures_util::Stream;
 use futures_util::future::{Either, select};
 use roadstead_oci::{Digest, Digester};
 use roadstead_placement::{LocationName, Use};
-use roadstead_storage::{Location, Staged, StagedWriter, StorageError};
+use roadstead_storage::{Location, Staged, StagedHold, StagedWriter, StorageError};
 use uuid::Uuid;
 
 use super::session::discard;
@@ -378,6 +378,11 @@ impl Sink {
             .await;
         (self.location, self.writer) = elsewhere.ok_or(failure)?;
         Ok(())
+    }
+
+    /// Keeps the staged bytes out of others' hands until it is dropped, even where the writer is gone.
+    pub(super) fn hold(&self) -> StagedHold {
+        self.writer.hold()
     }
 
     /// Lets go of the staged bytes, which were synced.

@@ -230,6 +230,12 @@ impl Calls {
         self.within(call, self.permit(call)).await
     }
 
+    /// Whether a test makes a call fail that is to be part of an admitted one.
+    pub(crate) async fn spared(&self, call: &Call) -> Result<(), StorageError> {
+        self.within(call, self.hook.before(call.operation, call.continues))
+            .await
+    }
+
     /// Starts an admitted call.
     pub(crate) fn start<T, W>(self: &Arc<Self>, permit: Permit, work: W) -> Running<T>
     where

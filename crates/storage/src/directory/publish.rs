@@ -52,10 +52,11 @@ impl Directory {
                     }
                     .into());
                 }
+                // What counts of it was flushed when it was staged.
                 if staged > size {
                     file.set_len(size)?;
+                    file.sync_all()?;
                 }
-                file.sync_all()?;
                 if lost {
                     fs::remove_file(&path)?;
                     return Ok(true);
@@ -64,8 +65,8 @@ impl Directory {
                 let object = folder.join(name);
                 report_damage(&object, size);
                 fs::rename(&path, &object)?;
+                // That it is gone from where it was staged need not survive: what comes back there after a crash belongs to no upload.
                 sync_directory(&folder)?;
-                sync_directory(&uploads)?;
                 Ok(true)
             })
             .await

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use self::gathered::{Gathered, write_chunks};
 pub(crate) use self::open::{is_at, open_locked};
-use crate::directory::calls::{Call, Calls, Running};
+use crate::directory::calls::{Call, Calls, Running, Store};
 use crate::directory::directories::{Directories, sync_directory};
 use crate::error::{Failure, Operation, StorageError, StorageErrorKind};
 use crate::exclusive::{Exclusive, Uploads};
@@ -57,6 +57,12 @@ struct StagedFile {
     file: open::LockedFile,
     path: PathBuf,
     _exclusive: Exclusive,
+}
+
+/// The staged file, still locked.
+#[derive(Debug)]
+pub(crate) struct FileHold {
+    _staged: Arc<StagedFile>,
 }
 
 impl FileWriter {
@@ -122,6 +128,12 @@ impl FileWriter {
         })
     }
 
+    pub(crate) fn hold(&self) -> FileHold {
+        FileHold {
+            _staged: Arc::clone(&self.staged),
+        }
+    }
+
     pub(crate) fn offset(&self) -> u64 {
         self.offset
     }
@@ -151,32 +163,42 @@ impl FileWriter {
     }
 
     async fn sync_all(&mut self) -> Result<(), StorageError> {
-        self.hand_over().await?;
-        self.finish_flush().await?;
-        self.finish_writeback().await?;
-        if self.entry_synced && self.synced == self.offset && !self.surplus {
-            return Ok(());
-        }
-        let call = self.call(Operation::Sync);
-        let staged = Arc::clone(&self.staged);
         let entry_synced = self.entry_synced;
-        let cut_to = self.surplus.then_some(self.offset);
-        self.calls
-            .blocking(&call, move |store| {
-                if let Some(length) = cut_to {
-                    staged.file.set_len(length)?;
-                }
-                staged.file.sync_all()?;
-                if !entry_synced {
-                    sync_directory(&store.root.join(UPLOADS))?;
-                }
-                // Bytes of a file that was discarded meanwhile must not be acknowledged.
-                if !is_at(&staged.file, &staged.path)? {
-                    return Err(StorageErrorKind::NotFound.into());
-                }
-                Ok(())
-            })
-            .await?;
+        let flush = move |staged: &StagedFile, store: &Store| {
+            staged.file.sync_all()?;
+            if !entry_synced {
+                sync_directory(&store.root.join(UPLOADS))?;
+            }
+            // Bytes of a file that was discarded meanwhile must not be acknowledged.
+            if !is_at(&staged.file, &staged.path)? {
+                return Err(StorageErrorKind::NotFound.into());
+            }
+            Ok(())
+        };
+        if self.flush.is_none() && self.writeback.is_none() && self.gathered.bytes() > 0 {
+            // All of it goes with one call, as a small blob does.
+            self.calls.spared(&self.call(Operation::Sync)).await?;
+            self.hand_over_and(flush).await?;
+            self.finish(Operation::Sync).await?;
+        } else {
+            self.hand_over().await?;
+            self.finish_flush().await?;
+            self.finish_writeback().await?;
+            if self.entry_synced && self.synced == self.offset && !self.surplus {
+                return Ok(());
+            }
+            let call = self.call(Operation::Sync);
+            let staged = Arc::clone(&self.staged);
+            let cut_to = self.surplus.then_some(self.offset);
+            self.calls
+                .blocking(&call, move |store| {
+                    if let Some(length) = cut_to {
+                        staged.file.set_len(length)?;
+                    }
+                    flush(&staged, store)
+                })
+                .await?;
+        }
         self.entry_synced = true;
         self.surplus = false;
         self.synced = self.offset;
@@ -190,6 +212,14 @@ impl FileWriter {
         if self.gathered.bytes() == 0 {
             return Ok(());
         }
+        self.hand_over_and(|_, _| Ok(())).await
+    }
+
+    /// Hands what was gathered to a blocking thread, and what is to be done once it is written.
+    async fn hand_over_and(
+        &mut self,
+        then: impl FnOnce(&StagedFile, &Store) -> Result<(), Failure> + Send + 'static,
+    ) -> Result<(), StorageError> {
         let call = self.call(Operation::Write);
         let permit = self.calls.admit(&call).await?;
         // From here on nothing waits, so that a dropped future never loses a batch.
@@ -202,7 +232,7 @@ impl FileWriter {
             .map_err(|failure| self.calls.error(&call, failure))?;
         let (staged, synced) = (Arc::clone(&self.staged), self.synced);
         let surplus = std::mem::take(&mut self.surplus);
-        self.flush = Some(self.calls.start(permit, move |_| {
+        self.flush = Some(self.calls.start(permit, move |store| {
             if surplus {
                 staged.file.set_len(at)?;
             }
@@ -213,13 +243,19 @@ impl FileWriter {
                 // A full disk gets back what was not acknowledged; that this helps is a bonus.
                 staged.file.set_len(synced).ok();
             }
-            written
+            written?;
+            then(&staged, store)
         }));
         Ok(())
     }
 
     async fn finish_flush(&mut self) -> Result<(), StorageError> {
-        let call = self.call(Operation::Write);
+        self.finish(Operation::Write).await
+    }
+
+    /// Waits for what a blocking thread does, as long as this may take.
+    async fn finish(&mut self, operation: Operation) -> Result<(), StorageError> {
+        let call = self.call(operation);
         if let Some(flush) = &mut self.flush {
             self.calls.finish(&call, flush).await?;
             self.flush = None;
