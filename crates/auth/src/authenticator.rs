@@ -5,6 +5,7 @@ use std::sync::Arc;
 use roadstead_metadata::Database;
 use roadstead_runtime::{Environment, Tasks, Timestamp};
 
+use crate::issued::IssuedTokens;
 use crate::known_keys::KnownKeys;
 use crate::known_tokens::KnownTokens;
 use crate::last_use::{LastUse, Used};
@@ -28,6 +29,7 @@ pub(crate) struct Inner {
     pub(crate) keys: SigningKeys,
     pub(crate) known_keys: KnownKeys,
     pub(crate) known_tokens: KnownTokens,
+    pub(crate) issued: IssuedTokens,
     pub(crate) passwords: Passwords,
     pub(crate) last_use: LastUse,
     pub(crate) outage: Outage,
@@ -62,6 +64,7 @@ impl Authenticator {
                     options.service.clone(),
                 ),
                 known_tokens: KnownTokens::default(),
+                issued: IssuedTokens::default(),
                 passwords: Passwords::new(&environment, cost),
                 outage: Outage::new(&environment),
                 present: Present::new(database.clone(), &environment, &tasks),

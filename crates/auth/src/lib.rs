@@ -15,6 +15,7 @@ mod encrypted_fields;
 mod first_account;
 mod grant;
 mod identity;
+mod issued;
 mod known_keys;
 mod known_tokens;
 mod last_use;

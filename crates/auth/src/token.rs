@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::authenticator::Authenticator;
 use crate::grant::GrantedScope;
 use crate::identity::{Identity, Proof, User};
+use crate::issued::Said;
 use crate::signing_keys::KeyError;
 use crate::web_key::PrivateKey;
 use roadstead_secrets::Secret;
@@ -154,7 +155,8 @@ impl Authenticator {
     /// `audience` is the service that the client asked for, unchecked as in Quay: a token for another service is refused where it is used.
     /// Without one it is this registry.
     ///
-    /// Waits for the instance's key if that is still being made. A dropped future leaves nothing behind.
+    /// Whoever asks for the same within a minute gets the same token. Waits for the instance's key if that is still being made. A dropped future leaves
+    /// nothing behind.
     pub async fn issue(
         &self,
         identity: &Identity,
@@ -169,22 +171,34 @@ impl Authenticator {
             });
         }
         let key = self.inner.keys.current().await?;
-        let now = self.inner.environment.now().timestamp();
-        let claims = Claims {
+        let now = self.inner.environment.now();
+        let mut claims = Claims {
             iss: &options.service,
             aud: audience,
-            nbf: now,
-            iat: now,
-            exp: now + TOKEN_LIFE.as_secs().cast_signed(),
+            nbf: 0,
+            iat: 0,
+            exp: 0,
             sub: identity.username().unwrap_or(ANONYMOUS),
             access: grants.iter().map(access_claim).collect(),
             context: self.context_claim(identity, grants),
         };
-        Ok(Token {
+        let text = serde_json::to_vec(&claims).map_err(|error| IssueError::Sign {
+            source: error.into(),
+        })?;
+        let said = Said::of(&key.kid, &text);
+        if let Some(token) = self.inner.issued.get(&said, now) {
+            return Ok(token);
+        }
+        let seconds = now.timestamp();
+        (claims.nbf, claims.iat) = (seconds, seconds);
+        claims.exp = seconds + TOKEN_LIFE.as_secs().cast_signed();
+        let token = Token {
             value: sign(key, &claims).await?,
-            issued: Timestamp::from_timestamp(now, 0).unwrap_or_default(),
+            issued: Timestamp::from_timestamp(seconds, 0).unwrap_or_default(),
             life: TOKEN_LIFE,
-        })
+        };
+        self.inner.issued.keep(said, &token);
+        Ok(token)
     }
 
     fn context_claim<'a>(

@@ -119,3 +119,34 @@ async fn the_largest_token_is_accepted() {
             .all(|grant| access.allows(&grant.name, Action::Admin))
     );
 }
+
+#[tokio::test]
+async fn who_asks_for_the_same_within_a_minute_gets_the_same_token_and_nobody_else_does() {
+    let world = World::new().await;
+    world.user("bob", "secret").await;
+    let bob = world.log_in("bob", "secret").await.unwrap();
+    let pull = [granted("acme/app", &[Action::Pull])];
+    let issue = async |identity: &Identity, grants: &[GrantedScope], audience| {
+        let issued = world.authenticator.issue(identity, grants, audience).await;
+        issued.unwrap()
+    };
+    let first = issue(&bob, &pull, None).await;
+    world.clock.advance(std::time::Duration::from_secs(59));
+    let again = issue(&bob, &pull, None).await;
+    assert_eq!(again.value.expose(), first.value.expose());
+    assert_eq!((again.issued, again.life), (start(), TOKEN_LIFE));
+    let push = [granted("acme/app", &[Action::Pull, Action::Push])];
+    let others = [
+        issue(&Identity::Anonymous, &pull, None).await,
+        issue(&bob, &push, None).await,
+        issue(&bob, &[], None).await,
+        issue(&bob, &pull, Some("elsewhere")).await,
+    ];
+    for other in &others {
+        assert_ne!(other.value.expose(), first.value.expose());
+        assert_eq!(other.issued, start() + std::time::Duration::from_secs(59));
+    }
+    world.clock.advance(std::time::Duration::from_secs(1));
+    let later = issue(&bob, &pull, None).await;
+    assert_eq!(later.issued, start() + std::time::Duration::from_mins(1));
+}
