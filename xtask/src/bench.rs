@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: the criterion benches, the registry beside its peers, and the registry at its limits.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -82,7 +82,7 @@ fn run_criterion(workspace: &Workspace, bench: Option<&str>, arguments: &[String
 
 fn run_peers(workspace: &Workspace, harness: &std::path::Path, arguments: &[String]) -> Result<()> {
     ensure_programs(&PEERS)?;
-    let harness = given("--harness", std::path::absolute(harness)?);
+    let harness = given("--harness", &std::path::absolute(harness)?);
     measure(workspace, "peers", &harness, arguments)
 }
 
@@ -115,8 +115,8 @@ fn measure(
         .run()?;
     let built = workspace.target.join("release");
     let fixed = [
-        given("--registry", built.join("registry")),
-        given("--output", workspace.target.join(program)),
+        given("--registry", &built.join("registry")),
+        given("--output", &workspace.target.join(program)),
     ];
     let arguments = more.iter().chain(fixed.iter().flatten()).chain(arguments);
     Step::new(
@@ -128,6 +128,6 @@ fn measure(
     .run()
 }
 
-fn given(option: &str, path: PathBuf) -> [String; 2] {
+fn given(option: &str, path: &Path) -> [String; 2] {
     [option.to_owned(), path.display().to_string()]
 }
