@@ -5,8 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use roadstead_oci::Digest;
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
@@ -121,12 +119,8 @@ impl Change for Commit {
 
     const OPERATION: &'static str = OPERATION;
 
-    fn make<'a>(
-        transaction: &'a Transaction,
-        commits: &'a [Self],
-        _: Undo,
-    ) -> BoxFuture<'a, Answers<()>> {
-        commit_all(transaction, commits).boxed()
+    async fn make(transaction: &Transaction, commits: &[Self], _: Undo) -> Answers<()> {
+        commit_all(transaction, commits).await
     }
 }
 

@@ -761,7 +761,7 @@ impl Lock {
 }
 
 /// How often a transaction is tried that others were in the way of.
-const CONTENDED_ATTEMPTS: u32 = 5;
+pub(crate) const CONTENDED_ATTEMPTS: u32 = 5;
 
 /// Does a transaction again from its beginning when another one was in the way: a deadlock, a serialization failure, or a row that two made
 /// at once. SQLite never needs it. After [`CONTENDED_ATTEMPTS`] the error is the caller's.

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tracing::{Instrument as _, Span};
 
 use crate::blob_commits::Commit;
-use crate::database::{Database, Transaction, params};
+use crate::database::{CONTENDED_ATTEMPTS, Database, Transaction, params};
 use crate::dialect::Engine;
 use crate::error::MetadataError;
 use crate::garbage::BeginPublication;
@@ -26,9 +26,6 @@ use crate::upload_steps::{Advance, Beginning, Closing};
 
 /// How many of a kind change something with one transaction, which others wait for that want the same rows or, on SQLite, any.
 const TOGETHER_MAX: usize = 64;
-
-/// How often a transaction is tried that others were in the way of. SQLite never needs it.
-const ATTEMPTS: u32 = 5;
 
 /// An answer to each change, in their order, or why none was made.
 pub(crate) type Answers<A> = Result<Vec<Result<A, MetadataError>>, MetadataError>;
@@ -43,11 +40,11 @@ pub(crate) trait Change: Debug + Send + Sync + Sized + 'static {
 
     /// Makes some of them, with as many statements as it takes for one. What is wrong with one of them is its own answer, and it has changed nothing
     /// then. Where that takes a savepoint and there are to be none, it is an error for all of them.
-    fn make<'a>(
-        transaction: &'a Transaction,
-        changes: &'a [Self],
+    fn make(
+        transaction: &Transaction,
+        changes: &[Self],
         undo: Undo,
-    ) -> BoxFuture<'a, Answers<Self::Answer>>;
+    ) -> impl Future<Output = Answers<Self::Answer>> + Send;
 }
 
 /// What is undone when one of several changes fails. A savepoint costs more than most changes, and hardly any fails.
@@ -317,7 +314,7 @@ impl Turns {
     async fn take_turn(&self, database: &Database) {
         let mut rounds = None;
         let mut ended = self.attempt(database, &mut rounds, Undo::All).await;
-        for _ in 1..ATTEMPTS {
+        for _ in 1..CONTENDED_ATTEMPTS {
             if !matches!(ended, Err(MetadataError::Contended { .. })) {
                 break;
             }

@@ -5,8 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use roadstead_oci::{Digest, DigestState};
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
@@ -193,12 +191,8 @@ impl Change for Beginning {
 
     const OPERATION: &'static str = CREATE;
 
-    fn make<'a>(
-        transaction: &'a Transaction,
-        beginnings: &'a [Self],
-        _: Undo,
-    ) -> BoxFuture<'a, Answers<Upload>> {
-        create_all(transaction, beginnings).boxed()
+    async fn make(transaction: &Transaction, beginnings: &[Self], _: Undo) -> Answers<Upload> {
+        create_all(transaction, beginnings).await
     }
 }
 
@@ -207,23 +201,16 @@ impl Change for Advance {
 
     const OPERATION: &'static str = ADVANCE;
 
-    fn make<'a>(
-        transaction: &'a Transaction,
-        advances: &'a [Self],
-        _: Undo,
-    ) -> BoxFuture<'a, Answers<Self::Answer>> {
-        let making = async move {
-            let advances: Vec<&Self> = advances.iter().collect();
-            let mut advanced = advance_all(transaction, &advances).await?;
-            // A session is moved on once, whoever asks for it together.
-            let answer = |advance: &Self| {
-                advanced
-                    .remove(&advance.read)
-                    .then(|| advance.advanced.clone())
-            };
-            Ok(advances.into_iter().map(answer).map(Ok).collect())
+    async fn make(transaction: &Transaction, advances: &[Self], _: Undo) -> Answers<Self::Answer> {
+        let advances: Vec<&Self> = advances.iter().collect();
+        let mut advanced = advance_all(transaction, &advances).await?;
+        // A session is moved on once, whoever asks for it together.
+        let answer = |advance: &Self| {
+            advanced
+                .remove(&advance.read)
+                .then(|| advance.advanced.clone())
         };
-        making.boxed()
+        Ok(advances.into_iter().map(answer).map(Ok).collect())
     }
 }
 
@@ -232,12 +219,8 @@ impl Change for Closing {
 
     const OPERATION: &'static str = ADVANCE;
 
-    fn make<'a>(
-        transaction: &'a Transaction,
-        closings: &'a [Self],
-        _: Undo,
-    ) -> BoxFuture<'a, Answers<Self::Answer>> {
-        close_all(transaction, closings).boxed()
+    async fn make(transaction: &Transaction, closings: &[Self], _: Undo) -> Answers<Self::Answer> {
+        close_all(transaction, closings).await
     }
 }
 

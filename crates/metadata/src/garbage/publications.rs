@@ -7,8 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDateTime;
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use roadstead_oci::Digest;
 use roadstead_placement::LocationName;
 use roadstead_runtime::Timestamp;
@@ -65,12 +63,8 @@ impl Change for BeginPublication {
 
     const OPERATION: &'static str = BEGIN;
 
-    fn make<'a>(
-        transaction: &'a Transaction,
-        beginnings: &'a [Self],
-        _: Undo,
-    ) -> BoxFuture<'a, Answers<Publishing>> {
-        begin_some(transaction, beginnings).boxed()
+    async fn make(transaction: &Transaction, beginnings: &[Self], _: Undo) -> Answers<Publishing> {
+        begin_some(transaction, beginnings).await
     }
 }
 

@@ -6,8 +6,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use roadstead_oci::{Digest, Manifest, Tag};
 use roadstead_placement::LocationName;
 use roadstead_runtime::{Ids, Timestamp};
@@ -104,12 +102,12 @@ impl Change for Putting {
 
     const OPERATION: &'static str = OPERATION;
 
-    fn make<'a>(
-        transaction: &'a Transaction,
-        puttings: &'a [Self],
+    async fn make(
+        transaction: &Transaction,
+        puttings: &[Self],
         undo: Undo,
-    ) -> BoxFuture<'a, Answers<PutManifestOutcome>> {
-        put_all(transaction, puttings, undo).boxed()
+    ) -> Answers<PutManifestOutcome> {
+        put_all(transaction, puttings, undo).await
     }
 }
 
