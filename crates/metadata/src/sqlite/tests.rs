@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{NaiveDate, NaiveDateTime};
 
 use super::*;
-use crate::database::{Connection as _, Counted, Database, DatabaseOptions, params};
+use crate::database::{Connection as _, Counted, Database, DatabaseOptions, Transaction, params};
 use crate::row::FromRow;
 
 const OPERATION: &str = "try something";
@@ -67,35 +67,37 @@ async fn a_transaction_that_is_dropped_has_changed_nothing_and_the_next_one_begi
     assert_eq!(numbers.count().await, 1);
 }
 
-#[tokio::test]
-async fn a_statement_that_nobody_waits_for_takes_its_transaction_along() {
-    let numbers = Numbers::new().await;
-    let transaction = numbers.database.begin(OPERATION).await.unwrap();
-    transaction
-        .execute(OPERATION, ADD, params![])
-        .await
+#[test]
+fn a_statement_that_nobody_waits_for_takes_its_transaction_along() {
+    // One thread for all that may wait, so that the statement waits while it is taken.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
         .unwrap();
-    let mut asked = Box::pin(transaction.execute(OPERATION, ADD, params![]));
-    assert!(
-        futures_util::poll!(&mut asked).is_pending(),
-        "another thread runs it"
-    );
-    drop(asked);
-    assert!(
-        transaction
-            .execute(OPERATION, ADD, params![])
-            .await
-            .is_err()
-    );
-    assert!(transaction.commit().await.is_err());
-    assert_eq!(numbers.count().await, 0);
-    // And its connection is free for the next.
-    numbers
-        .database
-        .execute(OPERATION, ADD, params![])
-        .await
-        .unwrap();
-    assert_eq!(numbers.count().await, 1);
+    runtime.block_on(async {
+        let numbers = Numbers::new().await;
+        let add =
+            async |transaction: &Transaction| transaction.execute(OPERATION, ADD, params![]).await;
+        let transaction = numbers.database.begin(OPERATION).await.unwrap();
+        add(&transaction).await.unwrap();
+        let (free, taken) = std::sync::mpsc::channel::<()>();
+        let taking = task::spawn_blocking(move || taken.recv().is_err());
+        {
+            let mut asked = Box::pin(add(&transaction));
+            assert!(futures_util::poll!(&mut asked).is_pending());
+        }
+        assert!(add(&transaction).await.is_err());
+        drop(free);
+        assert!(taking.await.unwrap());
+        assert!(transaction.commit().await.is_err());
+        assert_eq!(numbers.count().await, 0);
+        // And its connection is free for the next.
+        let again = numbers.database.begin(OPERATION).await.unwrap();
+        add(&again).await.unwrap();
+        again.commit().await.unwrap();
+        assert_eq!(numbers.count().await, 1);
+    });
 }
 
 #[tokio::test]
