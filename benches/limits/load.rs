@@ -12,6 +12,9 @@ use roadstead_benches::registry::Registry;
 /// What a request that was not answered counts as.
 pub(crate) const NO_ANSWER: u16 = 0;
 
+/// How long a client that is refused waits before it asks again: a tenth of the least that `Retry-After` says.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+
 /// When a load ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Until {
@@ -71,6 +74,9 @@ pub(crate) fn put(
                         let asked = watch();
                         let status = ask(client, number);
                         answers.entry(status).or_default().push(asked.elapsed());
+                        if matches!(status, 429 | 503) {
+                            thread::sleep(REFUSED_PAUSE);
+                        }
                     }
                 })
             })

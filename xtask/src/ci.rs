@@ -6,13 +6,14 @@ use anyhow::{Result, bail};
 
 use crate::process::{Step, now, say};
 use crate::workspace::Workspace;
-use crate::{test, tidy, tools};
+use crate::{instructions, test, tidy, tools};
 
 /// Runs every step, also after one has failed, and fails if any has.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let mut tally = test::Tally::default();
     let mut report = Report::default();
     report.step("test", || test::run(workspace, None, &mut tally));
+    report.step("instructions", || instructions::check(workspace));
     report.step("fmt", || {
         cargo(
             workspace,

@@ -246,7 +246,7 @@ impl Registry {
     ) -> Result<Option<Repository>, MetadataError> {
         let inner = &self.inner;
         let path = self.path_of(name);
-        let asked = inner.lately.asking(inner.database.epoch());
+        let asked = inner.lately.asking(inner.database.epoch_of_repositories());
         if let Some(known) = inner.lately.known_repository(&path, asked) {
             return Ok(Some(known));
         }

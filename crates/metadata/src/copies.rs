@@ -34,6 +34,7 @@ pub(crate) enum WantedScope<'a> {
         manifest: ManifestId,
         namespace: UserId,
         demand: Demand<'a>,
+        rules: &'a RulesInForce,
         urgency: Urgency,
     },
     /// Of these blobs again, because a location lost them.
@@ -202,9 +203,9 @@ pub(crate) async fn want_copies(
             manifest,
             namespace,
             demand,
+            rules,
             urgency,
         } => {
-            let rules = RulesInForce::load(transaction, *demand).await?;
             values.extend(params![
                 json_locations(demand.defaults),
                 json_locations(demand.configured),
@@ -212,7 +213,7 @@ pub(crate) async fn want_copies(
             ]);
             let image = Extent::Image { manifest: "$5" };
             (
-                demanded(&rules, "$3", "$4", image),
+                demanded(rules, "$3", "$4", image),
                 namespace.to_string(),
                 *urgency,
             )

@@ -266,8 +266,18 @@ impl Database {
 
     /// The content of this moment: while it is the same, what was read is what would be read. None where that cannot be told, as of a server.
     pub fn epoch(&self) -> Option<Epoch> {
+        self.epochs()?.now()
+    }
+
+    /// As [`Database::epoch`], for what no push changes, like repositories and whose they are: it outlasts pushes.
+    pub fn epoch_of_repositories(&self) -> Option<Epoch> {
+        self.epochs()?.lasting()
+    }
+
+    /// Where epochs are read: of a SQLite file.
+    pub(crate) fn epochs(&self) -> Option<&Epochs> {
         match &self.pools.write {
-            Writer::Sqlite { epochs, .. } => epochs.now(),
+            Writer::Sqlite { epochs, .. } => Some(epochs),
             Writer::Postgres { .. } => None,
         }
     }

@@ -6,6 +6,7 @@
 
 use std::fmt::{self, Debug, Formatter};
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,6 +16,9 @@ use rusqlite::Connection;
 /// The bytes of the head, which is there twice: a writer changes the second one first.
 const HEAD_BYTES: usize = 48;
 
+/// Where the head counts transactions, in the byte order of the machine.
+const CHANGES: Range<usize> = 8..12;
+
 /// Where the head says that it has been made.
 const IS_INITIALISED: usize = 12;
 
@@ -22,9 +26,29 @@ const IS_INITIALISED: usize = 12;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epoch([u8; HEAD_BYTES]);
 
+impl Epoch {
+    /// Whether exactly one transaction lies between the two.
+    fn is_next_of(&self, before: &Self) -> bool {
+        let changes = |epoch: &Self| {
+            let bytes = epoch.0.get(CHANGES)?.try_into().ok()?;
+            Some(u32::from_ne_bytes(bytes))
+        };
+        matches!((changes(before), changes(self)), (Some(before), Some(now)) if before.wrapping_add(1) == now)
+    }
+}
+
 /// Where the epochs of a SQLite database are read, while this process has it open.
 pub(crate) struct Epochs {
     shared: Mutex<Option<Shared>>,
+    lasting: Mutex<Option<Lasting>>,
+}
+
+/// An epoch that lasts while nothing is committed but what pushes of this process change.
+#[derive(Clone, Copy)]
+struct Lasting {
+    began: Epoch,
+    /// The epoch of the last such commit.
+    now: Epoch,
 }
 
 struct Shared {
@@ -50,6 +74,7 @@ impl Epochs {
         });
         Self {
             shared: Mutex::new(shared),
+            lasting: Mutex::new(None),
         }
     }
 
@@ -72,6 +97,33 @@ impl Epochs {
         let (first, second) = heads.split_at(HEAD_BYTES);
         let whole = first == second && first.get(IS_INITIALISED) == Some(&1);
         whole.then(|| first.try_into().ok().map(Epoch)).flatten()
+    }
+
+    /// As [`Epochs::now`], for what no push changes: the same after a commit that [`Epochs::only_pushed`] was told of in time.
+    pub(crate) fn lasting(&self) -> Option<Epoch> {
+        let now = self.now()?;
+        let mut lasting = self.lasting.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lasting.filter(|known| known.now == now);
+        let known = known.unwrap_or(Lasting { began: now, now });
+        *lasting = Some(known);
+        Some(known.began)
+    }
+
+    /// Tells that a transaction of this process has been committed which changed nothing but what pushes change. `before` is the epoch that it began in,
+    /// with the lock that lets nobody else write.
+    pub(crate) fn only_pushed(&self, before: Option<Epoch>) {
+        let (Some(before), Some(now)) = (before, self.now()) else {
+            return;
+        };
+        // Somebody else may have committed just behind it.
+        if !now.is_next_of(&before) {
+            return;
+        }
+        let mut lasting = self.lasting.lock().unwrap_or_else(PoisonError::into_inner);
+        // Somebody may have looked already, and found an epoch that nothing is known of.
+        if let Some(known) = lasting.as_mut().filter(|known| known.now == before) {
+            known.now = now;
+        }
     }
 }
 
@@ -108,6 +160,54 @@ mod tests {
         for _ in 0..100 {
             commit(&here).await;
             commit(&there).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn an_epoch_of_repositories_outlasts_pushes_and_nothing_else() {
+        const CHANGE: &str = "UPDATE teamrole SET name = name";
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("registry.db");
+        let (here, there) = (open(&path).await, open(&path).await);
+        here.migrate().await.unwrap();
+        let commit = async |database: &Database| {
+            let changed = database.execute("change something", CHANGE, vec![]);
+            assert!(changed.await.unwrap() > 0);
+        };
+        let push = async || {
+            let epochs = here.epochs().unwrap();
+            let transaction = here.begin("push").await.unwrap();
+            let before = epochs.now();
+            transaction.execute("push", CHANGE, vec![]).await.unwrap();
+            transaction.commit().await.unwrap();
+            move || epochs.only_pushed(before)
+        };
+        let began = here.epoch_of_repositories();
+        assert!(began.is_some());
+        for _ in 0..100 {
+            (push().await)();
+            assert_eq!(here.epoch_of_repositories(), began);
+        }
+        for other in [&here, &there] {
+            let before = here.epoch_of_repositories();
+            commit(other).await;
+            (push().await)();
+            assert_ne!(
+                here.epoch_of_repositories(),
+                before,
+                "two commits, one push"
+            );
+            // Behind the push and before anybody was told that it was one.
+            let before = here.epoch_of_repositories();
+            let told = push().await;
+            commit(other).await;
+            told();
+            assert_ne!(here.epoch_of_repositories(), before);
+            // Looked at in between.
+            let told = push().await;
+            let between = here.epoch_of_repositories();
+            told();
+            assert_eq!(here.epoch_of_repositories(), between);
         }
     }
 

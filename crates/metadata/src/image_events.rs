@@ -112,10 +112,9 @@ struct AwaitedRow {
 pub(crate) async fn await_pushed(
     transaction: &Transaction,
     manifest: ManifestId,
-    demand: Demand<'_>,
+    (demand, rules): (Demand<'_>, &RulesInForce),
     now: Timestamp,
 ) -> Result<(), MetadataError> {
-    let rules = RulesInForce::load(transaction, demand).await?;
     let image = Extent::Tree { manifest: "$3" };
     transaction
         .execute(
@@ -128,7 +127,7 @@ pub(crate) async fn await_pushed(
                    AND NOT EXISTS (SELECT 1 FROM roadstead_image_event e
                                    WHERE e.manifest_id = $3 AND e.location_id = r.location_id)
                  ON CONFLICT DO NOTHING",
-                required(&rules, "$1", "$2", image)
+                required(rules, "$1", "$2", image)
             ),
             params![
                 json_locations(demand.defaults),

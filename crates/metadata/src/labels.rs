@@ -92,6 +92,15 @@ impl PushedLabels<'_> {
         kept: BTreeMap::new(),
         left_out: 0,
     });
+
+    /// Whether they are known to do nothing to the tags of a manifest that is new.
+    pub(crate) fn leave_tags_alone(self) -> bool {
+        let Self::Read(labels) = self else {
+            return false;
+        };
+        let mut effective = [EXPIRES_AFTER, IMMUTABLE].into_iter();
+        !effective.any(|key| labels.kept.contains_key(key))
+    }
 }
 
 /// Writes the labels of a manifest that is new.

@@ -18,6 +18,7 @@ use tracing::{Instrument as _, Span};
 use crate::blob_commits::Commit;
 use crate::database::{CONTENDED_ATTEMPTS, Database, Transaction, params};
 use crate::dialect::Engine;
+use crate::epoch::Epochs;
 use crate::error::MetadataError;
 use crate::garbage::BeginPublication;
 use crate::lookups::{at_once_max, unasked};
@@ -344,9 +345,15 @@ impl Turns {
         undo: Undo,
     ) -> Result<(), MetadataError> {
         let transaction = database.begin("make what pushes change").await?;
+        let epochs = database.epochs();
+        let before = epochs.and_then(Epochs::now);
         for round in rounds.get_or_insert_with(|| self.all()) {
             round.make(&transaction, undo).await?;
         }
-        transaction.commit().await
+        transaction.commit().await?;
+        if let Some(epochs) = epochs {
+            epochs.only_pushed(before);
+        }
+        Ok(())
     }
 }

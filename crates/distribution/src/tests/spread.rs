@@ -237,12 +237,7 @@ async fn a_confined_repository_is_written_where_it_may_be_and_else_nowhere() {
     assert!(matches!(refused, PushError::Storage { .. }), "{refused:?}");
     world.eu.heal();
     world.eu.take_down();
-    let refused = world
-        .registry
-        .uploads()
-        .start(&world.repository, None)
-        .await
-        .unwrap_err();
+    let refused = world.append(id, None, b"abc").await.unwrap_err();
     assert!(
         refused
             .to_string()

@@ -26,7 +26,8 @@ where
 {
     inner.require_writable(repository)?;
     session::require_room(inner, repository, id).await?;
-    let mut session = match session::open(inner, repository, id, announced).await? {
+    let held = session::hold(inner, repository, id, announced).await?;
+    let mut session = match held.open(inner, repository, announced).await? {
         Opened::Ready(session) => session,
         Opened::Unstaged(_) => return Err(PushError::UploadLost { id }),
     };

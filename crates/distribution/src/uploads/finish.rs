@@ -9,12 +9,12 @@ use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt};
 use roadstead_metadata::{CommitBlob, MetadataError, Publication, Repository, Upload};
 use roadstead_oci::{Algorithm, Digest, Digester};
-use roadstead_storage::{Location, ObjectKey, StorageError, StorageErrorKind};
+use roadstead_storage::{ObjectKey, StorageError, StorageErrorKind};
 use uuid::Uuid;
 
 use super::PushedBlob;
 use super::publication::{self, publish, withdraw};
-use super::session::{self, Opened, Session, Unstaged};
+use super::session::{self, Held, Opened, Session};
 use super::transfer::{Intake, Stopped, require_digest};
 use crate::body::{Announced, BodyError, Incoming};
 use crate::error::PushError;
@@ -33,11 +33,8 @@ where
 {
     inner.require_writable(repository)?;
     session::require_room(inner, repository, id).await?;
-    let opened = session::open(inner, repository, id, announced).await?;
-    let offset = match &opened {
-        Opened::Ready(session) => session.upload.offset,
-        Opened::Unstaged(unstaged) => unstaged.upload.offset,
-    };
+    let held = session::hold(inner, repository, id, announced).await?;
+    let offset = held.upload.offset;
     let mut body = pin!(body);
     let body = Incoming::new(
         body.as_mut(),
@@ -45,22 +42,42 @@ where
         inner.options.body_idle_timeout,
     );
     let mut intake = Intake::new(body, announced, offset, inner.options.blob_bytes_max)?;
-    match opened {
+    // What was acknowledged needs no writer when nothing comes behind it.
+    let is_whole = offset > 0
+        && announced.length == Some(0)
+        && held.digester.algorithm() == digest.algorithm();
+    if is_whole {
+        take_nothing(&mut intake, &held).await?;
+        require_digest(digest, held.digester.clone().finish())?;
+        return make_blob_of_acknowledged(inner, repository, held, digest).await;
+    }
+    match held.open(inner, repository, announced).await? {
         Opened::Ready(mut session) => {
             hash_as_named(&mut session, digest.algorithm()).await?;
             take_last_bytes(inner, &mut session, &mut intake, announced).await?;
             session.sink.require_digest(digest)?;
             make_blob(inner, repository, *session, digest).await
         }
-        Opened::Unstaged(unstaged) => {
-            while let Some(piece) = intake.next().await.map_err(|stopped| stopped.at(offset))? {
-                if !piece.is_empty() {
-                    return Err(PushError::UploadLost { id });
-                }
-            }
-            recognise_blob(inner, repository, *unstaged, digest).await
+        Opened::Unstaged(held) => {
+            take_nothing(&mut intake, &held).await?;
+            make_blob_of_acknowledged(inner, repository, *held, digest).await
         }
     }
+}
+
+/// Reads a body that must be empty, because there is nothing that it could be added to.
+async fn take_nothing<B>(intake: &mut Intake<'_, B>, held: &Held) -> Result<(), PushError>
+where
+    B: Stream<Item = Result<Bytes, BodyError>>,
+{
+    let Held { upload, .. } = held;
+    let stopped = |stopped: Stopped| stopped.at(upload.offset);
+    while let Some(piece) = intake.next().await.map_err(stopped)? {
+        if !piece.is_empty() {
+            return Err(PushError::UploadLost { id: upload.uuid });
+        }
+    }
+    Ok(())
 }
 
 /// Sees to it that the bytes are hashed by the algorithm that the client names the blob by. What has arrived is read once more
@@ -163,46 +180,42 @@ async fn make_blob(
     }
 }
 
-/// Makes a blob of an upload whose bytes are not staged any more, if they have become the object before a crash.
-async fn recognise_blob(
+/// Makes a blob of an upload whose bytes were all acknowledged, or have even become the object before a crash.
+async fn make_blob_of_acknowledged(
     inner: &Inner,
     repository: &Repository,
-    unstaged: Unstaged,
+    held: Held,
     digest: &Digest,
 ) -> Result<PushedBlob, PushError> {
-    let Unstaged {
-        upload,
-        location,
-        digester,
-        _lock,
-    } = unstaged;
     // Before the object is looked at: from here on it stays.
-    let publication = publication::begin(inner, location.name(), digest).await?;
-    if let Err(error) = prove_published(&upload, &location, digester, digest).await {
+    let publication = publication::begin(inner, held.location.name(), digest).await?;
+    if let Err(error) = prove(&held, digest).await {
         withdraw(inner, publication).await;
         return Err(error);
     }
-    tracing::info!(
-        upload.id = %upload.uuid,
-        blob.digest = %digest,
-        "Upload {} was published before and not recorded; taking {digest} as its blob",
-        upload.uuid
-    );
-    // Reads the object back and hashes it, because nothing is staged.
-    let staged = session::staged(&upload)?;
-    let publication = publish(inner, &location, upload.uuid, &staged, publication).await?;
-    commit(inner, repository, publication, &upload).await
+    // Reads the object back and hashes it where nothing is staged.
+    let staged = held.staged()?;
+    let publication = publish(
+        inner,
+        &held.location,
+        held.upload.uuid,
+        &staged,
+        publication,
+    )
+    .await?;
+    commit(inner, repository, publication, &held.upload).await
 }
 
-/// Finds that an upload whose bytes are gone has the digest, if need be by looking at the object that they may have become.
-async fn prove_published(
-    upload: &Upload,
-    location: &Location,
-    digester: Digester,
-    digest: &Digest,
-) -> Result<(), PushError> {
+/// Finds that all that was acknowledged of an upload has the digest, if need be by looking at the object that it may have become.
+async fn prove(held: &Held, digest: &Digest) -> Result<(), PushError> {
+    let Held {
+        upload,
+        location,
+        digester,
+        ..
+    } = held;
     if digester.algorithm() == digest.algorithm() {
-        return require_digest(digest, digester.finish());
+        return require_digest(digest, digester.clone().finish());
     }
     // The upload's bytes are known by another algorithm only: the object has to have that digest too.
     let lost = || PushError::UploadLost { id: upload.uuid };
@@ -216,7 +229,7 @@ async fn prove_published(
         StorageErrorKind::NotFound | StorageErrorKind::Corrupt => lost(),
         _ => session::write_failed(error),
     })?;
-    if object.finish() == digester.finish() {
+    if object.finish() == digester.clone().finish() {
         Ok(())
     } else {
         Err(lost())

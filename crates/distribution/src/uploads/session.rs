@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::lock::SessionLock;
-use super::start::barred;
+use super::start::{Writable, barred};
 use super::transfer::Sink;
 use crate::body::{Announced, ChunkRange, within};
 use crate::error::PushError;
@@ -34,22 +34,21 @@ pub(super) struct Session {
     pub(super) lock: Arc<SessionLock>,
 }
 
-/// A session whose staged bytes are fewer than were acknowledged: either they were published and the session did not end, or
-/// the store has lost them.
+/// A session that nobody else in this process may change, as its row is.
 #[derive(Debug)]
-pub(super) struct Unstaged {
+pub(super) struct Held {
     pub(super) upload: Upload,
     pub(super) location: Location,
     pub(super) digester: Digester,
-    /// Held while the caller finds out.
-    pub(super) _lock: SessionLock,
+    lock: SessionLock,
 }
 
-/// What [`open`] finds.
+/// What [`Held::open`] finds.
 #[derive(Debug)]
 pub(super) enum Opened {
     Ready(Box<Session>),
-    Unstaged(Box<Unstaged>),
+    /// Fewer bytes are staged than were acknowledged: either they were published and the session did not end, or the store has lost them.
+    Unstaged(Box<Held>),
 }
 
 /// The session, or that there is none in this repository, or that it is Quay's.
@@ -69,28 +68,21 @@ pub(super) async fn find(
 }
 
 /// Takes hold of a session for a request that brings what `announced` says.
-pub(super) async fn open(
+pub(super) async fn hold(
     inner: &Inner,
     repository: &Repository,
     id: Uuid,
     announced: Announced,
-) -> Result<Opened, PushError> {
-    let busy = || PushError::SessionBusy { id };
+) -> Result<Held, PushError> {
     let lock = within(
         &*inner.environment.clock,
         inner.options.session_wait,
         inner.sessions.lock(id),
     )
     .await
-    .ok_or_else(busy)?;
+    .ok_or(PushError::SessionBusy { id })?;
     let upload = find(inner, repository.id, id).await?;
     require_contiguous(&upload, announced.range)?;
-    // Only an upload whose bytes all come with this request can go elsewhere.
-    let excluded = if upload.offset == 0 {
-        barred(inner, repository).await?
-    } else {
-        BTreeSet::new()
-    };
     let location = inner
         .locations
         .get(&upload.location)
@@ -98,35 +90,66 @@ pub(super) async fn open(
             location: upload.location.clone(),
         })?
         .clone();
-    let digester = digester(&upload)?;
-    let staged = staged(&upload)?;
-    let writer = match location.stage(id, &staged).await {
-        Ok(writer) => Some(writer),
-        Err(error) => match error.kind() {
-            StorageErrorKind::Busy => return Err(busy()),
-            StorageErrorKind::StagedShort { .. } => None,
-            _ => return Err(write_failed(error)),
-        },
-    };
-    // Another process may have moved the session on before the staged file was ours. From here on nobody does.
-    let current = find(inner, repository.id, id).await?;
-    if current.version != upload.version {
-        require_contiguous(&current, announced.range)?;
-        return Err(busy());
-    }
-    Ok(match writer {
-        Some(writer) => Opened::Ready(Box::new(Session {
-            upload,
-            sink: Sink::new(inner, id, (location, writer), digester, excluded),
-            lock: Arc::new(lock),
-        })),
-        None => Opened::Unstaged(Box::new(Unstaged {
-            upload,
-            location,
-            digester,
-            _lock: lock,
-        })),
+    Ok(Held {
+        digester: digester(&upload)?,
+        upload,
+        location,
+        lock,
     })
+}
+
+impl Held {
+    /// Opens the staged bytes, to go on behind those that were acknowledged.
+    pub(super) async fn open(
+        self,
+        inner: &Inner,
+        repository: &Repository,
+        announced: Announced,
+    ) -> Result<Opened, PushError> {
+        let id = self.upload.uuid;
+        let busy = || PushError::SessionBusy { id };
+        let is_empty = self.upload.offset == 0;
+        // Only an upload whose bytes all come with this request can go elsewhere.
+        let mut excluded = if is_empty {
+            barred(inner, repository).await?
+        } else {
+            BTreeSet::new()
+        };
+        let staged = match self.location.stage(id, &self.staged()?).await {
+            Ok(writer) => Some((self.location.clone(), writer)),
+            Err(error) => match error.kind() {
+                StorageErrorKind::Busy => return Err(busy()),
+                StorageErrorKind::StagedShort { .. } => None,
+                kind if is_empty && kind.is_the_locations() => {
+                    let mut writable = Writable::new(inner, repository).await?;
+                    writable.failed(error);
+                    let staged = writable.stage(id).await?;
+                    excluded = writable.into_excluded();
+                    Some(staged)
+                }
+                _ => return Err(write_failed(error)),
+            },
+        };
+        // Another process may have moved the session on before the staged file was ours. From here on nobody does.
+        let current = find(inner, repository.id, id).await?;
+        if current.version != self.upload.version {
+            require_contiguous(&current, announced.range)?;
+            return Err(busy());
+        }
+        let Some(staged) = staged else {
+            return Ok(Opened::Unstaged(Box::new(self)));
+        };
+        Ok(Opened::Ready(Box::new(Session {
+            upload: self.upload,
+            sink: Sink::new(inner, id, staged, self.digester, excluded),
+            lock: Arc::new(self.lock),
+        })))
+    }
+
+    /// What was acknowledged of the session's bytes.
+    pub(super) fn staged(&self) -> Result<Staged, MetadataError> {
+        staged(&self.upload)
+    }
 }
 
 /// An [`AdvanceUpload`] that owns what it says.

@@ -1,4 +1,4 @@
-//! Beginning an upload: the choice of the location that takes its bytes, proven by staging there.
+//! Beginning an upload: the choice of the location that is to take its bytes. Whether it does is seen when they come.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,6 @@ use roadstead_storage::{Location, Staged, StagedWriter, StorageError};
 use uuid::Uuid;
 
 use super::UploadStatus;
-use super::session::discard;
 use crate::error::PushError;
 use crate::quota::{Uploads, require_room};
 use crate::registry::Inner;
@@ -26,8 +25,7 @@ pub(super) async fn start(
     let hash_state = Digester::new(algorithm.unwrap_or(Algorithm::Sha256)).save();
     let mut writable = Writable::new(inner, repository).await?;
     loop {
-        let (location, writer) = writable.stage(id).await?;
-        drop(writer);
+        let location = writable.next()?;
         let begun = inner
             .database
             .create_upload(&NewUpload {
@@ -41,14 +39,8 @@ pub(super) async fn start(
         match begun {
             Ok(upload) => return Ok(UploadStatus::from(&upload)),
             // The location was closed at this very moment.
-            Err(MetadataError::Conflict { .. }) => {
-                discard(&location, id).await;
-                writable.exclude(location.name());
-            }
-            Err(error) => {
-                discard(&location, id).await;
-                return Err(error.into());
-            }
+            Err(MetadataError::Conflict { .. }) => writable.exclude(location.name()),
+            Err(error) => return Err(error.into()),
         }
     }
 }
@@ -78,11 +70,14 @@ async fn limits(
     Ok((excluded, allowed))
 }
 
-/// The locations that the bytes of an upload into a repository must not go to.
+/// The locations that the bytes of an upload into a repository must not go to, where there are others than the one that it is at.
 pub(super) async fn barred(
     inner: &Inner,
     repository: &Repository,
 ) -> Result<BTreeSet<LocationName>, PushError> {
+    if inner.topology.locations().len() < 2 {
+        return Ok(BTreeSet::new());
+    }
     let (excluded, _) = limits(inner, repository).await?;
     Ok(excluded)
 }
@@ -127,44 +122,49 @@ impl<'a> Writable<'a> {
 
     /// Opens an empty upload at the best location where that succeeds.
     pub(super) async fn stage(&mut self, id: Uuid) -> Result<(Location, StagedWriter), PushError> {
-        while let Some(location) = self.choose() {
+        loop {
+            let location = self.next()?;
             match location.stage(id, &Staged::NOTHING).await {
                 Ok(writer) => return Ok((location, writer)),
-                Err(error) => {
-                    tracing::warn!(
-                        location.id = %location.name(),
-                        error = &error as &dyn std::error::Error,
-                        "Could not begin an upload at location {}; trying the next",
-                        location.name()
-                    );
-                    self.exclude(location.name());
-                    self.last_failure = Some(error);
-                }
+                Err(error) => self.failed(error),
             }
         }
+    }
+
+    /// Notes that an upload could not be begun at a location.
+    pub(super) fn failed(&mut self, error: StorageError) {
+        tracing::warn!(
+            location.id = %error.location(),
+            error = &error as &dyn std::error::Error,
+            "Could not begin an upload at location {}; trying the next",
+            error.location()
+        );
+        self.exclude(&error.location().clone());
+        self.last_failure = Some(error);
+    }
+
+    /// The best location left. Those in trouble come after all others, and not never.
+    fn next(&mut self) -> Result<Location, PushError> {
+        let Self {
+            inner, excluded, ..
+        } = self;
+        let chosen = inner.locations.choose_write(&inner.topology, excluded);
+        let location = chosen.ok().and_then(|name| inner.locations.get(&name));
+        location.cloned().ok_or_else(|| self.none_left())
+    }
+
+    fn none_left(&mut self) -> PushError {
         let source = self.last_failure.take();
-        Err(match &self.allowed {
+        match &self.allowed {
             Some(allowed) => PushError::NoAllowedLocation {
                 allowed: allowed.iter().cloned().collect(),
                 source: source.map(Box::new),
             },
             None => PushError::NoLocation { source },
-        })
+        }
     }
 
     pub(super) fn exclude(&mut self, location: &LocationName) {
         self.excluded.insert(location.clone());
-    }
-
-    /// The best location left. Those in trouble come after all others, and not never.
-    fn choose(&self) -> Option<Location> {
-        let Self {
-            inner, excluded, ..
-        } = self;
-        let chosen = inner
-            .locations
-            .choose_write(&inner.topology, excluded)
-            .ok()?;
-        inner.locations.get(&chosen).cloned()
     }
 }

@@ -15,14 +15,14 @@ use crate::copy_claims::Urgency;
 use crate::database::{
     Connection, Database, Identified, Lock, Transaction, contended, json_ids, json_texts, params,
 };
-use crate::demand::Demand;
+use crate::demand::{Demand, RulesInForce};
 use crate::dialect::Engine;
 use crate::error::MetadataError;
 use crate::features::Features;
 use crate::ids::{ManifestId, RepositoryId, StorageId, UserId};
 use crate::image_events;
 use crate::immutability::{self, ImmutableTags};
-use crate::labels::{self, PushedLabels, owed};
+use crate::labels::{self, PushedLabels, TagEffects, owed};
 use crate::min_locations::{self, MinLocations};
 use crate::quota;
 use crate::quota_limits::{self, QuotaChecks, QuotaLimitKind};
@@ -182,7 +182,12 @@ pub(super) async fn put(
     if put.tags.is_empty() {
         hold(transaction, put, manifest).await?;
     } else {
-        let made_immutable = point_tags(transaction, put, manifest, children.len(), &live).await?;
+        let effects = if created && children.is_empty() && put.labels.leave_tags_alone() {
+            TagEffects::default()
+        } else {
+            labels::tag_effects(transaction, manifest, children.len()).await?
+        };
+        let made_immutable = point_tags(transaction, put, manifest, effects, &live).await?;
         entries = pushed(put, &made_immutable);
     }
 
@@ -230,7 +235,7 @@ async fn point_tags<'a>(
     transaction: &Transaction,
     put: &PutManifest<'a>,
     manifest: ManifestId,
-    children: usize,
+    effects: TagEffects,
     live: &BTreeMap<String, tags::LiveTag>,
 ) -> Result<Vec<&'a Tag>, MetadataError> {
     let immutable_tags = put.features.immutable_tags;
@@ -245,7 +250,6 @@ async fn point_tags<'a>(
         )
         .await?
     };
-    let effects = labels::tag_effects(transaction, manifest, children).await?;
     tags::move_tags(
         transaction,
         &MoveTags {
@@ -288,11 +292,13 @@ pub(crate) async fn want_image(
     let min_locations = min_locations::find(transaction, image.namespace).await?;
     let copies = match image.demand {
         Some(demand) => {
+            let rules = RulesInForce::load(transaction, demand).await?;
             let want = WantCopies {
                 scope: WantedScope::Image {
                     manifest: image.manifest,
                     namespace: image.namespace,
                     demand,
+                    rules: &rules,
                     urgency: if min_locations.is_some() {
                         Urgency::Asked
                     } else {
@@ -306,7 +312,8 @@ pub(crate) async fn want_image(
             };
             let copies = want_copies(transaction, &want).await?;
             if image.tagged {
-                image_events::await_pushed(transaction, image.manifest, demand, image.now).await?;
+                let (manifest, now) = (image.manifest, image.now);
+                image_events::await_pushed(transaction, manifest, (demand, &rules), now).await?;
             }
             copies
         }
