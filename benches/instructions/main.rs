@@ -4,10 +4,11 @@
 //! whatever else it does matter little. What is asked is [`operations`]'s, what it is asked for is [`content`]'s; what the counts are held against
 //! is `xtask`'s business.
 //!
-//! What varies is what the registry does by itself meanwhile. Pulls are noted in its log in batches, each second; it probes itself and tells that it
-//! is there every few seconds; and with each commit of these it forgets what the database said, as answers are remembered only while nothing is
-//! committed, so that the next request asks once more. All of that makes a batch of requests dearer and never cheaper. So batches are short and the
-//! cheapest of several counts, and what may still be in that is shared by all its requests. That is far less than the margin that `xtask` allows.
+//! What varies is what the registry does by itself meanwhile. Pulls are written into its log a second after the first of them, so that a batch of them
+//! begins when there is nothing to be written, and has ended when there is. It probes itself and tells that it is there every few seconds; and with
+//! each commit of these it forgets what the database said, as answers are remembered only while nothing is committed, so that the next request asks
+//! once more. All of that makes a batch of requests dearer and never cheaper. So batches are short and the cheapest of several counts, and what may
+//! still be in that is shared by all its requests. That is far less than the margin that `xtask` allows.
 
 mod arguments;
 mod callgrind;
@@ -15,6 +16,7 @@ mod content;
 mod operations;
 
 use std::fs;
+use std::thread;
 use std::time::Duration;
 
 use clap::Parser as _;
@@ -27,7 +29,10 @@ use crate::content::Content;
 use crate::operations::{OPERATIONS, Operation};
 
 /// How many batches of each operation are counted.
-const BATCHES: u64 = 5;
+const BATCHES: u64 = 8;
+
+/// After how long everything has been logged that was to be. Emulated, what takes a second and a moment takes longer.
+const LOGGED_AFTER: Duration = Duration::from_secs(3);
 
 /// How long the registry may take for anything under valgrind, where all threads take turns and the RSA key of the second start takes tens of seconds.
 const EMULATED: Duration = Duration::from_mins(5);
@@ -68,6 +73,9 @@ fn count(
     callgrind: &mut Callgrind,
 ) -> u64 {
     let mut batch = |number: u64| {
+        if operation.is_logged {
+            thread::sleep(LOGGED_AFTER);
+        }
         callgrind.zero();
         for request in number * operation.times..(number + 1) * operation.times {
             (operation.ask)(client, content, request);

@@ -26,7 +26,7 @@ const PROGRAMS: [(&str, &str); 3] = [
 const BASELINE: &str = "benches/instructions.txt";
 
 /// By how many hundredths a count may differ from the stored one: another C compiler or C library, and what the registry does besides, make out less.
-const MARGIN_PERCENT: u64 = 15;
+const MARGIN_PERCENT: u64 = 20;
 
 /// The instructions of each operation.
 type Counts = BTreeMap<String, NonZeroU64>;
@@ -170,12 +170,12 @@ mod tests {
 
     #[test]
     fn counts_may_differ_by_the_margin_in_both_directions() {
-        for now in [85_000, 100_000, 115_000] {
+        for now in [80_000, 100_000, 120_000] {
             assert_eq!(complaint_of(100_000, now), None, "{now}");
         }
         for (before, now, expected) in [
-            (100_000, 115_001, "it became dearer"),
-            (100_000, 84_999, "it became cheaper"),
+            (100_000, 120_001, "it became dearer"),
+            (100_000, 79_999, "it became cheaper"),
             // There is no count of nothing.
             (0, 100_000, "nothing is stored"),
             (100_000, 0, "it is not counted any more"),

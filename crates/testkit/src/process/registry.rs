@@ -293,18 +293,30 @@ impl RegistryProcess {
     /// # Panics
     /// When it has ended, or the system has no such file.
     pub fn resident_bytes_peak(&self) -> u64 {
+        self.status_bytes("VmHWM:")
+    }
+
+    /// The memory that it has resident now besides the pages of its program and of files, in bytes: `RssAnon` of `/proc/PID/status`.
+    ///
+    /// # Panics
+    /// When it has ended, or the system has no such file.
+    pub fn anonymous_bytes(&self) -> u64 {
+        self.status_bytes("RssAnon:")
+    }
+
+    fn status_bytes(&self, name: &str) -> u64 {
         let path = format!("/proc/{}/status", self.process_id());
         let status = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
         let kibibytes: u64 = status
             .lines()
             .find_map(|line| {
-                line.strip_prefix("VmHWM:")?
+                line.strip_prefix(name)?
                     .trim()
                     .strip_suffix(" kB")?
                     .parse()
                     .ok()
             })
-            .unwrap_or_else(|| panic!("{path} has no VmHWM"));
+            .unwrap_or_else(|| panic!("{path} has no {name}"));
         kibibytes * 1024
     }
 
