@@ -19,7 +19,7 @@ use crate::peers::Running;
 const SAMPLES: u32 = 5;
 
 /// Of the account that is made at a server, for a measurement on this machine.
-const PASSWORD: &str = "measured, not secret";
+const PASSWORD: &str = "measured-not-secret";
 
 /// How long the registry may take for an answer.
 const PATIENCE: Duration = Duration::from_mins(1);
