@@ -74,8 +74,8 @@ impl<'a> Uploads<'a> {
         Self { inner }
     }
 
-    /// Begins a session. Its bytes will go to the first location that takes them, by preference: a location that cannot be written is
-    /// noticed when they come, and passed over. `algorithm` is what the client announces that it will name the blob by
+    /// Begins a session. Its bytes will go to the first location that takes them, by preference; a location that cannot be
+    /// written is noticed here and passed over. `algorithm` is what the client announces that it will name the blob by
     /// (`digest-algorithm`), SHA-256 otherwise.
     ///
     /// A dropped future may leave a session that nobody knows, which is cleaned up in time.

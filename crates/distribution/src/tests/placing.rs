@@ -72,23 +72,18 @@ async fn without_any_location_a_push_is_refused_and_one_in_trouble_is_better_tha
     let world = World::new().await;
     world.us.take_down();
     world.eu.take_down();
-    let id = world.start().await;
-    for refused in [
-        world.append(id, None, b"again").await.unwrap_err(),
-        world
-            .finish(id, b"again", &sha256(b"again"))
-            .await
-            .unwrap_err(),
-    ] {
-        assert!(
-            matches!(refused, PushError::NoLocation { source: Some(_) }),
-            "{refused:?}"
-        );
-        assert_eq!(refused.code(), ErrorCode::Unavailable);
-    }
-    assert_eq!(world.offset(id).await, 0);
+    let refused = world
+        .registry
+        .uploads()
+        .start(&world.repository, None)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(refused, PushError::NoLocation { source: Some(_) }),
+        "{refused:?}"
+    );
+    assert_eq!(refused.code(), ErrorCode::Unavailable);
     world.us.heal();
-    world.append(id, None, b"again").await.unwrap();
     let digest = world.push(b"again").await;
     assert_eq!(world.placements(&digest).await, ["us"]);
 }

@@ -1,4 +1,4 @@
-//! Beginning an upload: the choice of the location that is to take its bytes. Whether it does is seen when they come.
+//! Beginning an upload: the choice of the location that takes its bytes, proven by staging there.
 
 use std::collections::BTreeSet;
 
@@ -9,6 +9,7 @@ use roadstead_storage::{Location, Staged, StagedWriter, StorageError};
 use uuid::Uuid;
 
 use super::UploadStatus;
+use super::session::discard;
 use crate::error::PushError;
 use crate::quota::{Uploads, require_room};
 use crate::registry::Inner;
@@ -25,7 +26,8 @@ pub(super) async fn start(
     let hash_state = Digester::new(algorithm.unwrap_or(Algorithm::Sha256)).save();
     let mut writable = Writable::new(inner, repository).await?;
     loop {
-        let location = writable.next()?;
+        let (location, writer) = writable.stage(id).await?;
+        drop(writer);
         let begun = inner
             .database
             .create_upload(&NewUpload {
@@ -39,8 +41,14 @@ pub(super) async fn start(
         match begun {
             Ok(upload) => return Ok(UploadStatus::from(&upload)),
             // The location was closed at this very moment.
-            Err(MetadataError::Conflict { .. }) => writable.exclude(location.name()),
-            Err(error) => return Err(error.into()),
+            Err(MetadataError::Conflict { .. }) => {
+                discard(&location, id).await;
+                writable.exclude(location.name());
+            }
+            Err(error) => {
+                discard(&location, id).await;
+                return Err(error.into());
+            }
         }
     }
 }
