@@ -7,19 +7,15 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use roadstead_benches::client::{ACCOUNT, Client};
+use roadstead_benches::client::Client;
 use roadstead_benches::http::{Connection, Request};
 use roadstead_benches::process::{cpu_time, watch};
 use roadstead_test_servers::{Postgres, PostgresDatabase, PostgresSettings, S3Server, free_port};
-use serde_json::json;
 
 use crate::peers::Running;
 
 /// How often a start and a batch of tokens are measured.
 const SAMPLES: u32 = 5;
-
-/// Of the account that is made at a server, for a measurement on this machine.
-const PASSWORD: &str = "measured-not-secret";
 
 /// How long the registry may take for an answer.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -75,7 +71,8 @@ impl Registry {
     /// # Panics
     /// When it does not start.
     pub(crate) fn start(form: Form, program: &Path, scratch: &Path) -> Self {
-        let home = scratch.join(form.name());
+        let absolute = |path: &Path| std::path::absolute(path).expect("it is a path");
+        let (home, program) = (absolute(&scratch.join(form.name())), absolute(program));
         // A store that is missing is never made: it could be one that is not mounted.
         fs::create_dir_all(home.join("blobs")).expect("a directory can be made");
         let postgres = (form != Form::Embedded).then(|| {
@@ -114,26 +111,19 @@ impl Registry {
             "SERVER_HOSTNAME: 127.0.0.1:{port}\nPREFERRED_URL_SCHEME: http\nDB_URI: {database}\n\
              DATABASE_SECRET_KEY: \"36661985938452016234567890123456789012\"\n\
              SECRET_KEY: a key for measurements alone\nCREATE_NAMESPACE_ON_PUSH: true\nAUTHENTICATION_TYPE: Database\n\
-             FEATURE_USER_INITIALIZE: true\n\
              DISTRIBUTED_STORAGE_CONFIG: {{local: {store}}}\n\
              DISTRIBUTED_STORAGE_PREFERENCE: [local]\nDISTRIBUTED_STORAGE_DEFAULT_LOCATIONS: [local]\n"
         );
         fs::write(home.join("config.yaml"), configuration).expect("a file can be written");
         let start = || {
-            let mut command = Command::new(program);
-            command.arg("--config-dir").arg(&home);
+            let mut command = Command::new(&program);
+            // Beside a database that is a server, the first account's password is kept where the registry was started.
+            command.current_dir(&home).arg("--config-dir").arg(&home);
             command.args(["--listen", &format!("127.0.0.1:{port}"), "--log", "warn"]);
             Running::start(command, port)
         };
         let first = start();
         wait_for_an_answer(port);
-        let password = if postgres.is_some() {
-            make_account(port);
-            PASSWORD.to_owned()
-        } else {
-            let made = fs::read_to_string(home.join("admin-password"));
-            made.expect("an account was made").trim().to_owned()
-        };
         drop(first);
         let starts_ms = (0..SAMPLES)
             .map(|_| {
@@ -147,10 +137,12 @@ impl Registry {
             .collect();
         let running = start();
         wait_for_an_answer(port);
+        let password =
+            fs::read_to_string(home.join("admin-password")).expect("an account was made");
         Self {
             running,
             port,
-            password,
+            password: password.trim().to_owned(),
             starts_ms,
             _servers: (postgres, s3),
         }
@@ -169,7 +161,7 @@ impl Registry {
         );
         let answer = Command::new("curl")
             .args(["--silent", "--fail", "--user"])
-            .args([format!("{ACCOUNT}:{}", self.password), address])
+            .args([format!("admin:{}", self.password), address])
             .output()
             .expect("curl runs");
         let answer: serde_json::Value =
@@ -199,19 +191,6 @@ impl Registry {
 
 fn address(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
-}
-
-/// Makes the account that an embedded registry has from its first start.
-fn make_account(port: u16) {
-    let account = json!({"username": ACCOUNT, "password": PASSWORD, "email": "admin@example.com"});
-    let made = Command::new("curl")
-        .args(["--silent", "--fail", "--output", "/dev/null"])
-        .args(["--header", "Content-Type: application/json"])
-        .args(["--data", &account.to_string()])
-        .arg(format!("http://127.0.0.1:{port}/api/v1/user/initialize"))
-        .status()
-        .expect("curl runs");
-    assert!(made.success(), "no account was made: {made}");
 }
 
 /// Returns when the registry tells nobody in particular to sign in.

@@ -48,7 +48,6 @@ where
         && held.digester.algorithm() == digest.algorithm();
     if is_whole {
         take_nothing(&mut intake, &held).await?;
-        require_digest(digest, held.digester.clone().finish())?;
         return make_blob_of_acknowledged(inner, repository, held, digest).await;
     }
     match held.open(inner, repository, announced).await? {
@@ -187,14 +186,18 @@ async fn make_blob_of_acknowledged(
     held: Held,
     digest: &Digest,
 ) -> Result<PushedBlob, PushError> {
+    let is_known = held.digester.algorithm() == digest.algorithm();
+    if is_known {
+        require_digest(digest, held.digester.clone().finish())?;
+    }
+    let staged = held.staged()?;
     // Before the object is looked at: from here on it stays.
     let publication = publication::begin(inner, held.location.name(), digest).await?;
-    if let Err(error) = prove(&held, digest).await {
+    if !is_known && let Err(error) = prove_published(&held, digest).await {
         withdraw(inner, publication).await;
         return Err(error);
     }
     // Reads the object back and hashes it where nothing is staged.
-    let staged = held.staged()?;
     let publication = publish(
         inner,
         &held.location,
@@ -206,18 +209,14 @@ async fn make_blob_of_acknowledged(
     commit(inner, repository, publication, &held.upload).await
 }
 
-/// Finds that all that was acknowledged of an upload has the digest, if need be by looking at the object that it may have become.
-async fn prove(held: &Held, digest: &Digest) -> Result<(), PushError> {
+/// Finds that an upload whose bytes are gone, and known by another algorithm than the digest's only, has become the object of the digest.
+async fn prove_published(held: &Held, digest: &Digest) -> Result<(), PushError> {
     let Held {
         upload,
         location,
         digester,
         ..
     } = held;
-    if digester.algorithm() == digest.algorithm() {
-        return require_digest(digest, digester.clone().finish());
-    }
-    // The upload's bytes are known by another algorithm only: the object has to have that digest too.
     let lost = || PushError::UploadLost { id: upload.uuid };
     let key = ObjectKey::Blob(digest.clone());
     let object = async {
