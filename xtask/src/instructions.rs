@@ -75,12 +75,6 @@ pub(crate) fn store(workspace: &Workspace) -> Result<()> {
 
 fn count(workspace: &Workspace) -> Result<Counts> {
     ensure_programs(&PROGRAMS)?;
-    // Of the whole workspace, so that crates need not be built once more with other features than the tests had.
-    let build = ["build", "--workspace", "--locked", "--bin", "instructions"];
-    Step::cargo(build, Duration::from_mins(30))
-        .directory(&workspace.root)
-        .run()?;
-    // Last, so that what lies there as `registry` is the real thing.
     test::build_programs(workspace)?;
     let built = workspace.target.join("debug");
     let registry = built.join("registry");

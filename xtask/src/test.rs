@@ -1,5 +1,7 @@
 //! `cargo xtask test`: set-up, then every test of the workspace.
 
+use std::num::NonZeroUsize;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -13,6 +15,18 @@ const BINARIES: &str = "ROADSTEAD_BINARIES";
 
 /// Tells the tests where the programs are that this installs for them.
 const PROGRAMS: &str = "ROADSTEAD_TEST_PROGRAMS";
+
+/// Tells a program of tests how many of them run at once.
+const THREADS: &str = "RUST_TEST_THREADS";
+
+/// The programs that tests and the count of instructions run.
+const PROGRAMS_BUILT: [&str; 5] = [
+    "registry",
+    "replicator",
+    "admin",
+    "test-s3-server",
+    "instructions",
+];
 
 /// How the tests went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,10 +85,15 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally
     let arguments = ["test", "--workspace", "--locked", "--no-fail-fast"]
         .into_iter()
         .chain(filter);
+    let build = arguments.clone().chain(["--no-run"]);
+    Step::cargo(build, Duration::from_mins(40))
+        .directory(&workspace.root)
+        .run()?;
     Step::cargo(arguments, Duration::from_mins(40))
         .directory(&workspace.root)
         .env(BINARIES, workspace.target.join("debug"))
         .env(PROGRAMS, &programs)
+        .env(THREADS, threads())
         .run_reading(|line| tally.add(line))?;
     if tally.passed == 0 {
         bail!("no test has run");
@@ -82,26 +101,23 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally
     Ok(())
 }
 
-/// Builds the programs that ship, and the S3 server of the tests. Apart from the tests, because tests build some crates with features for tests and
-/// these are the real thing.
+/// Builds the programs that ship, the S3 server of the tests and the counter of instructions.
+///
+/// As part of the whole workspace, so that crates are built once, for programs and tests together: with the failures that tests can order from a
+/// store, which no program orders. What ships is built by itself (`cargo xtask image`, `cargo xtask deb`).
 pub(crate) fn build_programs(workspace: &Workspace) -> Result<()> {
-    Step::cargo(
-        [
-            "build",
-            "--locked",
-            "--package",
-            "registry",
-            "--package",
-            "replicator",
-            "--package",
-            "admin",
-            "--package",
-            "test-s3-server",
-        ],
-        Duration::from_mins(30),
-    )
-    .directory(&workspace.root)
-    .run()
+    let build = ["build", "--workspace", "--locked"]
+        .into_iter()
+        .chain(PROGRAMS_BUILT.iter().flat_map(|program| ["--bin", program]));
+    Step::cargo(build, Duration::from_mins(30))
+        .directory(&workspace.root)
+        .run()
+}
+
+/// How many tests of a program run at once: most wait for servers and for each other, so that as many as there are processors leave these idle.
+fn threads() -> String {
+    let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    (2 * processors).to_string()
 }
 
 #[cfg(test)]

@@ -203,8 +203,18 @@ pub(crate) fn cargo_deny() -> Result<PathBuf> {
         return Ok(path);
     }
     say("cargo-deny is not here and is built now, once");
-    let arguments = ["install", "cargo-deny", "--locked", "--version", CARGO_DENY];
-    Step::cargo(arguments, Duration::from_mins(20)).run()?;
+    // Not optimised: it runs for seconds, and optimising it takes minutes.
+    let arguments = [
+        "install",
+        "cargo-deny",
+        "--locked",
+        "--version",
+        CARGO_DENY,
+        "--debug",
+    ];
+    Step::cargo(arguments, Duration::from_mins(20))
+        .env("CARGO_PROFILE_DEV_DEBUG", "false")
+        .run()?;
     find("cargo-deny")
         .or_else(|| {
             let home = env::var_os("CARGO_HOME").map(PathBuf::from);

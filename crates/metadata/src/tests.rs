@@ -39,6 +39,7 @@ use roadstead_oci::{
 use roadstead_placement::{FailureClass, LocationName};
 use roadstead_runtime::{Ids, SeededIds, Timestamp};
 use roadstead_test_servers::{Postgres, PostgresDatabase};
+use tokio::sync::OnceCell;
 
 use super::*;
 use crate::database::{Connection as _, Named, params};
@@ -63,6 +64,40 @@ struct World {
 enum Place {
     File(tempfile::TempDir),
     Server(PostgresDatabase),
+}
+
+/// A file that was migrated, as its bytes: migrated once, because that takes longer than most tests.
+async fn migrated_file() -> &'static [u8] {
+    static FILE: OnceCell<Vec<u8>> = OnceCell::const_new();
+    FILE.get_or_init(|| async {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("roadstead.db");
+        migrate(&DatabaseOptions::Sqlite { path: path.clone() }).await;
+        assert!(
+            !directory.path().join("roadstead.db-wal").exists(),
+            "whoever closes a file last leaves no log behind"
+        );
+        std::fs::read(path).unwrap()
+    })
+    .await
+}
+
+/// A database of the server that was migrated, to be copied.
+async fn migrated_database() -> &'static PostgresDatabase {
+    static DATABASE: OnceCell<PostgresDatabase> = OnceCell::const_new();
+    DATABASE
+        .get_or_init(|| async {
+            let server = Postgres::shared().database();
+            migrate(&options_of(&server)).await;
+            server
+        })
+        .await
+}
+
+async fn migrate(options: &DatabaseOptions) {
+    let database = Database::open(options).await.unwrap();
+    database.migrate().await.unwrap();
+    database.close().await;
 }
 
 /// The same world on each engine.
@@ -103,20 +138,20 @@ fn digest_of(content: &str) -> Digest {
 impl World {
     async fn on_sqlite() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let options = DatabaseOptions::Sqlite {
-            path: directory.path().join("roadstead.db"),
-        };
-        Self::of(&options, Place::File(directory)).await
+        let path = directory.path().join("roadstead.db");
+        std::fs::write(&path, migrated_file().await).unwrap();
+        Self::of(&DatabaseOptions::Sqlite { path }, Place::File(directory)).await
     }
 
     async fn on_postgres() -> Self {
-        let server = Postgres::shared().database();
+        let server = Postgres::shared().copy_of(migrated_database().await);
         Self::of(&options_of(&server), Place::Server(server)).await
     }
 
+    /// In a database that was migrated.
     async fn of(options: &DatabaseOptions, place: Place) -> Self {
         let database = Database::open(options).await.unwrap();
-        database.migrate().await.unwrap();
+        database.check_schema().await.unwrap();
         let ids: Arc<dyn Ids> = Arc::new(SeededIds::new(42));
         let now = Timestamp::from_timestamp(1_795_000_000, 0).unwrap();
         assert!(

@@ -23,6 +23,7 @@ impl Contest {
             place.name
         );
         place.psql(&settings);
+        migrate(&options_of(&place)).await;
         let world = World::of(&options_of(&place), Place::Server(place.clone())).await;
         for content in ["{}", "layer"] {
             world.blob(content, &us()).await;

@@ -31,7 +31,7 @@ struct Cutting {
 
 impl Cutting {
     async fn new() -> Self {
-        let server = Postgres::shared().database();
+        let server = Postgres::shared().copy_of(migrated_database().await);
         let proxy = Proxy::start(server.port).await;
         let mut direct = PgConnection::connect(&server.uri()).await.unwrap();
         let through = PostgresDatabase {

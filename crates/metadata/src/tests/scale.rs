@@ -334,6 +334,7 @@ async fn every_hot_statement_uses_an_index_however_large_the_registry_is() {
             .into(),
     });
     let database = server.database();
+    migrate(&options_of(&database)).await;
     let mut world = World::of(&options_of(&database), Place::Server(database.clone())).await;
     world.features = Features {
         quota_checks: QuotaChecks::None,
