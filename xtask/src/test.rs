@@ -1,7 +1,5 @@
 //! `cargo xtask test`: set-up, then every test of the workspace.
 
-use std::num::NonZeroUsize;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -15,9 +13,6 @@ const BINARIES: &str = "ROADSTEAD_BINARIES";
 
 /// Tells the tests where the programs are that this installs for them.
 const PROGRAMS: &str = "ROADSTEAD_TEST_PROGRAMS";
-
-/// Tells a program of tests how many of them run at once.
-const THREADS: &str = "RUST_TEST_THREADS";
 
 /// The programs that tests and the count of instructions run.
 const PROGRAMS_BUILT: [&str; 5] = [
@@ -89,11 +84,10 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally
     Step::cargo(build, Duration::from_mins(40))
         .directory(&workspace.root)
         .run()?;
-    Step::cargo(arguments, Duration::from_mins(40))
+    Step::cargo(arguments, Duration::from_mins(50))
         .directory(&workspace.root)
         .env(BINARIES, workspace.target.join("debug"))
         .env(PROGRAMS, &programs)
-        .env(THREADS, threads())
         .run_reading(|line| tally.add(line))?;
     if tally.passed == 0 {
         bail!("no test has run");
@@ -112,12 +106,6 @@ pub(crate) fn build_programs(workspace: &Workspace) -> Result<()> {
     Step::cargo(build, Duration::from_mins(30))
         .directory(&workspace.root)
         .run()
-}
-
-/// How many tests of a program run at once: most wait for servers and for each other, so that as many as there are processors leave these idle.
-fn threads() -> String {
-    let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    (2 * processors).to_string()
 }
 
 #[cfg(test)]
