@@ -6,13 +6,6 @@ use serde_json::Value;
 /// The role that Quay's dump names as the owner of everything. It is no superuser, as in a deployment.
 const OWNER: &str = "quay";
 
-/// Its password.
-const OWNER_PASSWORD: &str = "quay";
-
-/// What the server keeps of it ([RFC 5803](https://www.rfc-editor.org/rfc/rfc5803)): one round of hashing in place of the usual 4096, with which
-/// clients that are not optimised take so long to connect on a slow machine that their server seems gone.
-const OWNER_PASSWORD_KEPT: &str = "SCRAM-SHA-256$1:cm9hZHN0ZWFkJ3MgdGVzdA==$961Z94oBO+VyZpTqBzIe8ncXjmpZz/SiiNXorMJw1sQ=:bIEFY3/HIbP9W70K6H3MAkwP7GhnueWaNuGzz1O2AnE=";
-
 /// `pg_temp.parsed(text)`: the text as JSON, or nothing when it is none, which PostgreSQL before 16 cannot ask without an error.
 const PARSED: &str = "CREATE FUNCTION pg_temp.parsed(body text) RETURNS jsonb LANGUAGE plpgsql AS
     $$ BEGIN RETURN body::jsonb; EXCEPTION WHEN others THEN RETURN NULL; END $$;";
@@ -26,8 +19,8 @@ pub(crate) struct TestDatabase {
 impl TestDatabase {
     /// An empty one, which Quay's role owns.
     pub(crate) fn empty() -> Self {
-        ensure_owner();
         let administration = Postgres::shared().database();
+        administration.ensure_role(OWNER);
         let database = Self { administration };
         database.give_to_owner();
         database
@@ -57,8 +50,7 @@ impl TestDatabase {
 
     /// As a registry's `DB_URI` has it: as the owner.
     pub(crate) fn uri(&self) -> String {
-        let PostgresDatabase { port, name, .. } = &self.administration;
-        format!("postgresql://{OWNER}:{OWNER_PASSWORD}@127.0.0.1:{port}/{name}")
+        self.administration.as_role(OWNER).uri()
     }
 
     /// Its name.
@@ -107,12 +99,4 @@ impl TestDatabase {
         text.parse()
             .unwrap_or_else(|error| panic!("`{query}`: {error}: {text}"))
     }
-}
-
-fn ensure_owner() {
-    // Another test may do the same at the same moment.
-    Postgres::shared().administration().psql(&format!(
-        "DO $$ BEGIN CREATE ROLE {OWNER} LOGIN PASSWORD '{OWNER_PASSWORD_KEPT}';
-         EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
-    ));
 }

@@ -75,7 +75,7 @@ pub(crate) fn store(workspace: &Workspace) -> Result<()> {
 
 fn count(workspace: &Workspace) -> Result<Counts> {
     ensure_programs(&PROGRAMS)?;
-    test::build_programs(workspace)?;
+    test::build_programs(workspace, &["instructions"])?;
     let built = workspace.target.join("debug");
     let registry = built.join("registry");
     let scratch = workspace.target.join("instructions");

@@ -14,15 +14,6 @@ const BINARIES: &str = "ROADSTEAD_BINARIES";
 /// Tells the tests where the programs are that this installs for them.
 const PROGRAMS: &str = "ROADSTEAD_TEST_PROGRAMS";
 
-/// The programs that tests and the count of instructions run.
-const PROGRAMS_BUILT: [&str; 5] = [
-    "registry",
-    "replicator",
-    "admin",
-    "test-s3-server",
-    "instructions",
-];
-
 /// How the tests went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -76,7 +67,7 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally
     tools::ensure_test_programs()?;
     let programs = workspace.target.join("test-programs");
     tools::ensure_test_program_directory(&programs)?;
-    build_programs(workspace)?;
+    build_programs(workspace, &[])?;
     let arguments = ["test", "--workspace", "--locked", "--no-fail-fast"]
         .into_iter()
         .chain(filter);
@@ -95,14 +86,18 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>, tally: &mut Tally
     Ok(())
 }
 
-/// Builds the programs that ship, the S3 server of the tests and the counter of instructions.
+/// Builds the programs that ship, the S3 server of the tests and what is wanted besides.
 ///
 /// As part of the whole workspace, so that crates are built once, for programs and tests together: with the failures that tests can order from a
 /// store, which no program orders. What ships is built by itself (`cargo xtask image`, `cargo xtask deb`).
-pub(crate) fn build_programs(workspace: &Workspace) -> Result<()> {
-    let build = ["build", "--workspace", "--locked"]
-        .into_iter()
-        .chain(PROGRAMS_BUILT.iter().flat_map(|program| ["--bin", program]));
+pub(crate) fn build_programs(workspace: &Workspace, besides: &[&str]) -> Result<()> {
+    let programs = ["registry", "replicator", "admin", "test-s3-server"];
+    let build = ["build", "--workspace", "--locked"].into_iter().chain(
+        programs
+            .iter()
+            .chain(besides)
+            .flat_map(|program| ["--bin", program]),
+    );
     Step::cargo(build, Duration::from_mins(30))
         .directory(&workspace.root)
         .run()

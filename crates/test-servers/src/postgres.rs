@@ -17,11 +17,11 @@ use crate::wait::wait;
 /// The directory with `postgres` and `initdb`, for tests against another version than the newest installed one.
 const PROGRAMS: &str = "ROADSTEAD_TEST_POSTGRES_PROGRAMS";
 
-/// The superuser's password. Nothing but a test ever listens with it, on the loopback interface.
+/// Everybody's password. Nothing but a test ever listens with it, on the loopback interface.
 const PASSWORD: &str = "not a secret";
 
 /// What the server keeps of it ([RFC 5803](https://www.rfc-editor.org/rfc/rfc5803)): one round of hashing in place of the usual 4096, which cost
-/// clients that are not optimised more than what most tests ask over the connection.
+/// clients that are not optimised more than what most tests ask over the connection, and on a slow machine so long that a server seemed gone.
 const PASSWORD_KEPT: &str = "SCRAM-SHA-256$1:cm9hZHN0ZWFkJ3MgdGVzdA==$5QuGBtS0o27tqqeK6Tv/jZVlprbKypVWUtKB7HJjRcQ=:JV4EpxNccoNpqrSIdrECHKexMKKAgGVq5z9cdFFh3cc=";
 
 /// How long a server may take to answer as it should, once it was started or told of something new.
@@ -386,6 +386,26 @@ impl PostgresDatabase {
             self.port,
             self.name
         )
+    }
+
+    /// Makes a role of the whole cluster that may log in and nothing else, unless it is there; several may do so at once.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub fn ensure_role(&self, role: &str) {
+        self.psql(&format!(
+            "DO $do$ BEGIN CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD_KEPT}';
+             EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $do$"
+        ));
+    }
+
+    /// The same database, asked by a role of [`PostgresDatabase::ensure_role`].
+    #[must_use]
+    pub fn as_role(&self, role: &str) -> Self {
+        Self {
+            user: role.to_owned(),
+            ..self.clone()
+        }
     }
 
     /// Runs statements and returns their rows: columns separated by `|`, one row a line, nothing else.

@@ -67,20 +67,13 @@ async fn opened(server: &PostgresDatabase) -> Database {
 
 /// As another role, which may log in.
 async fn opened_as(role: &str, server: &PostgresDatabase) -> Database {
-    let DatabaseOptions::Postgres(mut options) = options_of(server) else {
-        panic!("a server's options are PostgreSQL's");
-    };
-    role.clone_into(&mut options.username);
-    options.password = Some("not a secret".to_owned());
-    Database::open(&DatabaseOptions::Postgres(options))
-        .await
-        .unwrap()
+    opened(&server.as_role(role)).await
 }
 
 /// A role of its own name, without any right.
 fn new_role(server: &PostgresDatabase) -> String {
     let role = format!("role_of_{}", server.name);
-    server.psql(&format!("CREATE ROLE {role} LOGIN PASSWORD 'not a secret'"));
+    server.ensure_role(&role);
     role
 }
 
