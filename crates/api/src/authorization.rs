@@ -19,6 +19,7 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use roadstead_auth::{
     Access, Action, Credentials, IssuedToken, Secret, TokenError, TokenRefusal, TokenRequest,
 };
+use roadstead_distribution::Asked;
 use roadstead_metadata::Repository;
 use roadstead_oci::RepositoryName;
 use tracing::Instrument as _;
@@ -51,6 +52,19 @@ pub(crate) struct Caller {
 pub(crate) struct Admitted {
     pub(crate) caller: Caller,
     pub(crate) repository: Repository,
+}
+
+impl Admitted {
+    fn to(
+        name: &RepositoryName,
+        caller: Caller,
+        found: Option<Repository>,
+    ) -> Result<Self, ApiError> {
+        match found {
+            Some(repository) => Ok(Self { caller, repository }),
+            None => Err(ApiError::NameUnknown { name: name.clone() }),
+        }
+    }
 }
 
 /// What a request wants to do.
@@ -128,12 +142,20 @@ impl Inner {
     /// the challenge; see [`Inner::readable`].
     pub(crate) async fn admit(&self, head: &Head, wants: Wants<'_>) -> Result<Admitted, ApiError> {
         let (caller, found) = self.admit_missing(head, wants).await?;
-        match found {
-            Some(repository) => Ok(Admitted { caller, repository }),
-            None => Err(ApiError::NameUnknown {
-                name: wants.name.clone(),
-            }),
-        }
+        Admitted::to(wants.name, caller, found)
+    }
+
+    /// As [`Inner::admit`] to pull, and what spares further questions about what is in the repository.
+    pub(crate) async fn admit_to_read(
+        &self,
+        head: &Head,
+        name: &RepositoryName,
+    ) -> Result<(Admitted, Asked), ApiError> {
+        let wants = Wants::to(Action::Pull, name);
+        let caller = self.caller(head, &wants.scopes()).await?;
+        let (found, asked) = self.registry.find_repository_to_read(name).await?;
+        self.require(head, wants, &caller, found.as_ref()).await?;
+        Ok((Admitted::to(name, caller, found)?, asked))
     }
 
     /// As [`Inner::admit`], for requests that have an answer where there is no repository.
@@ -142,18 +164,28 @@ impl Inner {
         head: &Head,
         wants: Wants<'_>,
     ) -> Result<(Caller, Option<Repository>), ApiError> {
-        let scopes = wants.scopes();
-        let caller = self.caller(head, &scopes).await?;
+        let caller = self.caller(head, &wants.scopes()).await?;
         let found = self.registry.find_repository(wants.name).await?;
-        if self
+        self.require(head, wants, &caller, found.as_ref()).await?;
+        Ok((caller, found))
+    }
+
+    async fn require(
+        &self,
+        head: &Head,
+        wants: Wants<'_>,
+        caller: &Caller,
+        found: Option<&Repository>,
+    ) -> Result<(), ApiError> {
+        let may = self
             .authenticator
-            .may(&caller.access, wants.action, wants.name, found.as_ref())
+            .may(&caller.access, wants.action, wants.name, found)
             .await
-            .map_err(ApiError::Token)?
-        {
-            Ok((caller, found))
+            .map_err(ApiError::Token)?;
+        if may {
+            Ok(())
         } else {
-            Err(self.refuse(head, &caller, wants.name, &scopes))
+            Err(self.refuse(head, caller, wants.name, &wants.scopes()))
         }
     }
 

@@ -21,17 +21,28 @@ pub(crate) use self::read_right::ReadRight;
 pub use self::stream::BlobStream;
 use self::stream::OnTheWay;
 use crate::error::{DeleteError, PullError};
+use crate::lately::Asked;
 use crate::registry::Inner;
 
 /// Pulls and deletes blobs. See [`crate::Registry::blobs`].
 #[derive(Clone, Copy, Debug)]
 pub struct Blobs<'a> {
     inner: &'a Arc<Inner>,
+    asked: Option<Asked>,
 }
 
 impl<'a> Blobs<'a> {
     pub(crate) const fn new(inner: &'a Arc<Inner>) -> Self {
-        Self { inner }
+        Self { inner, asked: None }
+    }
+
+    /// What is read through this was asked for when its repository was: it may be what it was then.
+    #[must_use]
+    pub const fn asked(self, asked: Asked) -> Self {
+        Self {
+            asked: Some(asked),
+            ..self
+        }
     }
 
     /// Finds a blob that the repository holds, for [`Blobs::open`] or to tell its size. No location is asked. While the
@@ -42,7 +53,7 @@ impl<'a> Blobs<'a> {
     pub async fn find(&self, repository: &Repository, digest: &Digest) -> Result<Blob, PullError> {
         let inner = self.inner;
         let now = inner.now();
-        let asked = inner.lately.asking(inner.database.epoch());
+        let asked = self.asked.unwrap_or_else(|| inner.asking());
         if let Some(known) = inner.lately.known_blob(repository.id, digest, asked) {
             return Ok(known);
         }

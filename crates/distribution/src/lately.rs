@@ -1,9 +1,9 @@
 //! What the database has said lately about content that was pulled here, to answer pulls from: when asking it again would tell the same, and while it
 //! is not available.
 //!
-//! It would tell the same while nothing was committed since it was asked ([`Epoch`]), which only an embedded database lets us know. Any other is always
-//! asked first, and only when it does not answer does what it last said count, for as long as [`OutageOptions`] allow, and
-//! never anything about which it said that it is not there. What this registry itself changes is forgotten or changed here too; what others
+//! It would tell the same while nothing was committed since it was asked ([`Epoch`]). An embedded database lets us know for nothing; any other is asked
+//! whether that is so, once for a request and when it is likely ([`Commits`]), or else what the request wants to know. Only when it does not answer does
+//! what it last said count, for as long as [`OutageOptions`] allow, and never anything about which it said that it is not there. What this registry itself changes is forgotten or changed here too; what others
 //! change meanwhile is not seen, which is what the times bound. Nobody's rights are in here: they are decided from tokens, and from whether a
 //! repository is public, which is believed for a shorter time.
 
@@ -14,14 +14,18 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use roadstead_metadata::{
-    Blob, Epoch, ManifestLookup, MetadataError, Repository, RepositoryId, RepositoryPath,
-    StoredManifest,
+    Blob, Epoch, EpochsNow, ManifestLookup, MetadataError, Repository, RepositoryId,
+    RepositoryPath, StoredManifest,
 };
 use roadstead_oci::{Digest, Reference, Tag};
 use roadstead_runtime::{Clock, Timestamp};
 
+use crate::commits::Commits;
 use crate::options::OutageOptions;
 use crate::tags::TagPage;
+
+/// A repository that was last looked up so long ago is likely to be asked for again, or what is in it.
+const LIKELY_FOR: Duration = Duration::from_secs(2);
 
 /// For how long an answer counts while nothing is committed: tags and the protection of uploads end at their time without a commit.
 const SAME_FOR: Duration = Duration::from_secs(1);
@@ -70,6 +74,7 @@ pub(crate) struct Lately {
     options: OutageOptions,
     clock: Arc<dyn Clock>,
     entries: Mutex<Entries>,
+    commits: Mutex<Commits>,
     /// How many answers came from here since the database last answered.
     answers: AtomicU64,
     /// Grows with every change made here, so that what was read before it is not remembered after it.
@@ -115,12 +120,21 @@ enum Value {
     Tags(Arc<TagPage>),
 }
 
-/// A look at the database that has begun.
+/// When somebody began to ask, and what was committed by then: what is remembered from then answers them.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked {
+pub struct Asked {
     since: Timestamp,
     changes: u64,
-    epoch: Option<Epoch>,
+    epochs: EpochsNow,
+}
+
+impl Asked {
+    fn epoch_for(&self, key: &Key) -> Option<Epoch> {
+        match key {
+            Key::Repository(_) => self.epochs.repositories,
+            Key::Tag(..) | Key::Manifest(..) | Key::Blob(..) | Key::Tags(..) => self.epochs.content,
+        }
+    }
 }
 
 impl Lately {
@@ -129,6 +143,7 @@ impl Lately {
             options,
             clock,
             entries: Mutex::default(),
+            commits: Mutex::default(),
             answers: AtomicU64::new(0),
             changes: AtomicU64::new(0),
             listener: OnceLock::new(),
@@ -140,13 +155,29 @@ impl Lately {
         self.listener.get_or_init(|| listener);
     }
 
-    /// To be called before the database is asked, with its epoch of that moment.
-    pub(crate) fn asking(&self, epoch: Option<Epoch>) -> Asked {
+    /// To be called before the database is asked, with its epochs of that moment.
+    pub(crate) fn asking(&self, epochs: EpochsNow) -> Asked {
         Asked {
             since: self.clock.now(),
             changes: self.changes.load(Ordering::Acquire),
-            epoch,
+            epochs,
         }
+    }
+
+    /// Whether a server that is asked whether anything was committed is likely to save further questions about this repository.
+    pub(crate) fn worth_asking(&self, path: &RepositoryPath) -> bool {
+        let now = self.clock.now();
+        let entries = self.entries();
+        let known = entries.by_key.get(&Key::Repository(path.clone()));
+        let age = known.and_then(|entry| (now - entry.confirmed).to_std().ok());
+        drop(entries);
+        age.is_some_and(|age| age < LIKELY_FOR) && self.commits().worth_asking(now)
+    }
+
+    /// Takes in what a server said to that, and what was the case before it was asked.
+    pub(crate) fn told(&self, before: Asked, epochs: EpochsNow) -> Asked {
+        self.commits().told(epochs.content, self.clock.now());
+        Asked { epochs, ..before }
     }
 
     /// A repository as the database would tell it now, if that is known.
@@ -219,7 +250,7 @@ impl Lately {
         limit: u32,
         (asked, page): (Asked, &Arc<TagPage>),
     ) {
-        if asked.epoch.is_some() {
+        if asked.epochs.content.is_some() {
             let key = Key::Tags(repository, after.to_owned(), limit);
             self.confirm(key, Value::Tags(Arc::clone(page)), asked);
         }
@@ -227,7 +258,7 @@ impl Lately {
 
     /// What was read since the last commit, and not long ago.
     fn known(&self, key: &Key, asked: Asked) -> Option<Value> {
-        let epoch = asked.epoch?;
+        let epoch = asked.epoch_for(key)?;
         let entries = self.entries();
         let entry = entries.by_key.get(key)?;
         let age = (asked.since - entry.confirmed).to_std().ok()?;
@@ -435,6 +466,11 @@ impl Lately {
         }
     }
 
+    fn commits(&self) -> MutexGuard<'_, Commits> {
+        // Some numbers, which are right enough whoever panicked.
+        self.commits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn entries(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -453,6 +489,7 @@ impl Entries {
                     .sum(),
                 Value::Repository(_) | Value::Tag(_) | Value::Blob(_) => 0,
             };
+        let epoch = asked.epoch_for(&key);
         let place = self.next;
         self.next += 1;
         self.bytes += bytes;
@@ -460,7 +497,7 @@ impl Entries {
         let entry = Entry {
             value,
             confirmed: asked.since,
-            epoch: asked.epoch,
+            epoch,
             place,
             bytes,
         };
@@ -487,7 +524,7 @@ impl Entries {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use roadstead_metadata::ManifestId;
+    use roadstead_metadata::{ManifestId, RepositoryState, UserId};
     use roadstead_oci::Algorithm;
     use roadstead_runtime::ManualClock;
 
@@ -507,7 +544,7 @@ mod tests {
         let asked = Asked {
             since: Timestamp::UNIX_EPOCH,
             changes: 0,
-            epoch: None,
+            epochs: EpochsNow::default(),
         };
         let by_number = OutageOptions {
             entries_max: 5,
@@ -564,18 +601,48 @@ mod tests {
         let found = || Ok(ManifestLookup::Found(manifest("old".to_owned())));
         let key = Key::Tag(repository, tag.clone());
 
-        let asked = lately.asking(None);
+        let asked = lately.asking(EpochsNow::default());
         lately.tags_changed(repository, &[tag]);
         lately
             .manifest(repository, &reference, asked, found())
             .unwrap();
         assert!(lately.recall(&key).is_none());
 
-        let asked = lately.asking(None);
+        let asked = lately.asking(EpochsNow::default());
         lately
             .manifest(repository, &reference, asked, found())
             .unwrap();
         assert!(lately.recall(&key).is_some());
+    }
+
+    #[test]
+    fn a_server_is_asked_for_commits_only_while_a_repository_is_asked_for() {
+        let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
+        let lately = Lately::new(
+            OutageOptions::default(),
+            Arc::clone(&clock) as Arc<dyn Clock>,
+        );
+        let path = RepositoryPath {
+            namespace: "acme".to_owned(),
+            name: "app".to_owned(),
+        };
+        assert!(!lately.worth_asking(&path), "nobody has asked for it");
+        let repository = Repository {
+            id: RepositoryId(1),
+            namespace_id: UserId(1),
+            path: path.clone(),
+            public: true,
+            state: RepositoryState::Normal,
+            holds_images: true,
+            mirror_robot: None,
+        };
+        let asked = lately.asking(EpochsNow::default());
+        lately
+            .repository(&path, asked, Ok(Some(repository)))
+            .unwrap();
+        assert!(lately.worth_asking(&path));
+        clock.advance(LIKELY_FOR);
+        assert!(!lately.worth_asking(&path));
     }
 
     /// Remembers what it is told.
@@ -607,7 +674,7 @@ mod tests {
             .manifest(
                 repository,
                 &Reference::Tag(tag.clone()),
-                there.asking(None),
+                there.asking(EpochsNow::default()),
                 found(),
             )
             .unwrap();
@@ -618,7 +685,7 @@ mod tests {
         here.blob_deleted(repository, &digest);
         let changes = told.0.lock().unwrap().clone();
         assert_eq!(changes.len(), 3);
-        let before = there.asking(None);
+        let before = there.asking(EpochsNow::default());
         for change in &changes {
             there.changed(change);
         }
@@ -643,7 +710,7 @@ mod tests {
         let key = Key::Manifest(RepositoryId(1), found.digest.clone());
         let asked = Asked {
             since: Timestamp::UNIX_EPOCH + Duration::from_secs(1),
-            ..lately.asking(None)
+            ..lately.asking(EpochsNow::default())
         };
         lately.confirm(key.clone(), Value::Manifest(found), asked);
         assert!(lately.recall(&key).is_none());

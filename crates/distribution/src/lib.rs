@@ -39,6 +39,7 @@
 mod blobs;
 mod body;
 mod catalog;
+mod commits;
 mod error;
 mod garbage;
 mod labels;
@@ -64,7 +65,7 @@ pub use error::{DeleteError, LabelError, ManifestPushError, PullError, PushError
 pub use garbage::{
     GarbageCollector, GarbageOptions, GarbageParts, GarbageReport, GarbageRound, WaitingAt,
 };
-pub use lately::{ContentChange, ContentListener};
+pub use lately::{Asked, ContentChange, ContentListener};
 pub use manifests::{Manifests, PushedManifest};
 pub use options::{DistributionOptions, OutageOptions, Writes};
 pub use referrers::{ReferrersAfter, ReferrersPage};

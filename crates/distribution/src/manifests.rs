@@ -12,6 +12,7 @@ use roadstead_oci::{Algorithm, Digest, Manifest, Reference, Tag};
 
 use crate::error::{DeleteError, LabelError, ManifestPushError, PullError};
 use crate::labels::{self, Found};
+use crate::lately::Asked;
 use crate::quota;
 use crate::referrers::{self, ReferrersAfter, ReferrersPage};
 use crate::refusal::Refusal;
@@ -39,11 +40,21 @@ pub struct PushedManifest {
 #[derive(Clone, Copy, Debug)]
 pub struct Manifests<'a> {
     inner: &'a Arc<Inner>,
+    asked: Option<Asked>,
 }
 
 impl<'a> Manifests<'a> {
     pub(crate) const fn new(inner: &'a Arc<Inner>) -> Self {
-        Self { inner }
+        Self { inner, asked: None }
+    }
+
+    /// What is read through this was asked for when its repository was: it may be what it was then.
+    #[must_use]
+    pub const fn asked(self, asked: Asked) -> Self {
+        Self {
+            asked: Some(asked),
+            ..self
+        }
     }
 
     /// Stores a manifest under `reference` and under `tags` (`?tag=`), and queues the copies of its blobs that are missing: all in
@@ -185,7 +196,7 @@ impl<'a> Manifests<'a> {
     ) -> Result<StoredManifest, PullError> {
         let inner = self.inner;
         let now = inner.now();
-        let asked = inner.lately.asking(inner.database.epoch());
+        let asked = self.asked.unwrap_or_else(|| inner.asking());
         if let Some(known) = inner.lately.known_manifest(repository.id, reference, asked) {
             return Ok(known);
         }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use roadstead_locations::Locations;
 use roadstead_metadata::{
-    Actor, CatalogViewer, Database, Demand, LogEntry, MetadataError, Repository, RepositoryPath,
+    Actor, CatalogViewer, Database, Demand, Engine, LogEntry, MetadataError, Repository,
+    RepositoryPath,
 };
 use roadstead_oci::{MediaType, Reference, RepositoryName};
 use roadstead_placement::{LocationName, Topology};
@@ -18,7 +19,7 @@ use tokio::sync::Semaphore;
 use crate::blobs::{Blobs, Fills, ReadRight};
 use crate::catalog;
 use crate::labels;
-use crate::lately::{ContentChange, ContentListener, Lately};
+use crate::lately::{Asked, ContentChange, ContentListener, Lately};
 use crate::manifests::Manifests;
 use crate::memory::Budget;
 use crate::metrics::PullCounters;
@@ -78,6 +79,11 @@ pub(crate) struct Inner {
 impl Inner {
     pub(crate) fn now(&self) -> Timestamp {
         self.environment.now()
+    }
+
+    /// Begins to ask the database, without asking a server whether anything was committed.
+    pub(crate) fn asking(&self) -> Asked {
+        self.lately.asking(self.database.epochs_at_hand())
     }
 
     pub(crate) fn require_writable(&self, repository: &Repository) -> Result<(), Refusal> {
@@ -244,14 +250,37 @@ impl Registry {
         &self,
         name: &RepositoryName,
     ) -> Result<Option<Repository>, MetadataError> {
+        let asked = self.inner.asking();
+        self.find_repository_as_of(&self.path_of(name), asked).await
+    }
+
+    /// As [`Registry::find_repository`] for whoever reads in it right behind that, and what spares them further questions: see
+    /// [`Manifests::asked`], [`Blobs::asked`] and [`Tags::asked`].
+    pub async fn find_repository_to_read(
+        &self,
+        name: &RepositoryName,
+    ) -> Result<(Option<Repository>, Asked), MetadataError> {
         let inner = &self.inner;
         let path = self.path_of(name);
-        let asked = inner.lately.asking(inner.database.epoch_of_repositories());
-        if let Some(known) = inner.lately.known_repository(&path, asked) {
+        let mut asked = inner.asking();
+        if inner.database.engine() == Engine::Postgres && inner.lately.worth_asking(&path) {
+            let epochs = inner.database.epochs_now().await;
+            asked = inner.lately.told(asked, epochs);
+        }
+        Ok((self.find_repository_as_of(&path, asked).await?, asked))
+    }
+
+    async fn find_repository_as_of(
+        &self,
+        path: &RepositoryPath,
+        asked: Asked,
+    ) -> Result<Option<Repository>, MetadataError> {
+        let inner = &self.inner;
+        if let Some(known) = inner.lately.known_repository(path, asked) {
             return Ok(Some(known));
         }
-        let said = inner.database.find_repository(&path).await;
-        inner.lately.repository(&path, asked, said)
+        let said = inner.database.find_repository(path).await;
+        inner.lately.repository(path, asked, said)
     }
 
     /// Pushing blobs.

@@ -9,6 +9,7 @@ use roadstead_runtime::Timestamp;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::error::{PullError, TagChangeError};
+use crate::lately::Asked;
 use crate::registry::{Inner, Page};
 
 /// A page of a repository's tags.
@@ -41,11 +42,21 @@ impl TagPage {
 #[derive(Clone, Copy, Debug)]
 pub struct Tags<'a> {
     inner: &'a Inner,
+    asked: Option<Asked>,
 }
 
 impl<'a> Tags<'a> {
     pub(crate) const fn new(inner: &'a Inner) -> Self {
-        Self { inner }
+        Self { inner, asked: None }
+    }
+
+    /// What is read through this was asked for when its repository was: it may be what it was then.
+    #[must_use]
+    pub const fn asked(self, asked: Asked) -> Self {
+        Self {
+            asked: Some(asked),
+            ..self
+        }
     }
 
     /// Lists the repository's tags in byte order from behind `after`, which need not exist. At most `entries`, and never more
@@ -65,7 +76,7 @@ impl<'a> Tags<'a> {
         if limit == 0 {
             return Ok(Arc::new(TagPage::of(Page::empty())));
         }
-        let asked = inner.lately.asking(inner.database.epoch());
+        let asked = self.asked.unwrap_or_else(|| inner.asking());
         let behind = after.unwrap_or_default();
         if let Some(known) = inner.lately.known_tags(repository.id, behind, limit, asked) {
             return Ok(known);

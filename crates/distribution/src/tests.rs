@@ -4,6 +4,7 @@ mod bad_pushes;
 mod concurrency;
 mod crashes;
 mod fills;
+mod fresh;
 mod garbage;
 mod hedges;
 mod labels;

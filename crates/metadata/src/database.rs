@@ -16,13 +16,13 @@ use tracing::Span;
 
 pub(crate) use self::transaction::{Migration, Transaction};
 use crate::dialect::Engine;
-use crate::epoch::{Epoch, Epochs};
+use crate::epoch::{Epochs, EpochsNow};
 use crate::error::{DriverError, MetadataError};
 use crate::ids::{RepositoryId, UserId};
 use crate::lookups::Lookups;
 use crate::meetings::Meetings;
 use crate::metrics::{PoolState, Statements, Step};
-use crate::postgres::{PostgresOptions, Servers, Times};
+use crate::postgres::{PostgresOptions, Servers, Snapshots, Times};
 use crate::reader::{Freshness, Reader, Replicas};
 use crate::row::{FromRow, Rows};
 use crate::sqlite::{self, Place, Pool, Wanted};
@@ -95,6 +95,7 @@ enum Writer {
     Postgres {
         database: Arc<Servers>,
         replicas: Arc<Replicas>,
+        snapshots: Snapshots,
     },
 }
 
@@ -145,6 +146,7 @@ impl Pools {
                 Arc::clone(&statements),
             )
         };
+        let snapshots = Snapshots::new(Arc::clone(&database), reader(Freshness::Now));
         Ok(Self {
             read: reader(Freshness::Now),
             pull: reader(Freshness::Pull),
@@ -154,7 +156,11 @@ impl Pools {
             lookups: Lookups::new(Engine::Postgres),
             meetings: Meetings::new(Engine::Postgres),
             statements,
-            write: Writer::Postgres { database, replicas },
+            write: Writer::Postgres {
+                database,
+                replicas,
+                snapshots,
+            },
         })
     }
 }
@@ -254,7 +260,9 @@ impl Database {
                     pool.close().await;
                 }
             }
-            Writer::Postgres { database, replicas } => {
+            Writer::Postgres {
+                database, replicas, ..
+            } => {
                 database.close().await;
                 replicas.close().await;
             }
@@ -265,14 +273,25 @@ impl Database {
         &self.pools.statements
     }
 
-    /// The content of this moment: while it is the same, what was read is what would be read. None where that cannot be told, as of a server.
-    pub fn epoch(&self) -> Option<Epoch> {
-        self.epochs()?.now()
+    /// The epochs of this moment: while one is the same, what was read is what would be read. Asks a server; [`Database::epochs_at_hand`] does not.
+    ///
+    /// Dropped, it leaves the question to be asked.
+    pub async fn epochs_now(&self) -> EpochsNow {
+        match &self.pools.write {
+            Writer::Sqlite { epochs, .. } => epochs.both(),
+            Writer::Postgres { snapshots, .. } => {
+                let epoch = snapshots.now().await;
+                EpochsNow {
+                    content: epoch,
+                    repositories: epoch,
+                }
+            }
+        }
     }
 
-    /// As [`Database::epoch`], for what no push changes, like repositories and whose they are: it outlasts pushes.
-    pub fn epoch_of_repositories(&self) -> Option<Epoch> {
-        self.epochs()?.lasting()
+    /// As [`Database::epochs_now`] where that costs no way to a server and back; none otherwise.
+    pub fn epochs_at_hand(&self) -> EpochsNow {
+        self.epochs().map(Epochs::both).unwrap_or_default()
     }
 
     /// Where epochs are read: of a SQLite file.
@@ -318,7 +337,9 @@ impl Database {
                     ("write", write.state()),
                 ],
             ),
-            Writer::Postgres { database, replicas } => {
+            Writer::Postgres {
+                database, replicas, ..
+            } => {
                 let state = |connection: &DatabaseConnection| {
                     let pool = connection.get_postgres_connection_pool();
                     pool_state(pool.size(), pool.num_idle())

@@ -2,7 +2,8 @@
 //!
 //! SQLite keeps the head of its write-ahead log in memory that all processes share, the file `-shm` beside the database. Every commit changes it,
 //! whoever makes it, before it is acknowledged; whoever begins to read looks there for where the log ends. So if it is what it was before something
-//! was read, reading it again would find the same. (<https://www.sqlite.org/walformat.html>, section 2.1.)
+//! was read, reading it again would find the same. (<https://www.sqlite.org/walformat.html>, section 2.1.) What a server has instead is the business
+//! of [`Snapshots`](crate::postgres::Snapshots).
 
 use std::fmt::{self, Debug, Formatter};
 use std::fs::File;
@@ -24,17 +25,42 @@ const IS_INITIALISED: usize = 12;
 
 /// The content of a database, as against what it is after the next commit. Only good for comparing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Epoch([u8; HEAD_BYTES]);
+pub struct Epoch(pub(crate) Moment);
+
+/// What tells one moment from the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// Of a SQLite file: the head of its log.
+    File([u8; HEAD_BYTES]),
+    /// Of a server: what its snapshot hashes to, of the pool with this number.
+    Server { pool: u64, snapshot: [u8; 44] },
+}
 
 impl Epoch {
+    /// How many transactions a file has counted.
+    fn changes(&self) -> Option<u32> {
+        match &self.0 {
+            Moment::File(head) => {
+                let bytes = head.get(CHANGES)?.try_into().ok()?;
+                Some(u32::from_ne_bytes(bytes))
+            }
+            Moment::Server { .. } => None,
+        }
+    }
+
     /// Whether exactly one transaction lies between the two.
     fn is_next_of(&self, before: &Self) -> bool {
-        let changes = |epoch: &Self| {
-            let bytes = epoch.0.get(CHANGES)?.try_into().ok()?;
-            Some(u32::from_ne_bytes(bytes))
-        };
-        matches!((changes(before), changes(self)), (Some(before), Some(now)) if before.wrapping_add(1) == now)
+        matches!((before.changes(), self.changes()), (Some(before), Some(now)) if before.wrapping_add(1) == now)
     }
+}
+
+/// The epochs of a moment. None where they cannot be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EpochsNow {
+    /// That of everything.
+    pub content: Option<Epoch>,
+    /// That of what no push changes, like repositories and whose they are: in a file it outlasts pushes.
+    pub repositories: Option<Epoch>,
 }
 
 /// Where the epochs of a SQLite database are read, while this process has it open.
@@ -96,17 +122,26 @@ impl Epochs {
         drop(shared);
         let (first, second) = heads.split_at(HEAD_BYTES);
         let whole = first == second && first.get(IS_INITIALISED) == Some(&1);
-        whole.then(|| first.try_into().ok().map(Epoch)).flatten()
+        whole
+            .then(|| Some(Epoch(Moment::File(first.try_into().ok()?))))
+            .flatten()
     }
 
-    /// As [`Epochs::now`], for what no push changes: the same after a commit that [`Epochs::only_pushed`] was told of in time.
-    pub(crate) fn lasting(&self) -> Option<Epoch> {
-        let now = self.now()?;
+    /// The epoch of this moment, and that of what no push changes: the same after a commit that [`Epochs::only_pushed`] was told of in time.
+    pub(crate) fn both(&self) -> EpochsNow {
+        let content = self.now();
+        EpochsNow {
+            content,
+            repositories: content.map(|now| self.lasting(now)),
+        }
+    }
+
+    fn lasting(&self, now: Epoch) -> Epoch {
         let mut lasting = self.lasting.lock().unwrap_or_else(PoisonError::into_inner);
         let known = lasting.filter(|known| known.now == now);
         let known = known.unwrap_or(Lasting { began: now, now });
         *lasting = Some(known);
-        Some(known.began)
+        known.began
     }
 
     /// Tells that a transaction of this process has been committed which changed nothing but what pushes change. `before` is the epoch that it began in,
@@ -142,20 +177,24 @@ mod tests {
         let path = directory.path().join("registry.db");
         let (here, there) = (open(&path).await, open(&path).await);
         here.migrate().await.unwrap();
-        let began = here.epoch().expect("the database is open");
+        let began = here.epochs_at_hand().content.expect("the database is open");
         let nobody = RepositoryPath {
             namespace: "nobody".to_owned(),
             name: "nothing".to_owned(),
         };
         here.find_repository(&nobody).await.unwrap();
         there.ping_for_writes().await.unwrap();
-        assert_eq!(here.epoch(), Some(began), "reading changes nothing");
+        assert_eq!(
+            here.epochs_at_hand().content,
+            Some(began),
+            "reading changes nothing"
+        );
         let commit = async |database: &Database| {
-            let before = here.epoch();
+            let before = here.epochs_at_hand().content;
             let statement = "UPDATE teamrole SET name = name";
             let changed = database.execute("change something", statement, vec![]);
             assert!(changed.await.unwrap() > 0);
-            assert_ne!(here.epoch(), before);
+            assert_ne!(here.epochs_at_hand().content, before);
         };
         for _ in 0..100 {
             commit(&here).await;
@@ -182,32 +221,32 @@ mod tests {
             transaction.commit().await.unwrap();
             move || epochs.only_pushed(before)
         };
-        let began = here.epoch_of_repositories();
+        let began = here.epochs_at_hand().repositories;
         assert!(began.is_some());
         for _ in 0..100 {
             (push().await)();
-            assert_eq!(here.epoch_of_repositories(), began);
+            assert_eq!(here.epochs_at_hand().repositories, began);
         }
         for other in [&here, &there] {
-            let before = here.epoch_of_repositories();
+            let before = here.epochs_at_hand().repositories;
             commit(other).await;
             (push().await)();
             assert_ne!(
-                here.epoch_of_repositories(),
+                here.epochs_at_hand().repositories,
                 before,
                 "two commits, one push"
             );
             // Behind the push and before anybody was told that it was one.
-            let before = here.epoch_of_repositories();
+            let before = here.epochs_at_hand().repositories;
             let told = push().await;
             commit(other).await;
             told();
-            assert_ne!(here.epoch_of_repositories(), before);
+            assert_ne!(here.epochs_at_hand().repositories, before);
             // Looked at in between.
             let told = push().await;
-            let between = here.epoch_of_repositories();
+            let between = here.epochs_at_hand().repositories;
             told();
-            assert_eq!(here.epoch_of_repositories(), between);
+            assert_eq!(here.epochs_at_hand().repositories, between);
         }
     }
 
@@ -217,14 +256,14 @@ mod tests {
         let path = directory.path().join("registry.db");
         let database = open(&path).await;
         database.migrate().await.unwrap();
-        let before = database.epoch();
+        let before = database.epochs_at_hand().content;
         assert!(before.is_some());
         // With the last connection the log goes into the database, and its shared memory away.
         database.close().await;
-        assert_eq!(database.epoch(), None);
+        assert_eq!(database.epochs_at_hand().content, None);
         let again = open(&path).await;
         again.ping().await.unwrap();
-        assert!(again.epoch().is_some());
-        assert_ne!(again.epoch(), before);
+        assert!(again.epochs_at_hand().content.is_some());
+        assert_ne!(again.epochs_at_hand().content, before);
     }
 }

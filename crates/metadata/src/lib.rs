@@ -96,7 +96,7 @@ pub use credentials::{
 pub use database::{Database, DatabaseOptions};
 pub use demand::Demand;
 pub use dialect::Engine;
-pub use epoch::Epoch;
+pub use epoch::{Epoch, EpochsNow};
 pub use error::{DriverError, MetadataError};
 pub use failed_copies::{FailedCopiesOf, FailedCopy};
 pub use features::Features;

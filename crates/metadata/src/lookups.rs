@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use roadstead_oci::{Digest, Tag};
@@ -20,6 +21,10 @@ use crate::repositories::{Repository, RepositoryPath};
 
 /// How many are looked up with one statement. Manifests come with their bytes, of which as many are in memory as are asked for anyway.
 const TOGETHER_MAX: usize = 256;
+
+/// From a server that answers so soon, nobody waits long for their turn: it is asked for all together, which costs both sides less. As long as
+/// statements take over a local network, busy or not.
+pub(crate) const NEAR: Duration = Duration::from_millis(3);
 
 /// Statements at once, of each kind. SQLite answers within the time that its statement costs; a server may be a long way off, and then who comes
 /// just behind a statement waits for a quarter of the way there and back.
@@ -74,7 +79,7 @@ where
 {
     fn new(operation: &'static str, engine: Engine) -> Self {
         Self {
-            gather: Gather::new(TOGETHER_MAX, at_once_max(engine)),
+            gather: Gather::new(TOGETHER_MAX, at_once_max(engine)).one_by_one_within(NEAR),
             operation,
         }
     }

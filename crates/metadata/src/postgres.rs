@@ -4,6 +4,7 @@ mod advice;
 mod choice;
 mod probe;
 mod servers;
+mod snapshots;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 pub(crate) use self::servers::{Live, Servers, Times};
+pub(crate) use self::snapshots::Snapshots;
 use crate::database::ACQUIRE_TIMEOUT;
 
 /// How long one attempt to connect may take unless the configuration says otherwise: time for two retransmissions

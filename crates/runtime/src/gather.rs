@@ -6,9 +6,11 @@
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 
 use crate::tasks::Tasks;
@@ -25,6 +27,18 @@ pub struct Gather<Q, A> {
 struct Limits {
     together_max: usize,
     at_once_max: usize,
+    /// Answers that took no longer come from nearby.
+    near: Duration,
+}
+
+impl Limits {
+    /// How many may ask at the same time, when the last answer took so long.
+    fn at_once(self, took: Option<Duration>) -> usize {
+        match took {
+            Some(took) if took < self.near => 1,
+            _ => self.at_once_max,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -32,6 +46,8 @@ struct State<Q, A> {
     waiting: VecDeque<Asking<Q, A>>,
     /// How many are asking for all.
     running: usize,
+    /// How long the last answer took.
+    took: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -51,13 +67,22 @@ impl<Q: Send + 'static, A: Send + 'static> Gather<Q, A> {
             state: Arc::new(Mutex::new(State {
                 waiting: VecDeque::new(),
                 running: 0,
+                took: None,
             })),
             limits: Limits {
                 together_max: together_max.max(1),
                 at_once_max: at_once_max.max(1),
+                near: Duration::ZERO,
             },
             tasks: Tasks::new(),
         }
+    }
+
+    /// Puts one at a time while answers take less than this: nobody waits long then, and the more ask together.
+    #[must_use]
+    pub fn one_by_one_within(mut self, near: Duration) -> Self {
+        self.limits.near = near;
+        self
     }
 
     /// Asks this together with whatever others ask by then. `ask` gives an answer to each question, in their order; every caller's does the same.
@@ -80,7 +105,7 @@ impl<Q: Send + 'static, A: Send + 'static> Gather<Q, A> {
                 answer: sender,
                 span: Span::current(),
             });
-            let begins = state.running < self.limits.at_once_max;
+            let begins = state.running < self.limits.at_once(state.took);
             state.running += usize::from(begins);
             begins
         };
@@ -99,14 +124,18 @@ async fn ask_for_all<Q, A, F>(state: &Mutex<State<Q, A>>, limits: Limits, ask: i
 where
     F: Future<Output = Vec<A>> + Send,
 {
+    let mut took = None;
     loop {
         let mut questions = Vec::new();
         let mut answers_to = Vec::new();
         let mut span = None;
         {
             let mut state = lock(state);
+            state.took = took.or(state.took);
             let together = state.waiting.len().min(limits.together_max);
-            if together == 0 {
+            // Whoever waits is asked for by another.
+            let too_many = state.running > limits.at_once(state.took);
+            if together == 0 || too_many {
                 state.running -= 1;
                 return;
             }
@@ -118,7 +147,9 @@ where
         }
         let asked = async { ask(questions).await }.instrument(span.unwrap_or_else(Span::none));
         // Whoever asks next must not find that this one never ends.
+        let began = Instant::now();
         let answers = AssertUnwindSafe(asked).catch_unwind().await;
+        took = Some(began.elapsed());
         for (answer_to, answer) in answers_to.into_iter().zip(answers.unwrap_or_default()) {
             // Whoever has gone needs no answer.
             answer_to.send(answer).ok();
@@ -236,6 +267,35 @@ mod tests {
         assert_eq!(doubling.asked(2).await.len(), 2);
         doubling.may.add_permits(3);
         assert_eq!(three.await, ((Some(2), Some(4)), Some(6)));
+    }
+
+    #[tokio::test]
+    async fn while_answers_come_soon_one_is_asked_at_a_time() {
+        let mut doubling = Doubling::new(50, 2);
+        let gather = Gather::new(50, 2).one_by_one_within(Duration::from_hours(1));
+        doubling.gather = Arc::new(gather);
+        // It is not known yet how long an answer takes.
+        let mut first = Box::pin(doubling.double(1));
+        assert!((&mut first).now_or_never().is_none());
+        doubling.asked(1).await;
+        let two = begun(first, doubling.double(2));
+        doubling.asked(2).await;
+        doubling.may.add_permits(2);
+        assert_eq!(two.await, (Some(2), Some(4)));
+        let mut third = Box::pin(doubling.double(3));
+        assert!((&mut third).now_or_never().is_none());
+        doubling.asked(3).await;
+        let both = begun(third, join(doubling.double(4), doubling.double(5)));
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(doubling.asked(3).await.len(), 3);
+        doubling.may.add_permits(2);
+        assert_eq!(both.await, (Some(6), (Some(8), Some(10))));
+        assert_eq!(
+            doubling.asked(4).await,
+            [vec![1], vec![2], vec![3], vec![4, 5]]
+        );
     }
 
     #[tokio::test]

@@ -64,10 +64,11 @@ async fn pull(
     name: &RepositoryName,
     digest: &Digest,
 ) -> Result<Response<Body>, ApiError> {
-    let admitted = inner.admit(head, Wants::to(Action::Pull, name)).await?;
+    let (admitted, asked) = inner.admit_to_read(head, name).await?;
     let blob = inner
         .registry
         .blobs()
+        .asked(asked)
         .find(&admitted.repository, digest)
         .await?;
     let described = |status| {

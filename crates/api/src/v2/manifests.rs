@@ -64,10 +64,11 @@ async fn pull(
     name: &RepositoryName,
     reference: &Reference,
 ) -> Result<Response<Body>, ApiError> {
-    let admitted = inner.admit(head, Wants::to(Action::Pull, name)).await?;
+    let (admitted, asked) = inner.admit_to_read(head, name).await?;
     let manifest = inner
         .registry
         .manifests()
+        .asked(asked)
         .get(&admitted.repository, reference)
         .await?;
     // As in Quay, asking for the head only is a pull too, and so is hearing that nothing has changed.

@@ -2,12 +2,10 @@
 
 use http::header::LINK;
 use http::{Response, StatusCode};
-use roadstead_auth::Action;
 use roadstead_oci::RepositoryName;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::authorization::Wants;
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::links::Links;
@@ -34,10 +32,11 @@ pub(crate) async fn answer(
     }
     let query = head.query()?;
     let page = page_request(&query)?;
-    let admitted = inner.admit(head, Wants::to(Action::Pull, name)).await?;
+    let (admitted, asked) = inner.admit_to_read(head, name).await?;
     let found = inner
         .registry
         .tags()
+        .asked(asked)
         .list(&admitted.repository, page.last.as_deref(), page.entries)
         .await?;
     let link = match found.entries.last() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use roadstead_metadata::{Actor, ManifestLookup, MetadataError};
+use roadstead_metadata::{Actor, EpochsNow, ManifestLookup, MetadataError};
 use roadstead_oci::{Digest, ErrorCode, Reference, RepositoryName};
 use roadstead_runtime::Clock as _;
 
@@ -120,7 +120,7 @@ async fn a_pull_that_the_outage_cut_short_is_answered_from_what_a_later_one_was_
     let path = world.repository.path.clone();
 
     let lately = &world.registry.inner.lately;
-    let early = lately.asking(None);
+    let early = lately.asking(EpochsNow::default());
     world.clock.advance(Duration::from_millis(1));
     pull(&world, &tag("latest")).await.unwrap();
     world.database.close().await;

@@ -14,8 +14,7 @@ use bytes::Bytes;
 use chrono::{DateTime, TimeDelta};
 use roadstead_locations::Locations;
 use roadstead_metadata::{
-    Actor, Credential, Database, DatabaseOptions, Features, ImmutableTags, PostgresHost,
-    PostgresOptions, QuotaSizes, Repository,
+    Actor, Credential, Database, Features, ImmutableTags, QuotaSizes, Repository,
 };
 use roadstead_oci::{Digest, Manifest, ManifestLimits, MediaType, Reference};
 use roadstead_placement::Topology;
@@ -25,7 +24,7 @@ use roadstead_test_servers::{Postgres, PostgresDatabase};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::world::{name, whole};
+use super::world::{name, options_of, whole};
 use crate::{DistributionOptions, Registry, RegistryParts};
 
 /// Quay's database, ours, and a registry on ours.
@@ -61,18 +60,7 @@ impl Twins {
             .expect("tar can be run");
         assert!(unpacked.success(), "the buckets cannot be unpacked");
 
-        let options = DatabaseOptions::Postgres(PostgresOptions {
-            password: Some(ours.password.clone()),
-            ..PostgresOptions::new(
-                vec![PostgresHost {
-                    host: "127.0.0.1".to_owned(),
-                    port: ours.port,
-                }],
-                &ours.name,
-                &ours.user,
-            )
-        });
-        let database = Database::open(&options).await.unwrap();
+        let database = Database::open(&options_of(&ours)).await.unwrap();
         database.migrate().await.unwrap();
         let both = [name("us_east"), name("eu_west")];
         database.ensure_locations(&both).await.unwrap();

@@ -9,14 +9,15 @@ use futures_util::stream::{iter, unfold};
 use futures_util::{Stream, TryStreamExt};
 use roadstead_locations::Locations;
 use roadstead_metadata::{
-    Actor, Blob, Database, DatabaseOptions, Ensured, FirstAccount, NewRepository, Recorded,
-    Repository, RepositoryPath, UserId,
+    Actor, Blob, Database, DatabaseOptions, Ensured, FirstAccount, NewRepository, PostgresHost,
+    PostgresOptions, Recorded, Repository, RepositoryPath, UserId,
 };
 use roadstead_oci::{Algorithm, Digest, Manifest, ManifestLimits, Reference};
 use roadstead_placement::{HealthOptions, HedgeOptions, LocationName, Topology};
 use roadstead_runtime::{Clock, Environment, ManualClock, SeededIds, SystemClock, Tasks};
 use roadstead_storage::faults::Faults;
 use roadstead_storage::{LocalOptions, Location, ObjectKey};
+use roadstead_test_servers::PostgresDatabase;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -37,6 +38,8 @@ pub(super) struct Plan {
     pub(super) locations: &'static [&'static str],
     /// Where every blob belongs.
     pub(super) required: &'static [&'static str],
+    /// The database; a SQLite file without it.
+    pub(super) server: Option<PostgresDatabase>,
 }
 
 impl Default for Plan {
@@ -51,6 +54,7 @@ impl Default for Plan {
             hedge: HedgeOptions::default(),
             locations: &["us", "eu"],
             required: &["us", "eu"],
+            server: None,
         }
     }
 }
@@ -370,10 +374,25 @@ struct Ground {
     ap: Faults,
 }
 
+/// Where a server's database is.
+pub(super) fn options_of(server: &PostgresDatabase) -> DatabaseOptions {
+    let host = PostgresHost {
+        host: "127.0.0.1".to_owned(),
+        port: server.port,
+    };
+    DatabaseOptions::Postgres(PostgresOptions {
+        password: Some(server.password.clone()),
+        ..PostgresOptions::new(vec![host], &server.name, &server.user)
+    })
+}
+
 impl Ground {
     async fn database(&self) -> Database {
-        let options = DatabaseOptions::Sqlite {
-            path: self.directory.path().join("metadata.sqlite"),
+        let options = match &self.plan.server {
+            Some(server) => options_of(server),
+            None => DatabaseOptions::Sqlite {
+                path: self.directory.path().join("metadata.sqlite"),
+            },
         };
         Database::open(&options).await.unwrap()
     }

@@ -161,11 +161,8 @@ pub(super) async fn put(
     {
         return Ok(PutManifestOutcome::TagImmutable(tag.clone()));
     }
-    let known = manifest_row(transaction, repository, put.digest).await?;
-    let (manifest, created) = match (known, put.labels) {
-        (Some(manifest), _) => (manifest, false),
-        (None, PushedLabels::NotRead) => return Ok(PutManifestOutcome::LabelsNeeded),
-        (None, _) => (create_manifest(transaction, put).await?, true),
+    let Some((manifest, created)) = row_of(transaction, put).await? else {
+        return Ok(PutManifestOutcome::LabelsNeeded);
     };
 
     let linked = link(transaction, put, manifest, &blobs, &children).await?;
@@ -401,11 +398,34 @@ async fn manifest_row(
     Ok(row.map(|row| ManifestId(row.id)))
 }
 
-/// The rows that a new manifest has by itself: its own, its labels or that they are owed, and that Quay's scanner has not seen it.
+/// The manifest's row, and whether it is new. None if its labels are to be read first.
+async fn row_of(
+    transaction: &Transaction,
+    put: &PutManifest<'_>,
+) -> Result<Option<(ManifestId, bool)>, MetadataError> {
+    let labels_read = !matches!(put.labels, PushedLabels::NotRead);
+    // Labels are read of what was not known a moment ago: it is new, but for another push of the same.
+    if labels_read && let Some(created) = create_manifest(transaction, put).await? {
+        return Ok(Some((created, true)));
+    }
+    match manifest_row(transaction, put.repository.id, put.digest).await? {
+        Some(known) => Ok(Some((known, false))),
+        None if labels_read => Err(MetadataError::corrupt(
+            "mediatype",
+            "name",
+            put.manifest.media_type(),
+            "the row is missing",
+        )),
+        None => Ok(None),
+    }
+}
+
+/// The rows that a new manifest has by itself: its own, its labels or that they are owed, and that Quay's scanner has not seen it. None if it is not
+/// new.
 async fn create_manifest(
     transaction: &Transaction,
     put: &PutManifest<'_>,
-) -> Result<ManifestId, MetadataError> {
+) -> Result<Option<ManifestId>, MetadataError> {
     const OPERATION: &str = "store a manifest";
     let digest = put.digest.to_string();
     let text = std::str::from_utf8(put.manifest.bytes())
@@ -421,7 +441,8 @@ async fn create_manifest(
             "INSERT INTO manifest (repository_id, digest, media_type_id, manifest_bytes, config_media_type,
                                    layers_compressed_size, subject, subject_backfilled, artifact_type,
                                    artifact_type_backfilled)
-             SELECT $1, $2, id, $4, $5, $6, $7, true, $8, true FROM mediatype WHERE name = $3 RETURNING id",
+             SELECT $1, $2, id, $4, $5, $6, $7, true, $8, true FROM mediatype WHERE name = $3
+             ON CONFLICT (repository_id, digest) DO NOTHING RETURNING id",
             params![
                 put.repository.id.0,
                 digest.as_str(),
@@ -434,14 +455,10 @@ async fn create_manifest(
             ],
         )
         .await?;
-    let manifest = row.map(|row| ManifestId(row.id)).ok_or_else(|| {
-        MetadataError::corrupt(
-            "mediatype",
-            "name",
-            put.manifest.media_type(),
-            "the row is missing",
-        )
-    })?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let manifest = ManifestId(row.id);
     transaction
         .execute(
             OPERATION,
@@ -459,7 +476,7 @@ async fn create_manifest(
         PushedLabels::Unreadable => owed::note(transaction, manifest, put.now).await?,
         PushedLabels::NotRead => {}
     }
-    Ok(manifest)
+    Ok(Some(manifest))
 }
 
 /// Links the manifest to its blobs and its children, and tells which blobs it was not linked to before.

@@ -121,6 +121,13 @@ pub(crate) struct Live {
     pub(crate) connection: DatabaseConnection,
 }
 
+impl Live {
+    /// Which one it is of the pools that there have been: no two have the same.
+    pub(crate) const fn number(&self) -> u64 {
+        self.number
+    }
+}
+
 /// What an error says about where it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Doubt {

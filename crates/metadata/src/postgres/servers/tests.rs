@@ -9,7 +9,7 @@ use roadstead_test_servers::{Postgres, PostgresDatabase, PostgresSettings};
 use super::Times;
 use crate::database::{Connection as _, Counted, Database, params};
 use crate::postgres::{PostgresHost, PostgresOptions, TargetSessionAttrs};
-use crate::{DatabaseOptions, MetadataError};
+use crate::{DatabaseOptions, EpochsNow, MetadataError};
 
 /// Short enough for a test, and long enough for a busy machine to answer in.
 const TIMES: Times = Times {
@@ -367,6 +367,72 @@ async fn replicas_answer_what_a_digest_names_and_all_of_a_pull_while_the_databas
         "{refused}"
     );
     database.close().await;
+}
+
+/// The epoch of a server that has come to rest: vacuuming commits too.
+async fn epoch_at_rest(database: &Database) -> EpochsNow {
+    let mut last = EpochsNow::default();
+    for _ in 0..ATTEMPTS {
+        let now = database.epochs_now().await;
+        if now.content.is_some() && now == last {
+            return now;
+        }
+        last = now;
+    }
+    panic!("the server does not come to rest: {last:?}");
+}
+
+#[tokio::test]
+async fn an_epoch_of_a_server_lasts_until_somebody_commits_and_not_beyond_its_connections() {
+    let pair = Pair::start();
+    let here = pair.open().await;
+    let before = epoch_at_rest(&here).await;
+    assert_eq!(before.content, before.repositories);
+    count(&here).await.unwrap();
+    assert_eq!(
+        epoch_at_rest(&here).await,
+        before,
+        "reading changes nothing"
+    );
+    let mut seen = vec![before];
+    let mut is_new = async || {
+        let now = here.epochs_now().await;
+        assert!(now.content.is_some() && !seen.contains(&now), "{now:?}");
+        seen.push(now);
+    };
+    // Of this process, of another session, and of one that began before others committed.
+    write(&here, "here").await.unwrap();
+    is_new().await;
+    pair.database
+        .psql("INSERT INTO notes (note) VALUES ('there')");
+    is_new().await;
+    let long = here.begin(OPERATION).await.unwrap();
+    let insert = "INSERT INTO notes (note) VALUES ('long')";
+    long.execute(OPERATION, insert, params![]).await.unwrap();
+    write(&here, "meanwhile").await.unwrap();
+    is_new().await;
+    long.commit().await.unwrap();
+    is_new().await;
+    // Connections that are lost may be all that is left of transactions that were never durable.
+    let before = epoch_at_rest(&here).await;
+    pair.database.psql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'roadstead'",
+    );
+    eventually("to read again", || count(&here)).await;
+    here.settle().await;
+    assert_ne!(epoch_at_rest(&here).await, before);
+    // A standby does not list what is on its way.
+    let standby = PostgresOptions {
+        target_session_attrs: TargetSessionAttrs::Any,
+        ..options(vec![host(&pair.standby)], &pair.database)
+    };
+    let standby = Database::open_with(&standby, TIMES).await.unwrap();
+    count(&standby).await.unwrap();
+    assert_eq!(standby.epochs_now().await, EpochsNow::default());
+    assert_eq!(here.epochs_at_hand(), EpochsNow::default());
+    standby.close().await;
+    here.close().await;
+    assert_eq!(here.epochs_now().await, EpochsNow::default());
 }
 
 #[tokio::test]
