@@ -24,7 +24,7 @@ pub(crate) struct Commits {
     last: Option<Epoch>,
     counted_since: Timestamp,
     looks: u32,
-    commits: u32,
+    changes: u32,
     rests_since: Option<Timestamp>,
 }
 
@@ -40,13 +40,13 @@ impl Commits {
     pub(crate) fn told(&mut self, epoch: Option<Epoch>, now: Timestamp) {
         if !within(JUDGED_EVERY, self.counted_since, now) {
             let in_vain = self.looks >= LOOKS_MIN
-                && self.commits.saturating_mul(LOOKS_FOR_A_COMMIT) > self.looks;
+                && self.changes.saturating_mul(LOOKS_FOR_A_COMMIT) > self.looks;
             self.rests_since = in_vain.then_some(now);
-            (self.counted_since, self.looks, self.commits) = (now, 0, 0);
+            (self.counted_since, self.looks, self.changes) = (now, 0, 0);
         }
         self.looks = self.looks.saturating_add(1);
         if self.last != epoch {
-            self.commits = self.commits.saturating_add(1);
+            self.changes = self.changes.saturating_add(1);
             self.last = epoch;
         }
     }

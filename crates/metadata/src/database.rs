@@ -82,7 +82,6 @@ struct Pools {
 }
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
 enum Writer {
     /// SQLite has one writer at a time, so its pool has one connection: writers of this process queue here instead of in the file's lock.
     Sqlite {
