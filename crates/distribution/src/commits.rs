@@ -45,7 +45,8 @@ impl Commits {
             (self.counted_since, self.looks, self.changes) = (now, 0, 0);
         }
         self.looks = self.looks.saturating_add(1);
-        if self.last != epoch {
+        // A standby has none, so that asking it is in vain every time.
+        if epoch.is_none() || self.last != epoch {
             self.changes = self.changes.saturating_add(1);
             self.last = epoch;
         }
@@ -105,6 +106,15 @@ mod tests {
             // A clock that was set back.
             assert!(commits.worth_asking(began));
         }
+    }
+
+    #[test]
+    fn nobody_asks_a_server_that_has_no_epochs() {
+        let began = Timestamp::UNIX_EPOCH + Duration::from_secs(100);
+        let mut commits = Commits::default();
+        a_second(&mut commits, began, [None, None], 1);
+        commits.told(None, began + JUDGED_EVERY);
+        assert!(!commits.worth_asking(began + JUDGED_EVERY));
     }
 
     #[tokio::test]
