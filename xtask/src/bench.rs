@@ -29,6 +29,16 @@ const LIMITS: [(&str, &str); 4] = [
     ("taskset", "util-linux"),
 ];
 
+/// What is always built together, so that features agree and no dependency is built again for a bench.
+const BUILT_TOGETHER: [&str; 6] = [
+    "--package",
+    "registry",
+    "--package",
+    "roadstead-benches",
+    "--package",
+    "test-s3-server",
+];
+
 /// Which measurements are made.
 #[derive(Args, Debug)]
 pub(crate) struct Benches {
@@ -58,20 +68,12 @@ pub(crate) fn run(workspace: &Workspace, benches: &Benches) -> Result<()> {
 
 fn run_criterion(workspace: &Workspace, bench: Option<&str>, arguments: &[String]) -> Result<()> {
     ensure_programs(&BENCHES)?;
-    // Copies are made between servers of it.
-    let server = [
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "test-s3-server",
-    ];
-    Step::cargo(server, Duration::from_mins(30))
-        .directory(&workspace.root)
-        .run()?;
+    // Copies are made between servers that are among them.
+    build_programs(workspace)?;
     let which = bench.map_or(vec!["--benches"], |name| vec!["--bench", name]);
-    let arguments = ["bench", "--package", "roadstead-benches", "--locked"]
+    let arguments = ["bench", "--locked"]
         .into_iter()
+        .chain(BUILT_TOGETHER)
         .chain(which)
         .chain(["--"])
         .chain(arguments.iter().map(String::as_str));
@@ -98,21 +100,7 @@ fn measure(
     more: &[String],
     arguments: &[String],
 ) -> Result<()> {
-    let packages = [
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "registry",
-        "--package",
-        "roadstead-benches",
-        "--package",
-        "test-s3-server",
-        "--bins",
-    ];
-    Step::cargo(packages, Duration::from_hours(1))
-        .directory(&workspace.root)
-        .run()?;
+    build_programs(workspace)?;
     let built = workspace.target.join("release");
     let fixed = [
         given("--registry", &built.join("registry")),
@@ -126,6 +114,15 @@ fn measure(
     )
     .directory(&workspace.root)
     .run()
+}
+
+fn build_programs(workspace: &Workspace) -> Result<()> {
+    let arguments = ["build", "--release", "--locked", "--bins"]
+        .into_iter()
+        .chain(BUILT_TOGETHER);
+    Step::cargo(arguments, Duration::from_hours(1))
+        .directory(&workspace.root)
+        .run()
 }
 
 fn given(option: &str, path: &Path) -> [String; 2] {
