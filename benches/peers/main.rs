@@ -25,6 +25,7 @@ use std::process::Command;
 use clap::Parser as _;
 use roadstead_benches::figures::median;
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::arguments::Arguments;
 use crate::peers::Peers;
@@ -35,28 +36,24 @@ use crate::table::{Alone, Figures};
 fn main() {
     let arguments = Arguments::parse();
     fs::create_dir_all(&arguments.output).expect("the directory of the results can be made");
-    let scratch = tempfile::tempdir_in(&arguments.output).expect("a scratch directory");
-    let forms: Vec<Form> = Form::ALL
-        .into_iter()
-        .filter(|form| arguments.wants(form.name()))
-        .collect();
     let mut missed = 0;
-    if !forms.is_empty() {
-        let peers = Peers::start(&arguments.harness, scratch.path());
-        for form in forms {
-            println!("\n# {} ({})\n", form.name(), form.describe());
-            missed += beside_peers(&arguments, form, &peers, scratch.path());
+    for form in Form::ALL {
+        if !arguments.wants(form.name()) {
+            continue;
         }
+        println!("\n# {} ({})\n", form.name(), form.describe());
+        // Five rounds leave 25 GB: the next form has the room of this one.
+        let scratch = scratch(&arguments);
+        missed += beside_peers(&arguments, form, scratch.path());
     }
     for reading in Reading::ALL {
         if !arguments.wants(reading.name()) {
             continue;
         }
         println!("\n# {} ({})\n", reading.name(), reading.describe());
-        let scratch = scratch.path().join(reading.name());
-        fs::create_dir_all(&scratch).expect("a directory can be made");
+        let scratch = scratch(&arguments);
         let file = arguments.output.join(format!("{}.json", reading.name()));
-        reads::measure(reading, &arguments, &scratch, &file);
+        reads::measure(reading, &arguments, scratch.path(), &file);
     }
     println!(
         "\n{missed} targets missed; raw data in {}",
@@ -64,8 +61,14 @@ fn main() {
     );
 }
 
+/// A directory on the disk of the results, removed when dropped.
+fn scratch(arguments: &Arguments) -> TempDir {
+    tempfile::tempdir_in(&arguments.output).expect("a directory can be made")
+}
+
 /// Measures a form of the registry, prints a table and tells how many targets were missed.
-fn beside_peers(arguments: &Arguments, form: Form, peers: &Peers, scratch: &Path) -> usize {
+fn beside_peers(arguments: &Arguments, form: Form, scratch: &Path) -> usize {
+    let peers = Peers::start(&arguments.harness, scratch);
     let registry = Registry::start(form, &arguments.registry, scratch);
     let tokens_ms = registry.times_of_a_token_ms();
     let alone = [
@@ -83,7 +86,7 @@ fn beside_peers(arguments: &Arguments, form: Form, peers: &Peers, scratch: &Path
     let file = |what: &str| arguments.output.join(format!("{}{what}.json", form.name()));
     let raw = json!({"tokens_ms": tokens_ms, "starts_ms": registry.starts_ms});
     fs::write(file("-alone"), format!("{raw:#}\n")).expect("a file can be written");
-    measure(arguments, peers, (form, &registry), &file(""));
+    measure(arguments, &peers, (form, &registry), &file(""));
     let figures = Figures::read(&file(""));
     let missed = table::print(&figures, &alone, form == Form::Embedded);
     if let Some(before) = &arguments.before {
@@ -96,7 +99,7 @@ fn beside_peers(arguments: &Arguments, form: Form, peers: &Peers, scratch: &Path
 /// Has the generator put its load to all of them.
 fn measure(arguments: &Arguments, peers: &Peers, (form, registry): (Form, &Registry), file: &Path) {
     let mut targets = peers.targets();
-    // The names of the generator's repositories begin so, and its bytes follow from it: v2 is the same for every form, and has none of them yet.
+    // The names of the generator's repositories begin so, and its bytes follow from it.
     let tag = format!("{}-{}", std::process::id(), form.name());
     targets.push(registry.target(&tag, arguments.rounds));
     let mut command = Command::new("python3");
