@@ -319,6 +319,7 @@ async fn find_by_digest(
     let rows: Vec<NamedRow> = reader
         .rows(
             FIND,
+            // PostgreSQL, which cannot tell how far the recursion goes, would join with all tags: a subquery looks them up.
             &format!(
                 "WITH RECURSIVE named(id) AS (
                      SELECT m.id FROM {NAMES} AS a CROSS JOIN manifest m
@@ -328,8 +329,10 @@ async fn find_by_digest(
                      UNION
                      SELECT up.root, mc.manifest_id FROM up CROSS JOIN manifestchild mc WHERE mc.child_manifest_id = up.id),
                  seen(id) AS (
-                     SELECT DISTINCT up.root FROM up CROSS JOIN tag t
-                     WHERE t.manifest_id = up.id AND (t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > $2))
+                     SELECT DISTINCT up.root FROM up
+                     WHERE (SELECT t.id FROM tag t
+                            WHERE t.manifest_id = up.id AND (t.lifetime_end_ms IS NULL OR t.lifetime_end_ms > $2)
+                            LIMIT 1) IS NOT NULL)
                  SELECT m.repository_id, {COLUMNS} FROM seen CROSS JOIN manifest m CROSS JOIN mediatype mt
                  WHERE m.id = seen.id AND mt.id = m.media_type_id
                    AND NOT EXISTS (SELECT 1 FROM roadstead_hidden_manifest h WHERE h.manifest_id = m.id)"
