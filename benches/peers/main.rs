@@ -86,7 +86,7 @@ fn beside_peers(arguments: &Arguments, form: Form, scratch: &Path) -> usize {
     let file = |what: &str| arguments.output.join(format!("{}{what}.json", form.name()));
     let raw = json!({"tokens_ms": tokens_ms, "starts_ms": registry.starts_ms});
     fs::write(file("-alone"), format!("{raw:#}\n")).expect("a file can be written");
-    measure(arguments, &peers, (form, &registry), &file(""));
+    measure(arguments, &peers, &registry, &file(""));
     let figures = Figures::read(&file(""));
     let missed = table::print(&figures, &alone, form == Form::Embedded);
     if let Some(before) = &arguments.before {
@@ -97,10 +97,10 @@ fn beside_peers(arguments: &Arguments, form: Form, scratch: &Path) -> usize {
 }
 
 /// Has the generator put its load to all of them.
-fn measure(arguments: &Arguments, peers: &Peers, (form, registry): (Form, &Registry), file: &Path) {
+fn measure(arguments: &Arguments, peers: &Peers, registry: &Registry, file: &Path) {
     let mut targets = peers.targets();
     // The names of the generator's repositories begin so, and its bytes follow from it.
-    let tag = format!("{}-{}", std::process::id(), form.name());
+    let tag = std::process::id().to_string();
     targets.push(registry.target(&tag, arguments.rounds));
     let mut command = Command::new("python3");
     command

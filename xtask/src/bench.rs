@@ -68,8 +68,8 @@ pub(crate) fn run(workspace: &Workspace, benches: &Benches) -> Result<()> {
 
 fn run_criterion(workspace: &Workspace, bench: Option<&str>, arguments: &[String]) -> Result<()> {
     ensure_programs(&BENCHES)?;
-    // Copies are made between servers that are among them.
-    build_programs(workspace)?;
+    // Copies are made between servers of it.
+    build(workspace, &["--bin", "test-s3-server"])?;
     let which = bench.map_or(vec!["--benches"], |name| vec!["--bench", name]);
     let arguments = ["bench", "--locked"]
         .into_iter()
@@ -100,7 +100,7 @@ fn measure(
     more: &[String],
     arguments: &[String],
 ) -> Result<()> {
-    build_programs(workspace)?;
+    build(workspace, &["--bins"])?;
     let built = workspace.target.join("release");
     let fixed = [
         given("--registry", &built.join("registry")),
@@ -116,10 +116,11 @@ fn measure(
     .run()
 }
 
-fn build_programs(workspace: &Workspace) -> Result<()> {
-    let arguments = ["build", "--release", "--locked", "--bins"]
+fn build(workspace: &Workspace, which: &[&str]) -> Result<()> {
+    let arguments = ["build", "--release", "--locked"]
         .into_iter()
-        .chain(BUILT_TOGETHER);
+        .chain(BUILT_TOGETHER)
+        .chain(which.iter().copied());
     Step::cargo(arguments, Duration::from_hours(1))
         .directory(&workspace.root)
         .run()

@@ -88,12 +88,11 @@ impl Engine {
                 sql.extend(["(SELECT value FROM json_each(", arguments, "))"]);
             }
             (Self::Postgres, "texts") => {
-                sql.push_str("(SELECT value FROM ");
-                put_members(sql, "json_array_elements_text", arguments);
+                put_members(sql, "value", "json_array_elements_text", arguments);
             }
             (Self::Postgres, "ids") => {
-                sql.push_str("(SELECT CAST(value AS integer) AS value FROM ");
-                put_members(sql, "json_array_elements_text", arguments);
+                let columns = "CAST(value AS integer) AS value";
+                put_members(sql, columns, "json_array_elements_text", arguments);
             }
             (Self::Sqlite, "pairs") => sql.extend([
                 "(SELECT json_extract(value, '$[0]') AS first, json_extract(value, '$[1]') AS second FROM json_each(",
@@ -101,8 +100,8 @@ impl Engine {
                 "))",
             ]),
             (Self::Postgres, "pairs") => {
-                sql.push_str("(SELECT value ->> 0 AS first, value ->> 1 AS second FROM ");
-                put_members(sql, "json_array_elements", arguments);
+                let columns = "value ->> 0 AS first, value ->> 1 AS second";
+                put_members(sql, columns, "json_array_elements", arguments);
             }
             (Self::Sqlite, "triples") => sql.extend([
                 "(SELECT json_extract(value, '$[0]') AS first, json_extract(value, '$[1]') AS second, \
@@ -111,11 +110,9 @@ impl Engine {
                 "))",
             ]),
             (Self::Postgres, "triples") => {
-                sql.push_str(
-                    "(SELECT CAST(value ->> 0 AS integer) AS first, CAST(value ->> 1 AS integer) AS second, \
-                     CAST(value ->> 2 AS integer) AS third FROM ",
-                );
-                put_members(sql, "json_array_elements", arguments);
+                let columns = "CAST(value ->> 0 AS integer) AS first, CAST(value ->> 1 AS integer) AS second, \
+                               CAST(value ->> 2 AS integer) AS third";
+                put_members(sql, columns, "json_array_elements", arguments);
             }
             (Self::Sqlite, "list") => sql.extend(["json_group_array(", arguments, ")"]),
             (Self::Postgres, "list") => {
@@ -170,11 +167,13 @@ impl Engine {
     }
 }
 
-/// The members of a JSON array in PostgreSQL, to the end of the subquery that reads them. By way of an array, of which the planner takes ten members
-/// for granted, in place of the hundred of any JSON: for a hundred it rather reads all of a table that has a few thousand rows than looks ten up.
-fn put_members(sql: &mut String, members: &str, json: &str) {
+/// Puts in what reads the members of a JSON array in PostgreSQL. By way of an array, of which the planner takes ten members for granted, in place of
+/// the hundred of any JSON: for a hundred it rather reads all of a table that has a few thousand rows than looks ten up.
+fn put_members(sql: &mut String, columns: &str, members: &str, json: &str) {
     sql.extend([
-        "unnest(ARRAY(SELECT ",
+        "(SELECT ",
+        columns,
+        " FROM unnest(ARRAY(SELECT ",
         members,
         "(CAST(",
         json,
