@@ -227,6 +227,11 @@ impl RequestCounters {
         Connected(Arc::clone(self))
     }
 
+    /// How many connections are open.
+    pub(crate) fn connections_open(&self) -> usize {
+        usize::try_from(self.connections_open.get()).unwrap_or(0)
+    }
+
     /// An answer begins.
     pub(crate) fn answered(&self, counted: &Counted, status: StatusCode, took: Duration) {
         let status = status.as_str();

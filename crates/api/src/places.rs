@@ -19,6 +19,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts};
 use roadstead_runtime::Clock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::yield_now;
 
 use crate::metrics::made;
 use crate::route::Route;
@@ -153,14 +154,19 @@ impl Places {
         }
     }
 
-    /// Waits for a place if need be, and for a second at most. A dropped future gives up its place in the queue.
-    pub(crate) async fn enter(&self, kind: Kind, clock: &dyn Clock) -> Result<Place, Crowded> {
+    /// Waits for a place if need be, and for a second at most; `connections` are open. A dropped future gives up its place, or that in the queue.
+    pub(crate) async fn enter(
+        &self,
+        kind: Kind,
+        connections: usize,
+        clock: &dyn Clock,
+    ) -> Result<Place, Crowded> {
         let room = match kind {
             Kind::Request => &self.requests,
             Kind::Upload => &self.uploads,
             Kind::Download => &self.downloads,
         };
-        let permit = room.enter(clock).await?;
+        let permit = room.enter(connections, clock).await?;
         Ok(Place {
             kind,
             _permit: permit,
@@ -208,9 +214,18 @@ impl Room {
         }
     }
 
-    async fn enter(&self, clock: &dyn Clock) -> Result<OwnedSemaphorePermit, Crowded> {
+    async fn enter(
+        &self,
+        connections: usize,
+        clock: &dyn Clock,
+    ) -> Result<OwnedSemaphorePermit, Crowded> {
         // None is free while somebody waits: what is given back goes to the first of them.
         if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
+            if connections > self.size {
+                // What is answered from memory never pauses, and leaves its place before the next request has been read: too many of them would wait
+                // in their sockets, without an end, and never for a place. So those that have arrived come in first.
+                yield_now().await;
+            }
             return Ok(permit);
         }
         let permit = self.wait(clock).await;
@@ -243,6 +258,7 @@ impl Room {
 mod tests {
     use super::*;
     use futures_util::FutureExt as _;
+    use futures_util::future::join_all;
     use http::HeaderValue;
     use roadstead_runtime::{ManualClock, Timestamp};
 
@@ -310,7 +326,7 @@ mod tests {
             requests: 1,
             ..ConcurrencyLimits::for_processors(1)
         });
-        let enter = || Box::pin(places.enter(Kind::Request, &clock));
+        let enter = || Box::pin(places.enter(Kind::Request, 1, &clock));
         let held = enter().now_or_never().unwrap().unwrap();
         let (mut first, mut second, mut third) = (enter(), enter(), enter());
         assert!(first.as_mut().now_or_never().is_none());
@@ -332,6 +348,25 @@ mod tests {
         assert_eq!(places.requests.taken() + places.requests.waiting(), 0);
     }
 
+    #[tokio::test]
+    async fn requests_that_never_pause_are_too_many_when_they_come_at_once() {
+        let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
+        let places = Places::new(ConcurrencyLimits {
+            requests: 2,
+            ..ConcurrencyLimits::for_processors(1)
+        });
+        for (connections, come, refused) in [(2, 2, 0), (3, 6, 0), (3, 7, 1), (100, 100, 94)] {
+            let answers = (0..come).map(|_| async {
+                let place = places.enter(Kind::Request, connections, &clock).await;
+                place.map(drop)
+            });
+            let answers = join_all(answers).await;
+            let crowded = answers.iter().filter(|answer| answer.is_err()).count();
+            assert_eq!(crowded, refused, "{come} on {connections} connections");
+            assert_eq!(places.requests.taken() + places.requests.waiting(), 0);
+        }
+    }
+
     #[test]
     fn who_has_waited_for_a_second_is_refused() {
         let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
@@ -339,7 +374,7 @@ mod tests {
             uploads: 1,
             ..ConcurrencyLimits::for_processors(1)
         });
-        let enter = || Box::pin(places.enter(Kind::Upload, &clock));
+        let enter = || Box::pin(places.enter(Kind::Upload, 1, &clock));
         let held = enter().now_or_never().unwrap().unwrap();
         let mut late = enter();
         assert!(late.as_mut().now_or_never().is_none());

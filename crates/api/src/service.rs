@@ -480,7 +480,12 @@ impl Inner {
         let Some(kind) = kind else {
             return Ok(None);
         };
-        match self.places.enter(kind, &*self.environment.clock).await {
+        let connections = self.counters.connections_open();
+        match self
+            .places
+            .enter(kind, connections, &*self.environment.clock)
+            .await
+        {
             Ok(place) => Ok(Some(place)),
             Err(Crowded) => Err(ApiError::Crowded),
         }

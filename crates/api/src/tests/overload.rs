@@ -7,6 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use futures_util::{FutureExt as _, stream};
 use http::StatusCode;
 use http_body::Frame;
@@ -98,6 +99,28 @@ async fn requests_beyond_the_bound_wait_in_their_order_and_others_are_told_to_co
         told(&world, "roadstead_http_places_taken", "request"),
         Some(0.0)
     );
+}
+
+#[tokio::test]
+async fn what_is_answered_from_memory_is_refused_too_when_too_many_ask_at_once() {
+    const CLIENTS: usize = 30;
+    let world = one_at_a_time().await;
+    world.push_image("v1").await;
+    let manifest = format!("/v2/{APP}/manifests/v1");
+    assert_eq!(world.get(&manifest).await.status, StatusCode::OK);
+    let connections: Vec<_> = (0..CLIENTS).map(|_| world.service.connected()).collect();
+    let answers = connections.iter().map(|connection| {
+        let request = world
+            .request("GET", &manifest)
+            .build(Full::new(Bytes::new()));
+        async { connection.answer(request).await.status() }
+    });
+    let statuses = join_all(answers).await;
+    let with = |status| statuses.iter().filter(|seen| **seen == status).count();
+    assert_eq!(with(StatusCode::OK), 3, "one has the place, two wait");
+    assert_eq!(with(StatusCode::SERVICE_UNAVAILABLE), CLIENTS - 3);
+    drop(connections);
+    assert_eq!(world.get(&manifest).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
