@@ -9,6 +9,7 @@
 mod app_tokens;
 mod applications;
 mod avatar;
+mod entities;
 mod error;
 mod forms;
 mod logs;
@@ -31,6 +32,7 @@ pub use applications::{
     NewApplicationDocument, OAUTH_TOKEN_LIFE, OauthTokenDocument,
 };
 pub use avatar::Avatar;
+pub use entities::{Entities, Entity, EntitySearch};
 pub use error::ManagementError;
 pub use forms::{Moment, Password, Shown};
 pub use logs::{
@@ -68,8 +70,7 @@ pub use repositories::{
 pub use robots::{NewRobotDocument, RobotDocument, RobotInList, RobotSight, Robots};
 pub use tags::{Expiration, TagChanges, TagList, TagListing, TagRestoration, TagView};
 pub use users::{
-    Entities, Entity, EntitySearch, Initialization, Initialized, InstallOrganization,
-    InstallOrganizations, InstallUser, InstallUserChanges, InstallUserDocument, InstallUsers,
-    InstalledUser, NewUserDocument, OwnAccount, OwnChanges, OwnOrganization, PublicAccount,
-    Renaming, TakenOver,
+    Initialization, Initialized, InstallOrganization, InstallOrganizations, InstallUser,
+    InstallUserChanges, InstallUserDocument, InstallUsers, InstalledUser, NewUserDocument,
+    OwnAccount, OwnChanges, OwnOrganization, PublicAccount, Renaming, TakenOver,
 };

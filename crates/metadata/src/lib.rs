@@ -9,6 +9,7 @@
 //! Invariant: no type of the SQL library leaves this crate, and no transaction outlives the method that began it, so none is ever held while a
 //! store is waited for.
 
+mod account_changes;
 mod accounts;
 mod app_tokens;
 mod applications;
@@ -73,6 +74,7 @@ mod uploads;
 mod users;
 mod webhooks;
 
+pub use account_changes::AccountChanges;
 pub use accounts::{Account, FirstAccount, TAG_WINDOW};
 pub use app_tokens::{AppTokenRecord, NewAppToken};
 pub use applications::{
@@ -155,7 +157,7 @@ pub use teams::{Belonging, GrantedRepository, NewOrganization, TeamRecord};
 pub use totals::{QueueState, Totals};
 pub use upload_steps::{AdvanceUpload, NewUpload};
 pub use uploads::Upload;
-pub use users::{About, AccountChanges, AccountRecord, AccountsOf, NewUser};
+pub use users::{About, AccountRecord, AccountsOf, NewUser};
 pub use webhooks::{DeliveriesEnded, Delivery, NewWebhook, Webhook, WebhookLease};
 
 #[cfg(test)]
