@@ -154,11 +154,12 @@ impl Places {
         }
     }
 
-    /// Waits for a place if need be, and for a second at most; `connections` are open. A dropped future gives up its place, or that in the queue.
+    /// Waits for a place if need be, and for a second at most. So many may be `asking` at this moment, which costs a moment if they are more than
+    /// there are places. A dropped future gives up its place, or that in the queue.
     pub(crate) async fn enter(
         &self,
         kind: Kind,
-        connections: usize,
+        asking: usize,
         clock: &dyn Clock,
     ) -> Result<Place, Crowded> {
         let room = match kind {
@@ -166,7 +167,7 @@ impl Places {
             Kind::Upload => &self.uploads,
             Kind::Download => &self.downloads,
         };
-        let permit = room.enter(connections, clock).await?;
+        let permit = room.enter(asking, clock).await?;
         Ok(Place {
             kind,
             _permit: permit,
@@ -216,12 +217,12 @@ impl Room {
 
     async fn enter(
         &self,
-        connections: usize,
+        asking: usize,
         clock: &dyn Clock,
     ) -> Result<OwnedSemaphorePermit, Crowded> {
         // None is free while somebody waits: what is given back goes to the first of them.
         if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
-            if connections > self.size {
+            if asking > self.size {
                 // What is answered from memory never pauses, and leaves its place before the next request has been read: too many of them would wait
                 // in their sockets, without an end, and never for a place. So those that have arrived come in first.
                 yield_now().await;
@@ -355,14 +356,14 @@ mod tests {
             requests: 2,
             ..ConcurrencyLimits::for_processors(1)
         });
-        for (connections, come, refused) in [(2, 2, 0), (3, 6, 0), (3, 7, 1), (100, 100, 94)] {
+        for (asking, come, refused) in [(2, 2, 0), (3, 6, 0), (3, 7, 1), (100, 100, 94)] {
             let answers = (0..come).map(|_| async {
-                let place = places.enter(Kind::Request, connections, &clock).await;
+                let place = places.enter(Kind::Request, asking, &clock).await;
                 place.map(drop)
             });
             let answers = join_all(answers).await;
             let crowded = answers.iter().filter(|answer| answer.is_err()).count();
-            assert_eq!(crowded, refused, "{come} on {connections} connections");
+            assert_eq!(crowded, refused, "{come} of {asking}");
             assert_eq!(places.requests.taken() + places.requests.waiting(), 0);
         }
     }

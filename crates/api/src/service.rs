@@ -13,7 +13,7 @@ use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT,
 };
 use http::uri::Authority;
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
 use prometheus::proto::MetricFamily;
 use roadstead_auth::{Access, Authenticator, TokenProof};
 use roadstead_distribution::Registry;
@@ -124,6 +124,8 @@ pub(crate) struct Head {
     pub(crate) client: Option<IpAddr>,
     /// By which the client asked.
     pub(crate) scheme: UrlScheme,
+    /// Whether others may come on the same connection at the same moment: HTTP/2.
+    pub(crate) multiplexed: bool,
     /// Whether the request counts under the limits of rates.
     pub(crate) counted: bool,
     /// Who sent it, once that is known, for the log.
@@ -252,6 +254,7 @@ impl RegistryService {
             headers: parts.headers,
             client: self.client,
             scheme: self.scheme,
+            multiplexed: parts.version == Version::HTTP_2,
             counted: false,
             user: OnceLock::new(),
         };
@@ -311,7 +314,7 @@ impl Inner {
             !body.is_absent(),
         );
         let entered = match self.take(&mut head, route.as_ref().ok(), started) {
-            Ok(()) => self.enter(kind).await,
+            Ok(()) => self.enter(kind, head.multiplexed).await,
             Err(error) => Err(error),
         };
         let (place, answered) = match (entered, route) {
@@ -476,16 +479,21 @@ impl Inner {
     }
 
     /// Waits for a place for a request that needs one.
-    async fn enter(&self, kind: Option<Kind>) -> Result<Option<Place>, ApiError> {
+    async fn enter(
+        &self,
+        kind: Option<Kind>,
+        multiplexed: bool,
+    ) -> Result<Option<Place>, ApiError> {
         let Some(kind) = kind else {
             return Ok(None);
         };
-        let connections = self.counters.connections_open();
-        match self
-            .places
-            .enter(kind, connections, &*self.environment.clock)
-            .await
-        {
+        let asking = if multiplexed {
+            usize::MAX
+        } else {
+            self.counters.connections_open()
+        };
+        let entered = self.places.enter(kind, asking, &*self.environment.clock);
+        match entered.await {
             Ok(place) => Ok(Some(place)),
             Err(Crowded) => Err(ApiError::Crowded),
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::{FutureExt as _, stream};
-use http::StatusCode;
+use http::{StatusCode, Version};
 use http_body::Frame;
 use http_body_util::{Full, StreamBody};
 use roadstead_storage::Operation;
@@ -108,18 +108,22 @@ async fn what_is_answered_from_memory_is_refused_too_when_too_many_ask_at_once()
     world.push_image("v1").await;
     let manifest = format!("/v2/{APP}/manifests/v1");
     assert_eq!(world.get(&manifest).await.status, StatusCode::OK);
-    let connections: Vec<_> = (0..CLIENTS).map(|_| world.service.connected()).collect();
-    let answers = connections.iter().map(|connection| {
-        let request = world
-            .request("GET", &manifest)
-            .build(Full::new(Bytes::new()));
-        async { connection.answer(request).await.status() }
-    });
-    let statuses = join_all(answers).await;
-    let with = |status| statuses.iter().filter(|seen| **seen == status).count();
-    assert_eq!(with(StatusCode::OK), 3, "one has the place, two wait");
-    assert_eq!(with(StatusCode::SERVICE_UNAVAILABLE), CLIENTS - 3);
-    drop(connections);
+    // Each on a connection of its own, and as many streams of one.
+    for (connections, version) in [(CLIENTS, Version::HTTP_11), (1, Version::HTTP_2)] {
+        let connections: Vec<_> = (0..connections)
+            .map(|_| world.service.connected())
+            .collect();
+        let answers = connections.iter().cycle().take(CLIENTS).map(|connection| {
+            let request = world.request("GET", &manifest);
+            let mut request = request.build(Full::new(Bytes::new()));
+            *request.version_mut() = version;
+            async { connection.answer(request).await.status() }
+        });
+        let statuses = join_all(answers).await;
+        let with = |status| statuses.iter().filter(|seen| **seen == status).count();
+        assert_eq!(with(StatusCode::OK), 3, "one has the place, two wait");
+        assert_eq!(with(StatusCode::SERVICE_UNAVAILABLE), CLIENTS - 3);
+    }
     assert_eq!(world.get(&manifest).await.status, StatusCode::OK);
 }
 
