@@ -107,13 +107,13 @@ impl Registry {
                 home.join("blobs").display()
             ),
         };
-        // The load generator follows nobody to a store: without `FEATURE_PROXY_STORAGE` pulls from S3 would be redirections, which it counts as failed.
+        // The load generator follows nobody: pulls from S3 would be redirections, to the store or to the registry, which it counts as failed.
         let configuration = format!(
             "SERVER_HOSTNAME: 127.0.0.1:{port}\nPREFERRED_URL_SCHEME: http\nDB_URI: {database}\n\
              DATABASE_SECRET_KEY: \"36661985938452016234567890123456789012\"\n\
              SECRET_KEY: a key for measurements alone\nCREATE_NAMESPACE_ON_PUSH: true\nAUTHENTICATION_TYPE: Database\n\
              DISTRIBUTED_STORAGE_CONFIG: {{local: {store}}}\n\
-             FEATURE_PROXY_STORAGE: true\nDISTRIBUTED_STORAGE_PREFERENCE: [local]\nDISTRIBUTED_STORAGE_DEFAULT_LOCATIONS: [local]\n"
+             ROADSTEAD_REDIRECT_NETWORKS: []\nDISTRIBUTED_STORAGE_PREFERENCE: [local]\nDISTRIBUTED_STORAGE_DEFAULT_LOCATIONS: [local]\n"
         );
         fs::write(home.join("config.yaml"), configuration).expect("a file can be written");
         let start = || {

@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::process::Step;
+use crate::test::BINARIES;
 use crate::tools::ensure_programs;
 use crate::workspace::Workspace;
 
@@ -113,6 +114,7 @@ fn measure(
         Duration::from_hours(3),
     )
     .directory(&workspace.root)
+    .env(BINARIES, &built)
     .run()
 }
 

@@ -8,8 +8,8 @@ use crate::process::{Step, say};
 use crate::tools;
 use crate::workspace::Workspace;
 
-/// Tells the tests where the real `registry`, `replicator` and `admin` are, and the S3 server: the directory that holds them.
-const BINARIES: &str = "ROADSTEAD_BINARIES";
+/// Tells tests and measurements where the real `registry`, `replicator` and `admin` are, and the S3 server: the directory that holds them.
+pub(crate) const BINARIES: &str = "ROADSTEAD_BINARIES";
 
 /// Tells the tests where the programs are that this installs for them.
 const PROGRAMS: &str = "ROADSTEAD_TEST_PROGRAMS";
