@@ -43,6 +43,7 @@ mod exclusive;
 pub mod faults;
 #[cfg(test)]
 mod fixture;
+mod gathered;
 mod http;
 mod inspect;
 mod location;

@@ -80,8 +80,12 @@ impl StoreOptions {
     /// The least memory of an upload: two parts of the smallest size.
     pub const UPLOAD_MEMORY_BYTES_MIN: u64 = 2 * PART_BYTES_MIN;
 
-    /// The most parts of one upload that are on their way at a time, however much memory there is.
-    pub const PARTS_AT_ONCE_MAX: usize = 8;
+    /// The most parts of one upload that are on their way at a time, however much memory there is. To a store 20 ms away four are as fast as
+    /// eight; 100 ms away they move 200 MiB/s, and eight 280.
+    pub const UPLOAD_PARTS_AT_ONCE_MAX: usize = 4;
+
+    /// The most parts of one copy, which may go to the other end of the world, that are on their way at a time.
+    pub const COPY_PARTS_AT_ONCE_MAX: usize = 8;
 
     /// How long a part of so many bytes may take.
     pub(crate) fn part_deadline(&self, bytes: u64) -> Duration {

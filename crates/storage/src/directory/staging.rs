@@ -1,8 +1,8 @@
 //! Staged uploads: bytes that are written once, at the offset that was acknowledged, and that survive a power cut once
 //! they are. Which offset is acknowledged, and to whom an upload belongs, is in the database and not here.
 
-mod gathered;
 mod open;
+mod write;
 
 use std::io::{Seek, SeekFrom};
 use std::path::PathBuf;
@@ -11,12 +11,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use self::gathered::{Gathered, write_chunks};
 pub(crate) use self::open::{is_at, open_locked};
+use self::write::write_chunks;
 use crate::directory::calls::{Call, Calls, Running, Store};
 use crate::directory::directories::{Directories, sync_directory};
 use crate::error::{Failure, Operation, StorageError, StorageErrorKind};
 use crate::exclusive::{Exclusive, Uploads};
+use crate::gathered::Gathered;
 use crate::object_key::{ObjectKey, UPLOADS};
 use crate::options::LocalOptions;
 
@@ -24,6 +25,9 @@ use crate::options::LocalOptions;
 const WRITEBACK_BYTES: u64 = 32 * 1024 * 1024;
 /// From this many bytes behind a flush that is still at work, the writer waits for it.
 const WRITEBACK_BEHIND_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Frames below this are copied together: copying 16 KiB costs about as much as one more entry in a vectored write.
+const COPIED_BELOW: usize = 16 * 1024;
 
 /// Writes the staged file of one upload. Memory is bounded by twice [`LocalOptions::write_chunk_bytes`] and two chunks of the caller's: one
 /// batch is gathered while the one before is being written.
@@ -114,7 +118,7 @@ impl FileWriter {
             options: options.clone(),
             object,
             staged: Arc::new(staged),
-            gathered: Gathered::default(),
+            gathered: Gathered::copying_below(COPIED_BELOW),
             flush: None,
             writeback: None,
             offset: at,

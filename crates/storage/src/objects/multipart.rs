@@ -16,18 +16,19 @@ use uuid::Uuid;
 use super::ObjectStore;
 use super::calls::Calls;
 use super::checks::compares_sha256;
-use super::segments::{COPIED_PART_BYTES_MIN, at_once};
+use super::segments::{COPIED_PART_BYTES_MIN, at_once, gathered_part};
 use crate::drivers::{Bucket, Checksum};
 use crate::error::{Failure, Operation, StorageError, StorageErrorKind};
 use crate::exclusive::Exclusive;
+use crate::gathered::Gathered;
 use crate::object_key::ObjectKey;
 use crate::observer::Watch;
-use crate::options::part_bytes;
+use crate::options::{StoreOptions, part_bytes};
 use crate::staged::{MultipartPart, MultipartUpload, Staged, StagedParts};
 
 /// Writes the parts of one multipart upload.
 ///
-/// Holds at most [`StoreOptions::upload_memory_bytes`](crate::StoreOptions::upload_memory_bytes). Dropped, it stops what is on its way.
+/// Holds at most [`StoreOptions::upload_memory_bytes`]. Dropped, it stops what is on its way.
 #[derive(Debug)]
 pub(crate) struct MultipartWriter {
     calls: Arc<Calls>,
@@ -41,7 +42,7 @@ pub(crate) struct MultipartWriter {
     /// By number, which is one more than the index; none are those on their way.
     parts: Vec<Option<MultipartPart>>,
     /// What was gathered behind `parts`, or is the last of them.
-    gathered: Vec<Bytes>,
+    gathered: Gathered,
     gathered_from: u64,
     /// Whether what is gathered was sent too, by a sync, and is too short for a part with more behind it.
     tail: bool,
@@ -88,7 +89,7 @@ impl ObjectStore {
             probe: self.hash_probe(),
             upload: begun.map(|upload| upload.id.as_str().into()),
             parts: parts.iter().cloned().map(Some).collect(),
-            gathered: Vec::new(),
+            gathered: gathered_part(),
             gathered_from: staged.offset,
             tail: false,
             offset: staged.offset,
@@ -191,7 +192,7 @@ impl MultipartWriter {
             self.offset += piece.len() as u64;
             self.gathered.push(piece);
             if self.to_boundary() == 0 {
-                let gathered = std::mem::take(&mut self.gathered);
+                let gathered = self.gathered.take();
                 self.send(gathered).await?;
                 self.gathered_from = self.offset;
             }
@@ -205,10 +206,11 @@ impl MultipartWriter {
         self.failed = true;
         let gathered = self.offset - self.gathered_from;
         if gathered > 0 && !self.tail {
-            self.send(self.gathered.clone()).await?;
+            let chunks = self.gathered.chunks().to_vec();
+            self.send(chunks).await?;
             self.tail = gathered < COPIED_PART_BYTES_MIN;
             if !self.tail {
-                self.gathered.clear();
+                self.gathered.take();
                 self.gathered_from = self.offset;
             }
         }
@@ -225,7 +227,9 @@ impl MultipartWriter {
         let bytes = body.len() as u64;
         let upload = self.begun().await?;
         let with_sha256 = compares_sha256(&self.calls, &self.bucket, || self.probe.clone()).await;
-        while self.on_their_way.len() >= at_once(self.calls.options(), bytes)
+        let most = StoreOptions::COPY_PARTS_AT_ONCE_MAX;
+        let most = at_once(self.calls.options(), bytes, most);
+        while self.on_their_way.len() >= most
             && let Some(arrived) = self.on_their_way.join_next().await
         {
             self.take(arrived)?;

@@ -17,6 +17,7 @@ use super::calls::Calls;
 use super::{ObjectStore, PartsFolder};
 use crate::error::{Failure, Operation, StorageError, StorageErrorKind};
 use crate::exclusive::Exclusive;
+use crate::gathered::Gathered;
 use crate::observer::Watch;
 use crate::options::{StoreOptions, part_bytes};
 use crate::staged::{Part, Staged, StagedParts};
@@ -44,11 +45,12 @@ pub(crate) struct SegmentWriter {
     /// The last part of `parts`, whose bytes still have to be read because more will come behind them.
     unread: Option<Part>,
     /// What was gathered behind `parts` and what is on its way, or in place of the last part if that is short.
-    gathered: Vec<Bytes>,
+    gathered: Gathered,
     gathered_from: u64,
     /// Where the next byte of the caller's goes.
     offset: u64,
-    on_their_way: JoinSet<Result<Part, StorageError>>,
+    /// With their bytes, whose memory is used again.
+    on_their_way: JoinSet<Result<(Part, Vec<Bytes>), StorageError>>,
     /// Parts that have arrived and wait for one before them.
     arrived: Vec<Part>,
     /// The last of `parts`, if its bytes are gathered still: it was written early, by a sync.
@@ -86,7 +88,7 @@ impl SegmentWriter {
             writer: new_writer(&*store.environment.ids),
             parts: staged.parts.clone(),
             unread: last.filter(|part| part.bytes < COPIED_PART_BYTES_MIN),
-            gathered: Vec::new(),
+            gathered: gathered_part(),
             gathered_from: staged.offset,
             offset: staged.offset,
             on_their_way: JoinSet::new(),
@@ -142,8 +144,8 @@ impl SegmentWriter {
         self.failed = true;
         let written_to = self.tail.map_or(self.gathered_from, Part::end);
         if self.offset > written_to {
-            let gathered = self.gathered.clone();
-            self.start(gathered).await?;
+            let chunks = self.gathered.chunks().to_vec();
+            self.start(chunks).await?;
         }
         while let Some(arrived) = self.on_their_way.join_next().await {
             self.take(arrived)?;
@@ -151,7 +153,7 @@ impl SegmentWriter {
         // What is gathered has been written as a part. It stays gathered if that part is too short to be copied.
         let gathered = self.offset - self.gathered_from;
         if gathered >= COPIED_PART_BYTES_MIN {
-            self.gathered.clear();
+            self.gathered.take();
             self.gathered_from = self.offset;
             self.tail = None;
         } else if gathered > 0 {
@@ -186,14 +188,14 @@ impl SegmentWriter {
         };
         self.unread = None;
         self.gathered_from = part.start;
-        self.gathered = vec![bytes];
+        self.gathered.push(bytes);
         self.tail = Some(part);
         Ok(())
     }
 
     /// Sends a full part on its way.
     async fn send(&mut self) -> Result<(), StorageError> {
-        let chunks = std::mem::take(&mut self.gathered);
+        let chunks = self.gathered.take();
         self.start(chunks).await?;
         self.gathered_from = self.offset;
         Ok(())
@@ -215,20 +217,22 @@ impl SegmentWriter {
             super::listed::mark_upload(&self.calls, self.id).await?;
             self.unmarked = false;
         }
-        while self.on_their_way.len() >= at_once(self.calls.options(), part.bytes)
+        let most = StoreOptions::UPLOAD_PARTS_AT_ONCE_MAX;
+        let most = at_once(self.calls.options(), part.bytes, most);
+        while self.on_their_way.len() >= most
             && let Some(arrived) = self.on_their_way.join_next().await
         {
             self.take(arrived)?;
         }
         let path = self.folder.path_of(self.id, part);
         let (calls, watch) = (Arc::clone(&self.calls), self.watch.clone());
-        let buffer: Buffer = chunks.into_iter().collect();
+        let buffer: Buffer = chunks.iter().cloned().collect();
         let sent = async move {
             let written = calls.write(Operation::Write, &path, buffer);
             watch
                 .over_bytes(Operation::Write, part.bytes, written)
                 .await?;
-            Ok(part)
+            Ok((part, chunks))
         };
         self.on_their_way.spawn(sent.in_current_span());
         Ok(())
@@ -236,13 +240,14 @@ impl SegmentWriter {
 
     fn take(
         &mut self,
-        arrived: Result<Result<Part, StorageError>, tokio::task::JoinError>,
+        arrived: Result<Result<(Part, Vec<Bytes>), StorageError>, tokio::task::JoinError>,
     ) -> Result<(), StorageError> {
-        let part = arrived.unwrap_or_else(|ended| {
+        let (part, chunks) = arrived.unwrap_or_else(|ended| {
             let path = self.folder.of(self.id);
             let failure = Failure::because(StorageErrorKind::Unavailable, ended);
             Err(self.calls.error(Operation::Write, &path, failure))
         })?;
+        self.gathered.reuse(chunks);
         self.arrived.push(part);
         while let Some(next) = self
             .arrived
@@ -272,11 +277,17 @@ impl SegmentWriter {
 }
 
 /// How many parts of this size may be on their way while one more is gathered.
-pub(super) fn at_once(options: &StoreOptions, bytes: u64) -> usize {
+pub(super) fn at_once(options: &StoreOptions, bytes: u64, most: usize) -> usize {
     let parts = options.upload_memory_bytes / bytes.max(1);
     usize::try_from(parts.saturating_sub(1))
         .unwrap_or(usize::MAX)
-        .clamp(1, StoreOptions::PARTS_AT_ONCE_MAX)
+        .clamp(1, most)
+}
+
+/// A part that is gathered. Of a network buffer, which may be held for a few bytes of it, nobody reads half a MiB at once (hyper not more than
+/// 408 KiB); longer chunks are all of what they hold.
+pub(super) fn gathered_part() -> Gathered {
+    Gathered::copying_below(512 << 10)
 }
 
 /// A number that nobody else has drawn.

@@ -1,49 +1,9 @@
-//! Bytes on their way to the disk: frames of any size are gathered into writes that are worth a system call.
+//! Many chunks in few system calls.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
-use std::mem;
 
-use bytes::{Bytes, BytesMut};
-
-/// Frames below this are copied together. A frame kept by reference may keep a whole network buffer alive, which many
-/// tiny frames must not; copying 16 KiB costs about as much as one more entry in a vectored write.
-const COPIED_BELOW: usize = 16 * 1024;
-
-#[derive(Debug, Default)]
-pub(super) struct Gathered {
-    whole: Vec<Bytes>,
-    copied: BytesMut,
-    bytes: usize,
-}
-
-impl Gathered {
-    pub(super) fn push(&mut self, chunk: Bytes) {
-        self.bytes += chunk.len();
-        if chunk.len() < COPIED_BELOW {
-            self.copied.extend_from_slice(&chunk);
-        } else {
-            self.seal();
-            self.whole.push(chunk);
-        }
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    pub(super) fn take(&mut self) -> Vec<Bytes> {
-        self.seal();
-        self.bytes = 0;
-        mem::take(&mut self.whole)
-    }
-
-    fn seal(&mut self) {
-        if !self.copied.is_empty() {
-            self.whole.push(self.copied.split().freeze());
-        }
-    }
-}
+use bytes::Bytes;
 
 /// Writes all of `chunks` at the file's position.
 pub(super) fn write_chunks(mut file: &File, chunks: &[Bytes]) -> io::Result<()> {
@@ -69,6 +29,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::gathered::Gathered;
+
+    const COPIED_BELOW: usize = 16 * 1024;
 
     proptest! {
         #[test]
@@ -77,7 +40,7 @@ mod tests {
             batch in 1..100_000_usize,
         ) {
             let file = tempfile::NamedTempFile::new().unwrap();
-            let (mut gathered, mut expected) = (Gathered::default(), Vec::new());
+            let (mut gathered, mut expected) = (Gathered::copying_below(COPIED_BELOW), Vec::new());
             for (number, length) in lengths.into_iter().enumerate() {
                 let frame = vec![u8::try_from(number).unwrap(); length];
                 expected.extend_from_slice(&frame);
@@ -90,18 +53,5 @@ mod tests {
             prop_assert_eq!(gathered.bytes(), 0);
             prop_assert_eq!(fs::read(file.path()).unwrap(), expected);
         }
-    }
-
-    #[test]
-    fn tiny_frames_do_not_keep_their_network_buffers_alive() {
-        let buffer = Bytes::from(vec![7; 1024 * 1024]);
-        let mut gathered = Gathered::default();
-        for start in 0..1000 {
-            gathered.push(buffer.slice(start..=start));
-        }
-        let chunks = gathered.take();
-        assert_eq!(chunks.len(), 1);
-        // Nothing but this test holds the buffer any more.
-        assert!(buffer.try_into_mut().is_ok());
     }
 }
